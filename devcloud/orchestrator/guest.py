@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A raw disk that really boots, without an operating system and without a download.
+
+Contract: ``write_disk(path, mebibytes, seed)`` writes the same bytes for the same size and
+seed, and others for another seed. The disk boots by BIOS; its boot sector (guest.s) prints
+``BOOTED`` and ``WROTE`` to the serial port and writes ``TEXT`` to byte ``TEXT_OFFSET``.
+From 1 MiB on there are up to 8 MiB of random bytes; the rest is a hole.
+"""
+from __future__ import annotations
+
+import pathlib
+import random
+import struct
+
+BOOTED = "OSC-IMAGETOOLS-GUEST-BOOTED"
+WROTE = "OSC-IMAGETOOLS-GUEST-WROTE"
+TEXT = b"WRITTEN-BY-GUEST"
+TEXT_OFFSET = 1024
+
+MIB = 1 << 20
+SECTOR = 512
+TABLE_OFFSET = 446
+RANDOM_OFFSET = MIB
+RANDOM_MIB = 8
+SMALLEST_MIB = 2
+
+# as --32 -o guest.o guest.s && objcopy -O binary -j .text guest.o guest.bin
+# && xxd -p -c 44 guest.bin
+BOOT_CODE = bytes.fromhex(
+    "fa31c08ed88ec08ed0bc007cfbfc8816537cbe647ce82d00bf0080b90001f3abbec37cbf0080b91000f3a48a"
+    "16537cbe547cb80043cd13be827c7303be9f7ce80300f4ebfdac84c07406baf803eeebf531c0c30010000100"
+    "0080000002000000000000004f53432d494d414745544f4f4c532d47554553542d424f4f5445440d0a004f53"
+    "432d494d414745544f4f4c532d47554553542d57524f54450d0a004f53432d494d414745544f4f4c532d4755"
+    "4553542d57524954452d4641494c45440d0a005752495454454e2d42592d4755455354"
+)
+
+
+def boot_sector(mebibytes: int) -> bytes:
+    """The first sector of a disk.
+
+    The partition table must be a valid one: Glance inspects an upload that is said to be raw,
+    and refuses (415) one that has a boot signature but no partition.
+    """
+    first = RANDOM_OFFSET // SECTOR
+    partition = struct.pack(
+        "<B3sB3sII", 0x80, b"\0\2\0", 0x83, b"\xff\xff\xff",
+        first, mebibytes * MIB // SECTOR - first)
+    return BOOT_CODE.ljust(TABLE_OFFSET, b"\0") + partition.ljust(64, b"\0") + b"\x55\xaa"
+
+
+def write_disk(path: pathlib.Path, mebibytes: int = 64, seed: int = 7) -> None:
+    """Write one disk."""
+    if mebibytes < SMALLEST_MIB:
+        raise ValueError(f"a guest disk has at least {SMALLEST_MIB} MiB")
+    size = min(RANDOM_MIB, mebibytes - 1) * MIB
+    with path.open("wb") as disk:
+        disk.write(boot_sector(mebibytes))
+        disk.seek(RANDOM_OFFSET)
+        disk.write(random.Random(seed).randbytes(size))
+        disk.truncate(mebibytes * MIB)

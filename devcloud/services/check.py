@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Uses the running cloud in every way that it is made for, and cleans up after itself.
+
+Prints one line for each thing that was looked at, and a last one "N passed, N failed"; exits
+with 1 if one failed.
+"""
+import functools
+import json
+import os
+import pathlib
+import sys
+import tempfile
+import time
+import uuid
+
+from expectations import SETTINGS, connect, expect, expect_refusal, summary, until
+from orchestrator import guest
+
+NAME = f"check-{uuid.uuid4().hex[:6]}"
+ACCOUNTS = ("admin", "demo", "other", "demo-admin", "both-other", "reader", "small",
+            "novolume", "novolume-admin", "novolume-other")
+FLAVORS = {}
+
+
+def upload(cloud, disk, store):
+    """An image in one of the two stores."""
+    image = cloud.image.create_image(
+        name=f"{NAME}-{store}", disk_format="raw", container_format="bare")
+    with disk.open("rb") as data:
+        cloud.image.put(f"/images/{image.id}/file", data=data, headers={
+            "Content-Type": "application/octet-stream",
+            "X-Image-Meta-Store": store}).raise_for_status()
+    return cloud.image.get_image(image.id)
+
+
+def volume(cloud, what, **options):
+    """A volume of 1 GB that is ready."""
+    made = cloud.block_storage.create_volume(name=NAME, size=1, **options)
+    return until(what, lambda: cloud.block_storage.get_volume(made.id), "available")
+
+
+def server(cloud, what, flavor, **source):
+    """A server that runs and has been heard on its serial console."""
+    made = cloud.compute.create_server(
+        name=NAME, flavor_id=FLAVORS[flavor], networks="none", **source)
+    until(what, lambda: cloud.compute.get_server(made.id), "active")
+    console = ""
+    for _ in range(50):
+        console = cloud.compute.get_server_console_output(made.id)["output"]
+        if guest.WROTE in console:
+            break
+        time.sleep(0.3)
+    expect(f"{what} boots and writes to its disk",
+           (guest.BOOTED in console, guest.WROTE in console), (True, True))
+    return made
+
+
+def check_accounts(cloud):
+    """Who may do what, where."""
+    projects = {name: connect(name).current_project_id for name in ACCOUNTS}
+    expect("projects of the accounts", [
+        projects["demo-admin"] == projects["demo"] == projects["reader"] == projects["novolume"],
+        projects["both-other"] == projects["other"] == projects["novolume-other"],
+        len(set(projects.values()))], [True, True, 4])
+    reader = connect("reader")
+    expect_refusal("the reader makes no volume",
+                   lambda: reader.block_storage.create_volume(size=1), 403)
+    small = connect("small")
+    kept = volume(small, "the small project's volume")
+    expect_refusal("the small project gets no second one",
+                   lambda: small.block_storage.create_volume(size=1), 413)
+    small.block_storage.delete_volume(kept.id)
+    session = connect("novolume").session
+    catalog = session.auth.get_access(session).service_catalog
+    expect("regions that have block storage", [
+        bool(catalog.get_urls(service_type="block-storage", region_name=region))
+        for region in (SETTINGS.region, SETTINGS.novolume_region)], [True, False])
+    expect("volume types", sorted(kind.name for kind in cloud.block_storage.types()),
+           ["__DEFAULT__", "luks", "second"])
+
+
+def check_stores(cloud, disk):
+    """Two stores: one serves ranges, the other refuses them. Gives the image in the first."""
+    images = {}
+    for store, status in (("file", 206), ("rbdlike", 400)):
+        images[store] = image = upload(cloud, disk, store)
+        path = f"/images/{image.id}/file"
+        expect(f"{store}: the image's store", image.properties["stores"], store)
+        expect(f"{store}: download", cloud.image.get(path).content == disk.read_bytes(), True)
+        part = cloud.image.get(path, headers={"Range": "bytes=512-1023"}, raise_exc=False)
+        expect(f"{store}: a range is {status}", part.status_code, status)
+    cloud.image.delete_image(images["rbdlike"].id)
+    return images["file"]
+
+
+def check_servers(cloud, image):
+    """Servers booted from an image and from a volume, and images of both."""
+    storage = cloud.block_storage
+    first = server(cloud, "server from an image", "tiny-extra", image_id=image.id)
+    made = cloud.compute.create_server_image(first.id, f"{NAME}-1")
+    taken = until("image of it", lambda: cloud.image.get_image(made.id), "active")
+    expect("its size is that of real data", taken.size > guest.MIB, True)
+
+    root = volume(cloud, "volume from an image", image_id=image.id)
+    data = volume(cloud, "second volume", volume_type="second")
+    second = server(cloud, "server from a volume", "tiny", block_device_mapping=[{
+        "uuid": root.id, "source_type": "volume", "destination_type": "volume",
+        "boot_index": 0}])
+    cloud.compute.create_volume_attachment(second.id, volume_id=data.id)
+    until("attached volume", lambda: storage.get_volume(data.id), "in-use")
+    made = cloud.compute.create_server_image(second.id, f"{NAME}-2")
+    empty = until("image of it", lambda: cloud.image.get_image(made.id), "active")
+    mapping = json.loads(empty.properties["block_device_mapping"])
+    expect("its size and snapshots", (empty.size, len(mapping)), (0, 2))
+    snapshots = [entry["snapshot_id"] for entry in mapping]
+    for snapshot in snapshots:
+        until("snapshot", functools.partial(storage.get_snapshot, snapshot), "available")
+
+    for thing in (first, second):
+        cloud.compute.delete_server(thing.id)
+    for thing in (first, second):
+        cloud.compute.wait_for_delete(thing, interval=0.3)
+    for snapshot in snapshots:
+        storage.delete_snapshot(snapshot)
+        storage.wait_for_delete(storage.get_snapshot(snapshot), interval=0.3)
+    for thing in (taken, empty):
+        cloud.image.delete_image(thing.id)
+    for thing in (root, data):
+        storage.delete_volume(thing.id)
+
+
+def check_encryption(cloud):
+    """An encrypted volume, and its upload."""
+    source = volume(cloud, "encrypted volume", volume_type="luks")
+    expect("it is encrypted", source.is_encrypted, True)
+    answer = cloud.block_storage.post(f"/volumes/{source.id}/action", json={
+        "os-volume_upload_image": {"image_name": NAME, "disk_format": "raw",
+                                   "container_format": "bare"}})
+    image = answer.json()["os-volume_upload_image"]["image_id"]
+    found = until("image of it", lambda: cloud.image.get_image(image), "active")
+    expect("it names its key", "cinder_encryption_key_id" in found.properties, True)
+    head = cloud.image.get(f"/images/{image}/file", headers={"Range": "bytes=0-3"}).content
+    expect("it is a LUKS container", head, b"LUKS")
+    until("uploaded volume", lambda: cloud.block_storage.get_volume(source.id), "available")
+    cloud.image.delete_image(image)
+    cloud.block_storage.delete_volume(source.id)
+
+
+def check_objects(cloud):
+    """The object store."""
+    data = os.urandom(1000)
+    cloud.object_store.create_container(NAME)
+    cloud.object_store.upload_object(NAME, "object", data=data)
+    expect("an object", cloud.object_store.download_object("object", NAME), data)
+    cloud.object_store.delete_object("object", container=NAME)
+    cloud.object_store.delete_container(NAME)
+
+
+def main():
+    """Check all."""
+    cloud = connect("demo")
+    FLAVORS.update((flavor.name, flavor.id) for flavor in cloud.compute.flavors())
+    check_accounts(cloud)
+    with tempfile.TemporaryDirectory(prefix="devcloud-check-") as folder:
+        disk = pathlib.Path(folder) / "guest.raw"
+        guest.write_disk(disk, mebibytes=16)
+        image = check_stores(cloud, disk)
+    check_servers(cloud, image)
+    check_encryption(cloud)
+    if SETTINGS.swift:
+        check_objects(cloud)
+    cloud.image.delete_image(image.id)
+    return summary()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Waits for Nova's and Cinder's workers, then makes flavors, volume types and quotas.
+
+Runs on each start: it makes what is missing and sets the quotas.
+"""
+import os
+import sys
+import time
+
+import openstack
+
+from orchestrator.settings import Settings
+
+WORKERS = {"nova-conductor", "nova-scheduler", "nova-compute", "cinder-scheduler",
+           "cinder-volume"}
+# Name, root disk (GB), ephemeral disk (GB), swap (MB). A flavor without a root disk is for
+# servers that boot from a volume: Nova refuses it for an image.
+FLAVORS = (("tiny", 0, 0, 0), ("tiny-1g", 1, 0, 0), ("tiny-extra", 1, 1, 64))
+UNLIMITED = {"volumes": -1, "snapshots": -1, "gigabytes": -1}
+SMALL_STORAGE = {"volumes": 1, "snapshots": 1, "gigabytes": 2}
+SMALL_COMPUTE = {"instances": 1}
+
+
+def connect():
+    """The cloud, as its administrator."""
+    settings = Settings.from_environment(os.environ)
+    config = openstack.config.OpenStackConfig(config_files=[str(settings.clouds_yaml)])
+    return openstack.connection.Connection(config=config.get_one(cloud="devcloud-admin"))
+
+
+def await_workers(cloud):
+    """Wait until every worker reports and the hypervisor is known."""
+    for _ in range(240):
+        services = [*cloud.compute.services(), *cloud.block_storage.services()]
+        missing = WORKERS - {service.binary for service in services if service.state == "up"}
+        if not missing and list(cloud.compute.hypervisors()):
+            return
+        time.sleep(0.25)
+    sys.exit(f"workers are not up: {', '.join(sorted(missing)) or 'the hypervisor'}")
+
+
+def make_flavors(cloud):
+    """The flavors that are missing."""
+    present = {flavor.name for flavor in cloud.compute.flavors()}
+    for name, disk, ephemeral, swap in FLAVORS:
+        if name not in present:
+            cloud.compute.create_flavor(
+                name=name, ram=64, vcpus=1, disk=disk, ephemeral=ephemeral, swap=swap)
+
+
+def make_volume_types(cloud):
+    """The volume types that are missing; __DEFAULT__ is there from the start."""
+    present = {kind.name for kind in cloud.block_storage.types()}
+    for name in {"second", "luks"} - present:
+        kind = cloud.block_storage.create_type(
+            name=name, extra_specs={"volume_backend_name": "nfs"})
+        if name == "luks":
+            cloud.block_storage.create_type_encryption(
+                kind, provider="luks", cipher="aes-xts-plain64", key_size=256,
+                control_location="front-end")
+
+
+def set_quotas(cloud):
+    """No limits on volumes, except for the project "small"."""
+    # Cinder's quota options do nothing here: its migrations write 10 volumes, 10 snapshots
+    # and 1000 GB into the class "default".
+    cloud.block_storage.put("/os-quota-class-sets/default",
+                            json={"quota_class_set": UNLIMITED}).raise_for_status()
+    small = cloud.identity.find_project("small").id
+    for service, limits in ((cloud.block_storage, SMALL_STORAGE),
+                            (cloud.compute, SMALL_COMPUTE)):
+        service.put(f"/os-quota-sets/{small}",
+                    json={"quota_set": limits}).raise_for_status()
+
+
+if __name__ == "__main__":
+    admin = connect()
+    await_workers(admin)
+    make_flavors(admin)
+    make_volume_types(admin)
+    set_quotas(admin)

@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: Apache-2.0
+"""SQLite under several OpenStack services at once.
+
+oslo.db opens every transaction with a plain, deferred BEGIN. With a write-ahead log, a
+transaction that has read and then writes after someone else's commit is refused at once with
+"database is locked": the timeout for busy databases does not apply. So a writer's transaction
+takes the write lock when it begins, where waiting works. Readers never wait and are left alone.
+"""
+from oslo_db.sqlalchemy import enginefacade
+from sqlalchemy import event, orm
+
+_MARK = "devcloud_writer"
+
+
+def install():
+    """Change oslo.db in this process. Call before the first session is made."""
+    create_session = enginefacade._TransactionFactory._create_session
+
+    def create_marked_session(self, mode, bind=None):
+        session = create_session(self, mode, bind=bind)
+        if mode is enginefacade._WRITER and bind is None:
+            session.info[_MARK] = True
+        return session
+
+    enginefacade._TransactionFactory._create_session = create_marked_session
+    event.listen(orm.Session, "after_begin", _take_write_lock)
+
+
+def _take_write_lock(session, transaction, connection):
+    if (session.info.get(_MARK) and not transaction.nested
+            and connection.dialect.name == "sqlite"):
+        raw = connection.connection.dbapi_connection
+        raw.execute("ROLLBACK")  # of a BEGIN that has read nothing yet
+        raw.execute("BEGIN IMMEDIATE")
