@@ -1,0 +1,315 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a disk really is, and whether it is whole in its own file.
+
+Contract: reads only; a bounded part of the file whatever its length (its head, where that points
+to, its tail). The formats are told apart by oslo.utils' inspectors, and mixtures are judged as
+Glance judges them (glance/location.py). Refused beyond what those refuse: a VMDK, VHD, VHDX or VDI
+with a parent disk, a VMDK that is only a descriptor, a disk that begins like a format and does not
+go on like it.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import stat
+import struct
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from oslo_utils.imageutils import format_inspector
+from oslo_utils.imageutils.format_inspector import EndCaptureRegion, FileInspector
+
+from osc_imagetools import errors
+
+# What an inspector logs about a disk that it refuses stands in the error that is raised here.
+logging.getLogger(format_inspector.__name__).setLevel(logging.CRITICAL)
+
+STEP = 4096  # bytes: the inspectors follow one pointer for each piece that they get
+HEAD = 2 * 1024 * 1024
+MAX_SIZE = 2**63 - 1
+ROUNDS = 8  # pointers that are followed beyond the head; VHDX needs 2
+
+MAGIC = {
+    b"QFI\xfb": "qcow2",
+    b"QED\0": "qed",
+    b"KDMV": "vmdk",
+    b"conectix": "vhd",
+    b"vhdxfile": "vhdx",
+}
+VHD_NAMES = ("vhd", "vpc")
+VHD_FOOTER = 512
+VHD_DIFFERENCING = 4
+VDI_WHOLE = (1, 2)  # image types: dynamic, static; the others refer to a parent
+# The metadata item of a VHDX that names its parent [MS-VHDX 2.6.2]:
+# A8D35F2D-B30B-454D-ABF7-D3D84834AB0C.
+VHDX_PARENT_LOCATOR = bytes.fromhex("2d5fd3a80bb34d45abf7d3d84834ab0c")
+
+
+@dataclass(frozen=True)
+class DiskFacts:
+    """What the content of a disk is; ``virtual_size`` in bytes, None where it cannot be told."""
+
+    content_format: str
+    virtual_size: int | None
+
+
+def inspect_disk(
+    path: Path,
+    declared_format: str,
+    *,
+    container_format: str = "bare",
+    label: str | None = None,
+) -> DiskFacts:
+    """Looks at a disk in a file.
+
+    :param declared_format: its disk_format: what has only a footer (a fixed VHD) is recognised by
+        it, and what is called raw has the size of its file as its virtual size, as in Glance.
+    :param container_format: where it is not bare, it is the content's format, and the virtual size
+        is unknown; a disk that refers to other files is refused all the same.
+    :param label: what messages call the disk; by default the name of the file.
+    :raises errors.UnsafeDisk: it is not whole in its own file, is damaged, or is of several formats
+        at once.
+    :raises errors.ImagetoolsError: it cannot be read.
+    """
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
+    try:
+        with open(os.open(path, flags), "rb") as stream:
+            if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+                raise errors.UnsafeDisk(f"{label or path} is no regular file")
+            return inspect_stream(
+                stream,
+                declared_format,
+                container_format=container_format,
+                label=label or path.name,
+            )
+    except OSError as exc:
+        if exc.errno == errno.ELOOP:
+            raise errors.UnsafeDisk(f"{label or path} is a link") from None
+        raise errors.ImagetoolsError(f"Cannot read {path}: {exc.strerror or exc}") from exc
+
+
+def inspect_stream(
+    stream: BinaryIO, declared_format: str, *, container_format: str, label: str
+) -> DiskFacts:
+    """:func:`inspect_disk` for an open regular file, whose position it moves."""
+    disk = _Disk(stream, label, called_raw=declared_format == "raw")
+    bare = container_format == "bare"
+    inspector = disk.recognise(mixture_allowed=not bare)
+    name = inspector.NAME if inspector else "raw"
+    if not bare:
+        return DiskFacts(container_format, None)
+    if name == "raw" and declared_format in VHD_NAMES:
+        return disk.fixed_vhd()
+    if inspector is None or declared_format == "raw":
+        return DiskFacts(name, disk.size)
+    return DiskFacts(name, disk.virtual_size(inspector))
+
+
+class _Disk:
+    def __init__(self, stream: BinaryIO, label: str, *, called_raw: bool) -> None:
+        self._stream = stream
+        self._label = label
+        self._called_raw = called_raw  # then a guest may have left a part of some format in it
+        self.size = stream.seek(0, os.SEEK_END)
+        self._head = self._read(0, STEP)
+
+    def recognise(self, *, mixture_allowed: bool) -> FileInspector | None:
+        """The inspector that knows the content; None for raw data, partitioned or not.
+
+        :raises errors.UnsafeDisk: see :func:`inspect_disk`.
+        """
+        found = {i.NAME: i for i in self._inspectors() if _matches(i)}
+        if found.keys() == {"iso", "gpt"}:
+            del found["gpt"]  # an ISO that also boots as a block device
+        if len(found) > 1 and not mixture_allowed:
+            raise self._unsafe(f"looks like several formats at once ({', '.join(sorted(found))})")
+        for name, inspector in found.items():
+            self._check(name, inspector)
+        self._check_unrecognised(found.keys())
+        # The content of a raw disk is arbitrary: a partition table, however odd, is part of it.
+        found.pop("gpt", None)
+        return next(iter(found.values()), None)
+
+    def virtual_size(self, inspector: FileInspector) -> int | None:
+        """Bytes; None where the format does not tell."""
+        if inspector.NAME == "luks":
+            return self._luks_payload(inspector)
+        try:
+            size = inspector.virtual_size
+        except (struct.error, KeyError, AttributeError, TypeError):
+            raise self._unsafe(f"begins like {inspector.NAME}, but is damaged") from None
+        if size > MAX_SIZE:
+            raise self._unsafe(f"claims a virtual size of {size} bytes, which is impossible")
+        return size or None
+
+    def fixed_vhd(self) -> DiskFacts:
+        """What was found raw and is called a VHD: a fixed one is raw data with a footer."""
+        footer = self._read(max(self.size - VHD_FOOTER, 0), VHD_FOOTER)
+        if len(footer) < VHD_FOOTER or not footer.startswith(b"conectix"):
+            return DiskFacts("raw", self.size)
+        self._check_vhd(footer)
+        (size,) = struct.unpack_from(">Q", footer, 48)
+        if size > self.size:
+            raise self._unsafe(
+                f"claims a virtual size of {size} bytes, which its file is too short for"
+            )
+        return DiskFacts("vhd", size)
+
+    def _luks_payload(self, inspector: FileInspector) -> int | None:
+        if not isinstance(inspector, format_inspector.LUKSInspector):
+            return None
+        try:
+            header = inspector.header_items
+        except struct.error:
+            return None
+        if header["version"] != 1:
+            return None  # another header; it cannot refer to other files either
+        size = self.size - header["payload_offset"] * 512
+        return size if size > 0 else None
+
+    def _inspectors(self) -> list[FileInspector]:
+        """All inspectors, having seen what they want to see of the file."""
+        kinds = [kind for name, kind in format_inspector.ALL_FORMATS.items() if name != "raw"]
+        everyone = [kind() for kind in kinds]
+        alive = list(everyone)
+        place = 0
+        while place < min(self.size, HEAD) and not all(i.complete for i in alive):
+            chunk = self._read(place, STEP)
+            place += len(chunk)
+            alive = [i for i in alive if _takes(i, chunk)]
+            if not chunk:
+                break
+        for inspector in alive:
+            if place < self.size and not inspector.complete and _matches(inspector):
+                self._show_rest(inspector)
+            inspector.finish()
+        return everyone
+
+    def _show_rest(self, inspector: FileInspector) -> None:
+        """Shows an inspector the parts beyond the head that it asks for, in the order it asks."""
+        for _ in range(ROUNDS):
+            regions = {name: inspector.region(name) for name in inspector.context_info}
+            wanted = {name: region for name, region in regions.items() if not region.complete}
+            progress = False
+            for name, region in wanted.items():
+                if isinstance(region, EndCaptureRegion):
+                    region.capture(
+                        self._read(max(self.size - region.length, 0), region.length), self.size
+                    )
+                    continue
+                missing = self._read(
+                    region.offset + len(region.data), region.length - len(region.data)
+                )
+                region.capture(missing, region.offset + len(region.data) + len(missing))
+                progress = progress or bool(missing)
+                if not region.complete:
+                    continue
+                try:
+                    inspector.region_complete(name)
+                except Exception:
+                    return
+            try:
+                inspector.post_process()
+            except Exception:
+                return
+            if not progress:
+                return
+
+    def _check(self, name: str, inspector: FileInspector) -> None:
+        """Refuses what refers to other files, and what is damaged."""
+        if name in ("gpt", "luks"):
+            return  # neither can refer to anything; a guest writes there what it likes
+        try:
+            inspector.safety_check()
+        except format_inspector.SafetyCheckFailed as exc:
+            reasons = "; ".join(str(failure) for failure in exc.failures.values())
+            raise self._unsafe(f"is {name} and must not be used: {reasons}") from None
+        except Exception:
+            raise self._unsafe(f"begins like {name}, but is damaged or cut short") from None
+        if name == "qcow2" and not self._called_raw:
+            self._check_qcow2()
+        elif name == "vmdk":
+            self._check_vmdk(inspector)
+        elif name == "vhd":
+            self._check_vhd(self._head)
+        elif name == "vhdx":
+            self._check_vhdx(inspector)
+        elif name == "vdi":
+            self._check_vdi()
+
+    def _check_unrecognised(self, found: Collection[str]) -> None:
+        for magic, name in MAGIC.items():
+            if self._head.startswith(magic) and name not in found and not self._called_raw:
+                raise self._unsafe(f"begins like {name}, but is damaged or cut short")
+        if "vmdk" not in found and _is_vmdk_descriptor(self._head):
+            raise self._unsafe("is the descriptor of a VMDK, whose data is in other files")
+
+    def _check_qcow2(self) -> None:
+        """docs/interop/qcow2.rst of QEMU: the tables that the header points at are in the file."""
+        cluster_bits, _, crypt, l1_size, l1_offset, refcount_offset = struct.unpack_from(
+            ">IQIIQQ", self._head, 20
+        )
+        if not 9 <= cluster_bits <= 21 or crypt > 2:
+            raise self._unsafe("begins like qcow2, but its header is damaged")
+        if (l1_size and l1_offset + l1_size * 8 > self.size) or refcount_offset >= self.size:
+            raise self._unsafe("is qcow2 and cut short: its tables are beyond the end of the file")
+
+    def _check_vmdk(self, inspector: FileInspector) -> None:
+        text = (
+            inspector.desc_text if isinstance(inspector, format_inspector.VMDKInspector) else None
+        )
+        if text and "parentfilenamehint" in text:
+            raise self._unsafe("is vmdk and must not be used: Image has a parent disk")
+
+    def _check_vhd(self, footer: bytes) -> None:
+        (kind,) = struct.unpack_from(">I", footer, 60)
+        if kind == VHD_DIFFERENCING:
+            raise self._unsafe("is vhd and must not be used: Image has a parent disk")
+
+    def _check_vhdx(self, inspector: FileInspector) -> None:
+        if not inspector.has_region("vds"):
+            raise self._unsafe("begins like vhdx, but is damaged or cut short")
+        if VHDX_PARENT_LOCATOR in bytes(inspector.region("metadata").data):
+            raise self._unsafe("is vhdx and must not be used: Image has a parent disk")
+
+    def _check_vdi(self) -> None:
+        (kind,) = struct.unpack_from("<I", self._head, 0x4C)
+        if kind not in VDI_WHOLE:
+            raise self._unsafe("is vdi and must not be used: Image has a parent disk")
+
+    def _read(self, offset: int, length: int) -> bytes:
+        if offset >= self.size or length <= 0:
+            return b""
+        self._stream.seek(offset)
+        return self._stream.read(length)
+
+    def _unsafe(self, what: str) -> errors.UnsafeDisk:
+        return errors.UnsafeDisk(f"{self._label} {what}")
+
+
+def _takes(inspector: FileInspector, chunk: bytes) -> bool:
+    try:
+        inspector.eat_chunk(chunk)
+    except Exception:
+        return False  # the way in which an inspector says that this is not its format
+    return True
+
+
+def _matches(inspector: FileInspector) -> bool:
+    try:
+        return inspector.format_match
+    except Exception:
+        return False  # an inspector that never got to the point of knowing
+
+
+def _is_vmdk_descriptor(head: bytes) -> bool:
+    """As QEMU recognises one (block/vmdk.c, vmdk_probe): comments, empty lines, then a version."""
+    for line in head.split(b"\n"):
+        if line.startswith(b"#") or not line.strip(b" \r"):
+            continue
+        return line.startswith((b"version=1", b"version=2", b"version=3"))
+    return False

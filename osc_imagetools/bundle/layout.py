@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The names of a bundle: its files, its work files, and which paths may stand in it.
+
+Contract: pure. A bundle has two directories, ``disks`` and ``metadata``, with plain files in them,
+and two files beside them: the manifest and the sums. No path that passes :func:`path_problem` can
+leave the bundle, whatever wrote it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import unicodedata
+from pathlib import Path
+
+MANIFEST = "manifest.json"
+DISKS = "disks"
+METADATA = "metadata"
+DIRECTORIES = (DISKS, METADATA)
+
+# Those that have a sum program in coreutils: the sums can be checked without this package.
+ALGORITHMS = ("sha224", "sha256", "sha384", "sha512")
+
+# Work files: they are there while an export runs, and after one that did not end.
+WORK_PREFIX = ".export."
+LOCK = WORK_PREFIX + "lock"
+STATE = WORK_PREFIX + "json"
+
+LONGEST_NAME = 200  # bytes of UTF-8, so that a suffix still fits into the 255 of a file name
+LONGEST_FILE_NAME = 255
+
+
+def sums_name(algorithm: str) -> str:
+    """The name of the file of sums: ``SHA512SUMS`` for sha512."""
+    return f"{algorithm.upper()}SUMS"
+
+
+SUMS = tuple(sums_name(algorithm) for algorithm in ALGORITHMS)
+
+
+def digest_length(algorithm: str) -> int:
+    """Hexadecimal digits of a hash."""
+    return hashlib.new(algorithm).digest_size * 2
+
+
+def digest_of(data: bytes, algorithm: str) -> str:
+    """The hash of bytes in memory, in hexadecimal digits."""
+    return hashlib.new(algorithm, data).hexdigest()
+
+
+def default_output(name: str | None, identifier: str) -> Path:
+    """Where a resource's bundle goes when nobody says: ``./<name>.bundle``.
+
+    ``/`` and control characters become ``_``; a name that is empty, begins with a dot or is longer
+    than 200 bytes gives way to the ID.
+    """
+    plain = _plain(name or "")
+    if not plain or plain.startswith(".") or len(plain.encode()) > LONGEST_NAME:
+        plain = _plain(identifier)
+    return Path(f"{plain}.bundle")
+
+
+def _plain(text: str) -> str:
+    return "".join("_" if c == "/" or unicodedata.category(c) in ("Cc", "Cs") else c for c in text)
+
+
+def path_problem(path: str) -> str | None:
+    """What is wrong with the path of a listed file, as the end of a sentence; None where nothing
+    is."""
+    if not path:
+        return "is empty"
+    if not path.isprintable():
+        return "has control characters or others that cannot be printed"
+    if "\\" in path:
+        return "has a backslash"
+    if path.startswith("/"):
+        return "is absolute"
+    parts = path.split("/")
+    if ".." in parts:
+        return "leaves the bundle"
+    if len(parts) != 2 or parts[0] not in DIRECTORIES:
+        return f"is not a file of {DISKS}/ or {METADATA}/"
+    if not parts[1] or parts[1].startswith("."):
+        return "has an empty or a hidden name"
+    if len(parts[1].encode()) > LONGEST_FILE_NAME:
+        return f"has a name longer than {LONGEST_FILE_NAME} bytes"
+    return None
+
+
+def same_file_key(path: str) -> str:
+    """Two paths with the same key are the same file on some file system (case, composed
+    characters)."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", path).casefold())
+
+
+def is_work_file(path: str) -> bool:
+    """Whether a path below the bundle belongs to an export in progress, not to the finished
+    bundle."""
+    directory, _, name = path.rpartition("/")
+    if directory == DISKS:
+        return name.startswith(".")
+    return directory in ("", METADATA) and name.startswith(WORK_PREFIX)
+
+
+def is_mark(name: str) -> bool:
+    """Whether an entry of this name makes a directory look like a bundle, whole or not."""
+    return name in (MANIFEST, *DIRECTORIES, *SUMS) or name.startswith(WORK_PREFIX)
+
+
+def printable(path: str) -> str:
+    """A path from a directory or from a file that nobody vouches for, safe to show on a
+    terminal."""
+    text = path.encode(errors="surrogateescape").decode(errors="backslashreplace")
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

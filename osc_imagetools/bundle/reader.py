@@ -1,0 +1,221 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bundles read offline: what is in one, and which ones there are below a directory.
+
+Contract: reads only, and of a bundle only its manifest; what its disks are is for
+:func:`osc_imagetools.bundle.verification.verify`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from osc_imagetools import errors
+from osc_imagetools.bundle import strict_json
+from osc_imagetools.bundle.layout import (
+    DIRECTORIES,
+    DISKS,
+    LOCK,
+    MANIFEST,
+    STATE,
+    SUMS,
+    is_mark,
+)
+from osc_imagetools.bundle.manifest import UnreadableManifest, read_manifest
+from osc_imagetools.bundle.state import ExportState, parse_state
+from osc_imagetools.bundle.tree import Entry, NotAPlainFile, Tree
+
+MAX_DEPTH = 6  # directories below the one that is listed
+State = Literal["complete", "incomplete", "broken"]
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle, or an export that did not end.
+
+    :param manifest: valid in every respect; empty where the export did not end.
+    :param bytes: of the disks; where the export did not end, what they occupy so far.
+    """
+
+    path: Path
+    complete: bool
+    manifest: Mapping[str, Any]
+    bytes: int
+    state: ExportState | None = None
+
+    def summary(self) -> dict[str, Any]:
+        """The fields of ``bundle show``, in order; None for what an incomplete export does not
+        tell.
+
+        ``disks`` is a number, ``bytes`` an integer, ``not_captured`` a list of texts.
+        """
+        manifest = self.manifest
+        identity = self.state.identity if self.state else {}
+        resource = manifest.get("resource", identity)
+        disks = manifest.get("disks")
+        return {
+            "format_version": manifest.get("format_version"),
+            "kind": manifest.get("kind", self.state.kind if self.state else None),
+            "id": resource.get("id"),
+            "name": resource.get("name"),
+            "created_at": manifest.get("created_at"),
+            "cloud": manifest.get("source", {}).get("cloud"),
+            "project_id": manifest.get("source", {}).get("project_id"),
+            "consistency": manifest.get("consistency", {}).get("mode"),
+            "complete": self.complete,
+            "disks": None if disks is None else len(disks),
+            "bytes": self.bytes,
+            "not_captured": [
+                f"{entry['name']}: {entry['reason']}" for entry in manifest.get("not_captured", ())
+            ],
+        }
+
+
+@dataclass(frozen=True)
+class ListedBundle:
+    """A row of ``bundle list``; None for what is not known; ``size`` as :attr:`Bundle.bytes`."""
+
+    path: Path
+    state: State
+    kind: str | None
+    name: str | None
+    created_at: str | None
+    size: int
+
+
+def open_tree(path: Path) -> Tree:
+    """The directory of a bundle.
+
+    :raises errors.NoBundle: there is none, or it cannot be read.
+    """
+    try:
+        return Tree(path)
+    except NotADirectoryError:
+        raise errors.NoBundle(f"{path} is no directory, so it is no bundle") from None
+    except (OSError, ValueError) as exc:
+        reason = getattr(exc, "strerror", None) or exc
+        raise errors.NoBundle(f"There is no bundle at {path}: {reason}") from None
+
+
+def bundle_entries(tree: Tree, path: Path) -> list[Entry]:
+    """What is in a directory that looks like a bundle, whole or not.
+
+    :raises errors.NoBundle: it does not look like one, or cannot be read.
+    """
+    try:
+        entries = tree.entries()
+    except OSError as exc:
+        raise errors.NoBundle(f"{path} cannot be read: {exc.strerror or exc}") from None
+    if not any(is_mark(entry.path) for entry in entries):
+        raise errors.NoBundle(f"{path} is a directory, but no bundle")
+    return entries
+
+
+def open_bundle(path: Path) -> Bundle:
+    """Reads the manifest of a bundle, or whose export it is where there is none yet.
+
+    :raises errors.NoBundle: there is no bundle at *path*.
+    :raises errors.BundleRefused: its manifest is broken or of a newer format; all problems are
+        named.
+    """
+    with open_tree(path) as tree:
+        entries = bundle_entries(tree, path)
+        if not any(entry.path == MANIFEST for entry in entries):
+            return Bundle(path, False, {}, _occupied(entries), _export_state(tree))
+        try:
+            manifest = read_manifest(tree.read(MANIFEST, strict_json.MAX_BYTES + 1))
+        except UnreadableManifest as exc:
+            raise _refused(path, exc.problems) from None
+        except NotAPlainFile:
+            raise _refused(path, [f"{MANIFEST} is no regular file."]) from None
+        except OSError as exc:
+            raise _refused(path, [f"{MANIFEST} cannot be read: {exc.strerror}"]) from None
+        return Bundle(path, True, manifest, sum(disk["size"] for disk in manifest["disks"]))
+
+
+def list_bundles(directory: Path) -> list[ListedBundle]:
+    """The bundles in and below a directory, sorted by path; links are not followed.
+
+    :raises errors.NoBundle: there is no such directory, or it cannot be read.
+    """
+    found = []
+    with open_tree(directory):
+        pass
+    for path in _candidates(directory, MAX_DEPTH):
+        try:
+            bundle = open_bundle(path)
+        except errors.NoBundle:
+            continue  # gone in the meantime
+        except errors.BundleRefused:
+            size = _occupied(_entries(path))
+            found.append(ListedBundle(path, "broken", None, None, None, size))
+            continue
+        facts = bundle.summary()
+        state: State = "complete" if bundle.complete else "incomplete"
+        if bundle.complete and _lacks_disks(bundle):
+            state = "broken"
+        found.append(
+            ListedBundle(
+                path, state, facts["kind"], facts["name"], facts["created_at"], bundle.bytes
+            )
+        )
+    return sorted(found, key=lambda bundle: bundle.path)
+
+
+def _refused(path: Path, problems: list[str] | tuple[str, ...]) -> errors.BundleRefused:
+    listed = "".join(f"\n- {problem}" for problem in problems)
+    return errors.BundleRefused(f"{path} is refused:{listed}")
+
+
+def _export_state(tree: Tree) -> ExportState | None:
+    try:
+        return parse_state(tree.read(STATE, strict_json.MAX_BYTES + 1))
+    except OSError:
+        return None
+
+
+def _occupied(entries: list[Entry]) -> int:
+    disks = [e for e in entries if e.kind == "file" and e.path.startswith(f"{DISKS}/")]
+    return sum(min(entry.size, entry.occupied) for entry in disks)
+
+
+def _entries(path: Path) -> list[Entry]:
+    """What is in a bundle; nothing where it cannot be read."""
+    try:
+        with Tree(path) as tree:
+            return tree.entries()
+    except OSError:
+        return []
+
+
+def _lacks_disks(bundle: Bundle) -> bool:
+    """Whether a disk is not there or has another size: what can be told without reading it."""
+    sizes = {entry.path: entry.size for entry in _entries(bundle.path) if entry.kind == "file"}
+    return any(sizes.get(disk["file"]) != disk["size"] for disk in bundle.manifest["disks"])
+
+
+def _candidates(directory: Path, depth: int) -> Iterator[Path]:
+    """Directories that are bundles or were to become some; nothing is sought inside of them."""
+    try:
+        with os.scandir(directory) as scan:
+            entries = list(scan)
+    except OSError:
+        return  # not ours to read, or gone
+    names = {entry.name for entry in entries}
+    marks = [
+        MANIFEST in names,
+        not names.isdisjoint(SUMS),
+        *(name in names for name in DIRECTORIES),
+    ]
+    # One mark alone is a common name; an export in progress has a name that only we use.
+    if sum(marks) > 1 or STATE in names or LOCK in names:
+        yield directory
+        return
+    if depth == 0:
+        return
+    for entry in entries:
+        if entry.is_dir(follow_symlinks=False):
+            yield from _candidates(directory / entry.name, depth - 1)

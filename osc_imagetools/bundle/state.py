@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an export in progress says of itself in the hidden file ``.export.json``: whose it is.
+
+Contract: pure. A state that is not understood is None: nothing is resumed on a guess.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from osc_imagetools.bundle import strict_json
+from osc_imagetools.bundle.layout import path_problem
+from osc_imagetools.bundle.manifest import UnreadableManifest, format_json, read_manifest
+
+FORMAT = "osc-imagetools-export"
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class ExportState:
+    """An export that has not ended.
+
+    :param identity: ``id`` makes the source the same source; anything else, as ``name``, is only
+        told.
+    :param created: whether the export made the directory, which is its to remove then.
+    :param files: the disks and documents that it has begun, by path.
+    """
+
+    kind: str
+    identity: Mapping[str, str]
+    created: bool = False
+    files: tuple[str, ...] = field(default=())
+
+    def same_source(self, other: ExportState) -> bool:
+        """Whether *other* is an export of the same thing."""
+        return (self.kind, self.identity["id"]) == (other.kind, other.identity["id"])
+
+    def label(self) -> str:
+        """The source, for messages: ``image web01 (ID)``."""
+        identifier, name = self.identity["id"], self.identity.get("name")
+        return f"{self.kind} {name} ({identifier})" if name else f"{self.kind} {identifier}"
+
+
+def format_state(state: ExportState) -> bytes:
+    """The content of the file."""
+    return format_json({"format": FORMAT, "format_version": FORMAT_VERSION, **asdict(state)})
+
+
+def parse_state(data: bytes) -> ExportState | None:
+    """The state in the bytes of a file; None where it is not one of this version."""
+    try:
+        document = strict_json.parse(data)
+    except strict_json.Unacceptable:
+        return None
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        return None
+    if document.get("format_version") != FORMAT_VERSION or not _is_sound(document):
+        return None
+    return ExportState(
+        kind=document["kind"],
+        identity=document["identity"],
+        created=document["created"],
+        files=tuple(document["files"]),
+    )
+
+
+def state_of_manifest(data: bytes) -> ExportState | None:
+    """The state of an export that died when all but the manifest's name was in place."""
+    try:
+        manifest = read_manifest(data)
+    except UnreadableManifest:
+        return None
+    files = [disk["file"] for disk in manifest["disks"]]
+    files += [entry["path"] for entry in manifest["files"]]
+    return ExportState(manifest["kind"], {"id": manifest["resource"]["id"]}, files=tuple(files))
+
+
+def _is_sound(document: Mapping[str, Any]) -> bool:
+    identity, files = document.get("identity"), document.get("files")
+    return (
+        isinstance(document.get("kind"), str)
+        and isinstance(identity, dict)
+        and "id" in identity
+        and all(isinstance(value, str) for value in identity.values())
+        and isinstance(document.get("created"), bool)
+        and isinstance(files, list)
+        and all(isinstance(path, str) and path_problem(path) is None for path in files)
+    )

@@ -1,0 +1,228 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The sink of an export: a directory that becomes a bundle at its very end.
+
+Contract: effects below one directory only. While an export runs, ``.export.lock`` is locked and
+holds its process id, and ``.export.json`` says whose export it is, so that the same one can go on
+after a crash and no other one can. The lock file itself becomes the manifest: it gets the
+manifest's content, then ``.export.json`` goes, then it is renamed, so at no moment is there a
+manifest without everything else in place, nor a work file beside a manifest. Methods may be called
+from several threads.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from osc_imagetools import errors
+from osc_imagetools.bundle import durable
+from osc_imagetools.bundle.claim import Claim, claim
+from osc_imagetools.bundle.layout import (
+    ALGORITHMS,
+    DIRECTORIES,
+    DISKS,
+    LOCK,
+    MANIFEST,
+    METADATA,
+    STATE,
+    digest_of,
+    is_work_file,
+    path_problem,
+    printable,
+    sums_name,
+)
+from osc_imagetools.bundle.manifest import format_json, format_manifest, manifest_problems
+from osc_imagetools.bundle.state import ExportState, format_state
+from osc_imagetools.bundle.sums import format_sums
+from osc_imagetools.bundle.tree import Tree
+
+LOG = logging.getLogger(__name__)
+
+
+class BundleWriter:
+    """An export into a directory; a context manager that abandons what was not finished.
+
+    Made by :meth:`open`.
+    """
+
+    def __init__(self, held: Claim) -> None:
+        self.path = held.path
+        self._held = held
+        self._state = held.state
+        self._open = True
+        self._guard = threading.RLock()
+        self._documents: dict[str, tuple[int, Mapping[str, str]]] = {}
+
+    @classmethod
+    def open(cls, path: Path, *, kind: str, identity: Mapping[str, str]) -> BundleWriter:
+        """Makes the directory, or goes on with an incomplete export of the same source.
+
+        :param identity: ``id`` of the source; anything else in it, as its ``name``, is for
+            messages.
+        :raises errors.BundleBusy: another process exports into it; the message has its id.
+        :raises errors.OutputExists: there is a link, a file, a bundle, the export of something
+            else, or files that are not ours.
+        :raises errors.NoSpace, errors.ImagetoolsError: it cannot be made.
+        """
+        with durable.storing(path):
+            return cls(claim(path, ExportState(kind, dict(identity))))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.abandon()
+
+    def disk_path(self, file: str) -> Path:
+        """Where a disk goes, as ``disks/0-vda.qcow2``; its directory is made.
+
+        :raises errors.ImagetoolsError: a bundle can have no such file.
+        """
+        return self._announce(file, DISKS)
+
+    def add_document(self, name: str, document: object) -> None:
+        """Writes ``metadata/<name>.json``, whole and durable, or replaces it.
+
+        :param document: what JSON can carry; equal values give equal bytes.
+        :raises errors.ImagetoolsError: a bundle can have no such file.
+        """
+        with self._guard:
+            file = f"{METADATA}/{name}.json"
+            target = self._announce(file, METADATA)
+            data = format_json(document)
+            with durable.storing(self.path):
+                durable.write_atomic(target, data)
+            self._documents[file] = len(data), {a: digest_of(data, a) for a in ALGORITHMS}
+
+    def finish(self, manifest: Mapping[str, Any]) -> None:
+        """Makes the directory a bundle; the manifest gets its name last.
+
+        :param manifest: all of the manifest but ``files``. The hashes of its disks are taken over.
+        :raises errors.ImagetoolsError: the manifest does not keep to the schema, or a disk in it is
+            not there with its size; the export stays incomplete.
+        """
+        with self._guard:
+            document = {**manifest, "files": self._files(manifest.get("hash_algorithm"))}
+            self._check(document)
+            algorithm = document["hash_algorithm"]
+            data = format_manifest(document)
+            digests = {disk["file"]: disk["hash"]["value"] for disk in document["disks"]}
+            digests |= {file: digest[algorithm] for file, (_, digest) in self._documents.items()}
+            with durable.storing(self.path):
+                self._clear(frozenset(digests))
+                digests[MANIFEST] = digest_of(data, algorithm)
+                durable.write_atomic(self.path / sums_name(algorithm), format_sums(digests))
+                self._become_bundle(data)
+            self.abandon()
+
+    def abandon(self) -> None:
+        """Lets go of the directory. What was fetched stays, to be gone on with; where no disk has
+        been begun, nothing stays. It never fails, and does nothing after :meth:`finish` or a second
+        time.
+        """
+        with self._guard:
+            if not self._open:
+                return
+            self._open = False
+            try:
+                if not os.path.lexists(self.path / MANIFEST):
+                    self._remove_if_empty()
+            except OSError as exc:
+                LOG.warning("%s could not be removed: %s", self.path, exc)
+            finally:
+                self._held.release()
+
+    def _announce(self, file: str, directory: str) -> Path:
+        wrong = path_problem(file)
+        if wrong or not file.startswith(f"{directory}/"):
+            raise errors.ImagetoolsError(f"{file!r} cannot be a file of a bundle: it {wrong}")
+        with self._guard, durable.storing(self.path):
+            durable.make_directory(self.path / directory)
+            if file not in self._state.files:
+                self._state = replace(self._state, files=(*self._state.files, file))
+                durable.write_atomic(self.path / STATE, format_state(self._state))
+        return self.path / file
+
+    def _files(self, algorithm: Any) -> list[dict[str, Any]]:
+        return [
+            {
+                "path": file,
+                "size": size,
+                "hash": {"algorithm": algorithm, "value": digest.get(algorithm)},
+            }
+            for file, (size, digest) in sorted(self._documents.items())
+        ]
+
+    def _check(self, document: Mapping[str, Any]) -> None:
+        problems = manifest_problems(document)
+        if problems:
+            raise errors.ImagetoolsError(
+                "The manifest does not keep to its own schema, which is a defect of osc-imagetools:"
+                + "".join(f"\n- {problem}" for problem in problems),
+                hint="Please report it. The data is kept: the same command goes on from there.",
+            )
+        for disk in document["disks"]:
+            path = self.path / disk["file"]
+            size = path.lstat().st_size if path.is_file() and not path.is_symlink() else None
+            if size != disk["size"]:
+                raise errors.ImagetoolsError(
+                    f"{path} was changed while it was exported: it had {disk['size']} bytes, "
+                    + ("and is gone" if size is None else f"and has {size}"),
+                    hint="Run the same command again.",
+                )
+
+    def _clear(self, kept: frozenset[str]) -> None:
+        """Removes the parts, and what an earlier attempt fetched that the source no longer has."""
+        with Tree(self.path) as tree:
+            found = {entry.path for entry in tree.entries()} - {LOCK, STATE, *DIRECTORIES, *kept}
+        stale = {path for path in found if path in self._state.files or is_work_file(path)}
+        foreign = sorted(printable(path) for path in found - stale)
+        if foreign:
+            raise errors.OutputExists(
+                f"{self.path} has files that are not of this export: {', '.join(foreign[:5])}",
+                hint="Move them away and run the same command again: it goes on from there.",
+            )
+        for path in sorted(stale):
+            durable.remove_file(self.path / path)
+        for directory in DIRECTORIES:
+            if (self.path / directory).is_dir():
+                durable.sync_directory(self.path / directory)
+
+    def _become_bundle(self, data: bytes) -> None:
+        """The last step; dying at any point of it leaves an export that can be gone on with, or a
+        bundle."""
+        self._held.write(data)
+        durable.remove_file(self.path / STATE)
+        durable.sync_directory(self.path)
+        os.rename(self.path / LOCK, self.path / MANIFEST)
+        durable.sync_directory(self.path)
+
+    def _remove_if_empty(self) -> None:
+        """Takes everything away, the lock file last, unless there is a disk or somebody else's
+        file."""
+        with Tree(self.path) as tree:
+            found = {entry.path for entry in tree.entries()}
+        directories = found.intersection(DIRECTORIES)
+        mine = {path for path in found if path in self._state.files or is_work_file(path)}
+        if found - directories - mine or any(path.startswith(f"{DISKS}/") for path in mine):
+            return
+        for path in mine - {LOCK}:
+            durable.remove_file(self.path / path)
+        for directory in directories:
+            (self.path / directory).rmdir()
+        durable.remove_file(self.path / LOCK)
+        if self._state.created:
+            self.path.rmdir()
+        else:
+            self._held.restore_mode()
