@@ -1,0 +1,207 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A cloud as one login sees it: its services as adapters, its answers as documents or errors of ours.
+
+Contract: the one place that turns an HTTP status into an error of :mod:`osc_imagetools.errors`. It knows
+services, paths and status codes, but no resource: reading them into values is the inventory's work,
+changing them the execution's.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from keystoneauth1 import exceptions as ksa_exceptions
+from keystoneauth1.identity.base import BaseIdentityPlugin
+from openstack import exceptions as sdk_exceptions
+
+from osc_imagetools import errors
+
+if TYPE_CHECKING:
+    from keystoneauth1.adapter import Adapter
+    from openstack.connection import Connection
+    from requests import Response
+
+# One page of a list; the services cap it by themselves at their own maximum.
+PAGE = 1000
+
+SERVICES = {
+    "image": "image",
+    "block-storage": "block storage",
+    "compute": "compute",
+    "identity": "identity",
+}
+
+
+class StatusError(errors.CloudError):
+    """A service answered with a status that is an error; ``status`` is the HTTP status code."""
+
+    def __init__(self, message: str, status: int, *, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.status = status
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where something comes from, as the manifest of a bundle states it; no secret in it."""
+
+    cloud: str | None
+    region: str | None
+    auth_url: str | None
+    project_id: str | None
+    project_name: str | None
+
+
+class Cloud:
+    """The services of one region, with one login.
+
+    :param connection: an authenticated :class:`openstack.connection.Connection`.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+
+    @property
+    def has_block_storage(self) -> bool:
+        """Whether the catalog lists block storage in this region (Cinder may be absent)."""
+        config = self.connection.config
+        if config.get_endpoint("block-storage"):
+            return True
+        return config.get_endpoint_from_catalog("block-storage") is not None
+
+    @property
+    def origin(self) -> Origin:
+        config = self.connection.config
+        auth = self.connection.session.auth
+        access = None
+        if isinstance(auth, BaseIdentityPlugin):
+            access = auth.get_access(self.connection.session)
+        return Origin(
+            cloud=config.name or None,
+            region=config.get_region_name() or None,
+            auth_url=config.get_auth_args().get("auth_url"),
+            project_id=access.project_id if access else None,
+            project_name=access.project_name if access else None,
+        )
+
+    @property
+    def project_id(self) -> str:
+        """ID of the project of the login; raises :class:`errors.UsageError` for an unscoped one."""
+        project = self.origin.project_id
+        if not project:
+            raise errors.UsageError("the login has no project", hint="Give one: --os-project-name <project>")
+        return project
+
+    def service(self, service_type: str) -> Adapter:
+        """The adapter of a service: ``image``, ``block-storage`` or ``compute``."""
+        name = service_type.replace("-", "_")
+        try:
+            return getattr(self.connection, name)  # type: ignore[no-any-return]
+        except (sdk_exceptions.SDKException, ksa_exceptions.ClientException) as exc:
+            raise errors.CloudError(f"the {SERVICES[service_type]} service: {exc}") from exc
+
+    def url(self, service_type: str, path: str) -> str:
+        """The absolute URL of *path* (it begins with ``/``) at a service."""
+        return str(self.service(service_type).get_endpoint()).rstrip("/") + path
+
+    def request(
+        self,
+        service_type: str,
+        method: str,
+        path: str,
+        *,
+        what: str,
+        microversion: str | None = None,
+        json: Mapping[str, Any] | Sequence[Any] | None = None,
+        content_type: str | None = None,
+        params: Mapping[str, str] | None = None,
+    ) -> Response:
+        """One request; *what* names the resource in an error.
+
+        :raises errors.ResourceNotFound: 404
+        :raises errors.Forbidden: 401, 403 (a full quota is a :class:`StatusError`)
+        :raises StatusError: any other status from 400
+        :raises errors.CloudError: no answer at all
+        """
+        kwargs: dict[str, Any] = {"params": dict(params)} if params else {}
+        if json is not None:
+            kwargs["json"] = json
+        if microversion:
+            kwargs["microversion"] = microversion
+        if content_type:
+            kwargs["headers"] = {"Content-Type": content_type}
+        if method == "POST":
+            # What may have been made already is never made twice behind the undo's back.
+            kwargs.update(status_code_retries=0, connect_retries=0)
+        try:
+            response: Response = self.service(service_type).request(path, method, raise_exc=False, **kwargs)
+        except (ksa_exceptions.ClientException, sdk_exceptions.SDKException) as exc:
+            raise errors.CloudError(
+                f"{what}: the {SERVICES[service_type]} service does not answer: {exc}",
+                hint="Try again when the service is back.",
+            ) from exc
+        if response.status_code >= 400:
+            raise _error(response, what, SERVICES[service_type])
+        return response
+
+    def get(self, service_type: str, path: str, *, what: str, **kwargs: Any) -> Any:
+        """The JSON document at *path*."""
+        response = self.request(service_type, "GET", path, what=what, **kwargs)
+        try:
+            return response.json()
+        except ValueError as exc:
+            raise errors.CloudError(f"{what}: the answer is no JSON document") from exc
+
+    def list(
+        self,
+        service_type: str,
+        path: str,
+        key: str,
+        *,
+        what: str,
+        params: Mapping[str, str] | None = None,
+        microversion: str | None = None,
+    ) -> Iterator[dict[str, Any]]:
+        """All documents of a list, page after page, by the marker of the last one (its ``id``)."""
+        query = {"limit": str(PAGE), **(params or {})}
+        while True:
+            answer = self.get(service_type, path, what=what, params=query, microversion=microversion)
+            page = answer.get(key) or []
+            yield from page
+            more = answer.get("next") or answer.get(f"{key}_links")
+            if not page or not more:
+                return
+            query = {**query, "marker": str(page[-1]["id"])}
+
+
+def _error(response: Response, what: str, service: str) -> errors.ImagetoolsError:
+    said = message_of(response)
+    status = response.status_code
+    if status == 404:
+        return errors.ResourceNotFound(f"{what}: not found ({said})")
+    if status in (401, 403) and "quota" not in said.lower():
+        return errors.Forbidden(
+            f"{what}: the {service} service refuses it to this account: {said}",
+            hint="Use an account with the role that the cloud's policy asks for.",
+        )
+    return StatusError(f"{what}: the {service} service answered {status}: {said}", status)
+
+
+def message_of(response: Response) -> str:
+    """What the service said, in one line of at most 300 characters, whatever its form."""
+    text = response.reason or ""
+    try:
+        document = response.json()
+    except ValueError:
+        document = None
+        text = response.text or text
+    while isinstance(document, dict) and document:
+        if isinstance(document.get("message"), str):
+            text = document["message"]
+            break
+        document = next(iter(document.values()))
+    if "<" in text:
+        text = re.sub(r"<[^>]*>", " ", re.sub(r"<(title|head)>.*?</\1>", " ", text, flags=re.S))
+    return " ".join(text.split())[:300]

@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Carries out an import plan: data first, proven by the cloud's hash, then metadata, then the comparison.
+
+Contract: the only caller of effects for imports of images. Whatever ends the run before all is there,
+everything that it made is removed again (or listed in the error).
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from osc_imagetools.cloud import Cloud
+from osc_imagetools.execution import block_storage
+from osc_imagetools.execution.block_storage import Made, Workshop
+from osc_imagetools.execution.conversion import check_converter, convert
+from osc_imagetools.execution.image_store import (
+    create_image,
+    differences,
+    set_properties,
+    settle_image,
+)
+from osc_imagetools.execution.interrupt import interrupts_set
+from osc_imagetools.execution.lanes import run_lanes
+from osc_imagetools.execution.temporary import Run
+from osc_imagetools.execution.undo import unwind_after
+from osc_imagetools.execution.wait import Patience
+from osc_imagetools.inventory.image import Image, get_image
+from osc_imagetools.plan.image_import import ImageDraft, ImportPlan, NotReplayed, VolumeDraft
+from osc_imagetools.transfer.progress import Progress
+
+
+@dataclass(frozen=True)
+class ImportReport:
+    """What an import did; ``image`` is the one with the original's name; bytes and seconds as numbers."""
+
+    image: Image
+    bytes: int
+    disks: int
+    differences: tuple[str, ...]
+    not_replayed: tuple[NotReplayed, ...]
+    mapped: tuple[str, ...]
+    seconds: float
+
+
+def import_image(
+    plan: ImportPlan,
+    cloud: Cloud,
+    bundle: Path,
+    *,
+    jobs: int,
+    timeout: float | None,
+    purpose: str,
+    progress: Progress,
+) -> ImportReport:
+    """Makes what the plan says from the disks of *bundle*, which has been verified.
+
+    :raises errors.ImagetoolsError: with ``left`` naming everything that remains in the cloud.
+    """
+    started = time.monotonic()
+    shop = Workshop(cloud, Run(purpose), patience=Patience(timeout=timeout))
+    work = _Work(plan, shop, bundle, progress)
+    if any(image.convert for image in plan.images):
+        check_converter()
+    try:
+        with interrupts_set(shop.patience.cancelled):
+            made = work.volumes_and_mapping(jobs) if plan.volumes else work.images(jobs)
+            refused = [r for image, draft in made for r in settle_image(shop, image, draft)]
+            images = [(get_image(cloud, image.id), draft) for image, draft in made]
+            work.keep()
+    except BaseException as exc:
+        unwind_after(shop.undo, exc, shop.removal.cancelled)
+        raise
+    left = shop.undo.unwind()  # what was only needed on the way
+    return ImportReport(
+        image=images[0][0],
+        bytes=sum(draft.size for draft in plan.images) + sum(v.image.size for v in plan.volumes),
+        disks=len(plan.volumes) or len(plan.images),
+        differences=tuple(d for i, draft in images for d in differences(i, draft, plan.algorithm)),
+        not_replayed=(*plan.not_replayed, *refused, *(NotReplayed(w, "left behind") for w in left)),
+        mapped=(*plan.mapped, *work.made_volumes),
+        seconds=time.monotonic() - started,
+    )
+
+
+class _Work:
+    def __init__(self, plan: ImportPlan, shop: Workshop, bundle: Path, progress: Progress) -> None:
+        self._plan = plan
+        self._shop = shop
+        self._bundle = bundle
+        self._progress = progress
+        self._kept: list[Made] = []
+        self._volumes: list[tuple[Made, Made, VolumeDraft]] = []
+
+    @property
+    def made_volumes(self) -> tuple[str, ...]:
+        """What was made besides images, for the report."""
+        return tuple(
+            f"volume {draft.name}: {volume.id}, snapshot {snapshot.id}"
+            for volume, snapshot, draft in sorted(self._volumes, key=lambda v: v[2].name)
+        )
+
+    def images(self, jobs: int) -> list[tuple[Image, ImageDraft]]:
+        """The images with their data, not yet with their metadata."""
+        lanes = [functools.partial(self._image, draft) for draft in self._plan.images]
+        return run_lanes(lanes, width=jobs, cancelled=self._shop.patience.cancelled)
+
+    def volumes_and_mapping(self, jobs: int) -> list[tuple[Image, ImageDraft]]:
+        """The volumes with their snapshots, and the image of 0 bytes that points at them."""
+        lanes = [functools.partial(self._volume, draft) for draft in self._plan.volumes]
+        entries = run_lanes(lanes, width=jobs, cancelled=self._shop.patience.cancelled)
+        (main,) = self._plan.images
+        mapping = {"block_device_mapping": json.dumps(entries), "bdm_v2": "True"}
+        draft = replace(main, properties={**main.properties, **mapping})
+        made, image = self._create(draft, None)
+        self._kept.append(made)
+        return [(image, draft)]
+
+    def keep(self) -> None:
+        """All is there and proven: what was made is the user's."""
+        for volume, snapshot, draft in self._volumes:
+            for made, metadata in ((volume, draft.metadata), (snapshot, {})):
+                block_storage.keep(self._shop, made, description=draft.description, metadata=metadata)
+        for made in self._kept:
+            assert made.entry is not None
+            made.entry.keep()
+
+    def _image(self, draft: ImageDraft) -> tuple[Image, ImageDraft]:
+        assert draft.file is not None
+        path = self._bundle / draft.file
+        if draft.convert:
+            path = convert(self._shop, path, draft.content_format or "raw", draft.convert)
+        made, image = self._create(draft, path)
+        self._kept.append(made)
+        return image, draft
+
+    def _create(self, draft: ImageDraft, path: Path | None) -> tuple[Made, Image]:
+        return create_image(
+            self._shop,
+            draft,
+            path,
+            algorithm=self._plan.algorithm,
+            digest=draft.digest,
+            store=self._plan.store,
+            owner=self._plan.owner,
+            progress=self._progress,
+        )
+
+    def _volume(self, draft: VolumeDraft) -> Mapping[str, Any]:
+        """A volume with the data of a disk, its snapshot, and the entry that points at it."""
+        shop = self._shop
+        temporary, image = self._create(draft.image, self._bundle / str(draft.image.file))
+        set_properties(shop, image, draft.image)
+        fields = {"volume_type": draft.volume_type} if draft.volume_type else {}
+        volume = block_storage.create_volume_from_image(
+            shop, image.id, draft.size, name=draft.name, fields=fields
+        )
+        assert temporary.entry is not None and volume.id is not None
+        temporary.entry.run()
+        block_storage.set_bootable(shop, volume.id, draft.bootable)
+        name = f"snapshot for {self._plan.images[0].document['name']}"[:255]
+        snapshot = block_storage.create_snapshot(shop, volume.id, draft.name, name=name)
+        self._volumes.append((volume, snapshot, draft))
+        return {**draft.entry, "snapshot_id": snapshot.id}

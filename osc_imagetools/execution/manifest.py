@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the manifest of an export says, put together from the plan and from what arrived.
+
+Contract: pure, but for the time. The same source gives the same manifest, apart from times: ids of
+temporary resources are not in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from osc_imagetools.execution.temporary import now
+from osc_imagetools.inventory.export import ImageInventory
+from osc_imagetools.inventory.image import Image
+from osc_imagetools.plan.export import ExportPlan
+
+if TYPE_CHECKING:
+    from osc_imagetools.execution.export import FetchedDisk
+
+# Those with a sum program in coreutils; any other os_hash_algo is computed beside sha512.
+SUM_ALGORITHMS = frozenset({"sha224", "sha256", "sha384", "sha512"})
+
+
+def bundle_algorithm(image: Image) -> str:
+    """The hash algorithm of the bundle: the cloud's own, where coreutils can check it."""
+    return image.hash_algo if image.hash_algo in SUM_ALGORITHMS and image.hash_algo else "sha512"
+
+
+def image_documents(found: ImageInventory) -> Iterator[tuple[str, Any]]:
+    """(name, document) of everything that was read, as received less secrets."""
+    members = found.image.members
+    yield "image", dict(found.image.document)
+    if members is not None:
+        yield "members", [asdict(member) for member in members]
+    for snapshot in found.snapshots.values():
+        if snapshot is not None:
+            yield f"snapshot-{snapshot.id}", dict(snapshot.document)
+    for volume in found.volumes.values():
+        if volume is not None:
+            yield f"volume-{volume.id}", dict(volume.document)
+    for image in found.images.values():
+        if image is not None:
+            yield f"image-{image.id}", dict(image.document)
+
+
+def image_manifest(plan: ExportPlan, disks: Sequence[FetchedDisk], algorithm: str) -> dict[str, Any]:
+    """The manifest of an image's bundle, but for the list of files, which the writer knows."""
+    image = plan.source.image
+    return {
+        "format": "osc-imagetools-bundle",
+        "format_version": 1,
+        "kind": plan.kind,
+        "generator": {"name": "osc-imagetools", "version": version("osc-imagetools")},
+        "created_at": now(),
+        "source": asdict(plan.source.origin),
+        "resource": {"id": image.id, "name": image.name},
+        "consistency": {
+            "mode": plan.consistency,
+            "snapshots": [
+                {
+                    "disk": disk.plan.name,
+                    "snapshot_id": disk.plan.snapshot.id,
+                    "created_at": disk.plan.snapshot.created_at,
+                }
+                for disk in disks
+                if disk.plan.snapshot is not None
+            ],
+        },
+        "hash_algorithm": algorithm,
+        "disks": [_disk(disk, algorithm) for disk in disks],
+        "not_captured": [asdict(entry) for entry in plan.not_captured],
+        "replayable": image.replayable(),
+        "observed": image.observed(),
+    }
+
+
+def _disk(disk: FetchedDisk, algorithm: str) -> dict[str, Any]:
+    plan, fetched = disk.plan, disk.fetched
+    observed = dict(plan.observed)
+    if plan.image is not None:
+        observed.update(
+            checksum=plan.image.checksum,
+            os_hash_algo=plan.image.hash_algo,
+            os_hash_value=plan.image.hash_value,
+        )
+    return {
+        "index": plan.index,
+        "name": plan.name,
+        "file": plan.file,
+        "role": plan.role,
+        "boot_index": plan.boot_index,
+        "device": plan.device,
+        "disk_format": plan.disk_format,
+        "container_format": plan.container_format,
+        "content_format": disk.facts.content_format,
+        "size": fetched.size,
+        "virtual_size": disk.facts.virtual_size,
+        "hash": {"algorithm": algorithm, "value": fetched.digests[algorithm]},
+        "verified_by": fetched.verified,
+        "replayable": dict(plan.replayable),
+        "observed": observed,
+    }

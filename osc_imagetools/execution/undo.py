@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What has to be undone, registered before it is done.
+
+Contract: an effect registers its removal first and makes the resource second; the removal finds out by
+itself whether there is anything to remove. Removing early (when the bytes are safe) and removing at the
+end of a run that failed are the same entry, run once. Thread-safe.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+
+from osc_imagetools import errors
+from osc_imagetools.execution.interrupt import interrupts_set
+
+LOG = logging.getLogger(__name__)
+
+
+class Entry:
+    """A registered removal of *what* (for messages); ``remove`` raises an ImagetoolsError on failure."""
+
+    def __init__(self, what: str, remove: Callable[[], None]) -> None:
+        self.what = what
+        self._remove = remove
+        self._done = False
+        self._lock = threading.Lock()
+
+    @property
+    def done(self) -> bool:
+        return self._done
+
+    def run(self) -> None:
+        """Removes it, unless that has been done already."""
+        with self._lock:
+            if not self._done:
+                self._remove()
+                self._done = True
+
+    def keep(self) -> None:
+        """What was made is the user's now: there is nothing to undo any more."""
+        with self._lock:
+            self._done = True
+
+
+class Undo:
+    """The removals of one run."""
+
+    def __init__(self) -> None:
+        self._entries: list[Entry] = []
+        self._lock = threading.Lock()
+
+    def register(self, what: str, remove: Callable[[], None]) -> Entry:
+        entry = Entry(what, remove)
+        with self._lock:
+            self._entries.append(entry)
+        return entry
+
+    def pending(self) -> tuple[Entry, ...]:
+        """What is not removed yet, last registered first."""
+        with self._lock:
+            return tuple(e for e in reversed(self._entries) if not e.done)
+
+    def unwind(self) -> tuple[str, ...]:
+        """Removes all that is pending, last registered first; what could not be removed, and why.
+
+        A failure does not stop the rest.
+        """
+        left: list[str] = []
+        for entry in self.pending():
+            try:
+                entry.run()
+            except errors.ImagetoolsError as exc:
+                left.append(f"{entry.what} ({exc.message})")
+        return tuple(left)
+
+
+def unwind_after(undo: Undo, exc: BaseException, cancelled: threading.Event) -> None:
+    """The clean-up after a failure or an interrupt; *exc* learns what is left behind.
+
+    :param cancelled: set by a signal that comes meanwhile; the removals look at it.
+    """
+    pending = undo.pending()
+    if not pending:
+        return
+    LOG.warning("Removing what was made so far (%d); please wait.", len(pending))
+    with interrupts_set(cancelled):
+        left = undo.unwind()
+    if isinstance(exc, errors.ImagetoolsError):
+        exc.left = (*exc.left, *left)
+    elif left:
+        LOG.error("Left behind: %s", "; ".join(left))

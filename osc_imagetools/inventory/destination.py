@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What has to be known of a cloud before something is brought into it.
+
+Contract: read-only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from osc_imagetools import errors
+from osc_imagetools.cloud import Cloud, Origin
+from osc_imagetools.inventory.quota import Quota, volume_quota
+
+
+@dataclass(frozen=True)
+class Destination:
+    """The cloud and project to import into.
+
+    ``stores`` are the names of Glance's stores, empty where the cloud has a single one that has no name;
+    ``volume_types`` are names, empty without block storage; ``owner`` is the project that an
+    administrator gives the image to, None for the login's own; ``projects`` tells of each member's project
+    whether it exists here, None where this account may not know.
+    """
+
+    origin: Origin
+    stores: tuple[str, ...]
+    block_storage: bool
+    volume_types: tuple[str, ...]
+    quota: Quota | None
+    owner: str | None
+    projects: Mapping[str, bool | None] = field(default_factory=dict)
+
+
+def destination(
+    cloud: Cloud, *, project: str | None, volumes: bool, members: Iterable[str] = ()
+) -> Destination:
+    """Reads what an import needs; *volumes* tells whether volumes will be made.
+
+    :param members: IDs of the projects that the image will be shared with.
+
+    :raises errors.ResourceNotFound: the project is not there; names need the right to look projects up,
+        an ID that cannot be looked up is taken as it is.
+    """
+    block_storage = cloud.has_block_storage
+    read_volumes = volumes and block_storage
+    types: tuple[str, ...] = ()
+    if read_volumes:
+        documents = cloud.list("block-storage", "/types", "volume_types", what="volume types")
+        types = tuple(sorted(str(document["name"]) for document in documents))
+    return Destination(
+        origin=cloud.origin,
+        stores=_stores(cloud),
+        block_storage=block_storage,
+        volume_types=types,
+        quota=volume_quota(cloud) if read_volumes else None,
+        owner=_project(cloud, project) if project else None,
+        projects={member: _exists(cloud, member) for member in members},
+    )
+
+
+def _exists(cloud: Cloud, project_id: str) -> bool | None:
+    try:
+        cloud.get("identity", f"/projects/{project_id}", what=f"project {project_id}")
+    except errors.ResourceNotFound:
+        return False
+    except errors.ImagetoolsError:
+        return None
+    return True
+
+
+def _stores(cloud: Cloud) -> tuple[str, ...]:
+    try:
+        answer = cloud.get("image", "/info/stores", what="image stores")
+    except errors.ImagetoolsError:
+        return ()  # a single store: 404
+    stores: list[Mapping[str, str]] = answer.get("stores", [])
+    return tuple(sorted(store["id"] for store in stores))
+
+
+def _project(cloud: Cloud, name_or_id: str) -> str:
+    try:
+        answer = cloud.get("identity", f"/projects/{name_or_id}", what=f"project {name_or_id}")
+        return str(answer["project"]["id"])
+    except errors.Forbidden:
+        return name_or_id
+    except errors.ResourceNotFound:
+        pass
+    query = {"name": name_or_id}
+    answer = cloud.get("identity", "/projects", what="list of projects", params=query)
+    found = [str(project["id"]) for project in answer["projects"]]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise errors.ResourceAmbiguous(
+            f"several projects have the name {name_or_id!r}: {', '.join(found)}",
+            hint="Give the ID.",
+        )
+    raise errors.ResourceNotFound(
+        f"no project has the name or ID {name_or_id!r}", hint="openstack project list"
+    )

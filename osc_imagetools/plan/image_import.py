@@ -1,0 +1,394 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Plans an import of an image's bundle: which images (and volumes) will be made, with what metadata.
+
+Contract: pure. What the bundle holds and cannot be set again is listed with the reason, never dropped
+silently; what cannot work is found here, before any effect, and listed at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from osc_imagetools import errors
+from osc_imagetools.inventory.destination import Destination
+from osc_imagetools.inventory.image import BASE, RESERVED_PREFIX
+from osc_imagetools.inventory.volume import GIB
+from osc_imagetools.plan.operations import Step, quota_steps
+from osc_imagetools.plan.quota import Need, Room, fit_quota
+
+# They point at the snapshots that a copy with the data in itself does not need.
+MAPPING = ("block_device_mapping", "bdm_v2")
+VISIBILITIES = ("private", "shared", "community", "public")
+# Glance deletes the key together with the image: the key is the original's as well (api-ref, Barbican).
+KEY_DELETION = "cinder_encryption_key_deletion_policy"
+CORE = BASE | {"locations", "direct_url", "members"}
+
+
+@dataclass(frozen=True)
+class ImportOptions:
+    """What the user asked for; None and empty: as in the bundle."""
+
+    name: str | None = None
+    properties: Mapping[str, str] = field(default_factory=dict)
+    remove_properties: frozenset[str] = frozenset()
+    visibility: str | None = None
+    store: str | None = None
+    disk_format: str | None = None
+    as_volumes: bool = False
+
+    def check(self) -> None:
+        """:raises errors.UsageError: options that contradict each other, all of them at once."""
+        wrong = [
+            f"--property {k} and --remove-property {k}"
+            for k in self.properties
+            if k in self.remove_properties
+        ]
+        if self.as_volumes and self.disk_format:
+            wrong.append("--as-volumes and --disk-format (a volume has none)")
+        if self.as_volumes and self.store:
+            wrong.append("--as-volumes and --store (the data goes into volumes)")
+        for key in self.properties:
+            if key in CORE or key.startswith(RESERVED_PREFIX):
+                wrong.append(f"--property {key}: it is no custom property")
+        if wrong:
+            raise errors.UsageError("these options do not go together: " + "; ".join(wrong))
+
+
+@dataclass(frozen=True)
+class NotReplayed:
+    """Something of the bundle that the copy will not have."""
+
+    what: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class ImageDraft:
+    """An image to make; ``file`` is its data below the bundle, None for an image of 0 bytes.
+
+    ``document`` holds the base properties, ``properties`` the custom ones, ``digest`` what the data must
+    hash to (None when it is converted to ``convert`` first), ``size`` is in bytes.
+    """
+
+    title: str
+    file: str | None
+    size: int
+    content_format: str | None
+    digest: str | None
+    convert: str | None
+    document: Mapping[str, Any]
+    properties: Mapping[str, str]
+    tags: tuple[str, ...]
+    members: tuple[Mapping[str, str], ...]
+
+
+@dataclass(frozen=True)
+class VolumeDraft:
+    """A volume and its snapshot to make from ``image``, which is removed again; ``size`` in bytes.
+
+    ``entry`` is the part of the block device mapping that does not name the snapshot.
+    """
+
+    image: ImageDraft
+    name: str
+    description: str | None
+    size: int
+    volume_type: str | None
+    bootable: bool
+    metadata: Mapping[str, str]
+    entry: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class ImportPlan:
+    """What an import does: ``images`` in the order of the disks, or volumes and one image that maps them."""
+
+    images: tuple[ImageDraft, ...]
+    volumes: tuple[VolumeDraft, ...]
+    not_replayed: tuple[NotReplayed, ...]
+    mapped: tuple[str, ...]
+    needs: tuple[Need, ...]
+    algorithm: str
+    owner: str | None
+    store: str | None
+
+    def steps(self) -> tuple[Step, ...]:
+        """The plan as rows for a dry run."""
+        rows = list(quota_steps(self.needs))
+        for volume in self.volumes:
+            title = volume.image.title
+            rows += [
+                _step("create image", f"{title}, temporary", True, volume.image.size),
+                _step("create volume", f"{volume.name} from {title}", False, volume.size),
+                _step("delete image", title, True, None),
+                _step("create snapshot", f"of volume {volume.name}", False, volume.size),
+            ]
+        for image in self.images:
+            if image.convert:
+                text = f"{image.file} from {image.content_format} to {image.convert}"
+                rows.append(_step("convert", text, True, image.size))
+            rows.append(_step("create image", image.title, False, image.size))
+            rows.append(_step("set metadata", image.title, False, None))
+        numbers = iter(range(1, len(rows) + 1))
+        return tuple(
+            row
+            if row.action == "need quota"
+            else Step(next(numbers), row.action, row.resource, row.temporary, row.bytes)
+            for row in rows
+        )
+
+
+def _step(action: str, resource: str, temporary: bool, size: int | None) -> Step:
+    return Step(0, action, resource, temporary, size)
+
+
+def plan_image_import(manifest: Mapping[str, Any], to: Destination, options: ImportOptions) -> ImportPlan:
+    """Plans ``image import-full``.
+
+    :param manifest: of a bundle of kind image, validated.
+    :raises errors.ImagetoolsError: it cannot be done; several reasons as :class:`errors.Unready`.
+    """
+    if manifest["kind"] != "image":
+        raise errors.UsageError(
+            f"this bundle holds a {manifest['kind']}, not an image",
+            hint=f"openstack {manifest['kind']} import-full <bundle>",
+        )
+    disks = sorted(manifest["disks"], key=lambda d: int(d["index"]))
+    _check(manifest, disks, to, options)
+    main, lost = _main_image(manifest, disks, options)
+    main, strangers = _without_strangers(main, manifest, to)
+    lost += strangers
+    if not options.as_volumes:
+        images = _stand_alone(main, disks, options)
+        return ImportPlan(
+            images=images,
+            volumes=(),
+            not_replayed=tuple(lost),
+            mapped=_mapped(main, images),
+            needs=(),
+            algorithm=manifest["hash_algorithm"],
+            owner=to.owner,
+            store=options.store,
+        )
+    volumes, mapped = _volumes(main, disks, to)
+    rooms = [Room(v.size // GIB, v.volume_type, with_snapshot=True) for v in volumes]
+    _, needs = fit_quota(to.quota, rooms, len(rooms), project=to.origin.project_id, at_once=True)
+    return ImportPlan(
+        images=(main,),
+        volumes=volumes,
+        not_replayed=tuple(lost),
+        mapped=mapped,
+        needs=needs,
+        algorithm=manifest["hash_algorithm"],
+        owner=to.owner,
+        store=None,
+    )
+
+
+def _check(
+    manifest: Mapping[str, Any],
+    disks: Sequence[Mapping[str, Any]],
+    to: Destination,
+    options: ImportOptions,
+) -> None:
+    problems: list[errors.ImagetoolsError] = []
+    if options.store and options.store not in to.stores:
+        names = ", ".join(to.stores) or "this cloud has a single store without a name"
+        problems.append(errors.ResourceNotFound(f"no image store {options.store!r}: {names}"))
+    if options.as_volumes and not _is_mapping(disks):
+        problems.append(errors.UsageError("--as-volumes: the image of this bundle holds its data itself"))
+    if options.as_volumes and not to.block_storage:
+        region = to.origin.region or "this cloud"
+        problems.append(
+            errors.ServiceAbsent(
+                f"--as-volumes: the catalog of {region} has no block storage",
+                hint="Without --as-volumes each disk becomes an image of its own.",
+            )
+        )
+    if options.as_volumes and to.owner:
+        problems.append(
+            errors.UsageError("--as-volumes and --project: volumes are made in the login's project")
+        )
+    if options.disk_format:
+        for disk in disks:
+            if disk["container_format"] not in ("bare", None):
+                problems.append(
+                    errors.UsageError(f"{disk['file']} is in a container that cannot be converted")
+                )
+    if problems:
+        if len(problems) == 1:
+            raise problems[0]
+        raise errors.Unready(f"{manifest['resource']['name']} cannot be imported", problems)
+
+
+def _is_mapping(disks: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether the data was behind the image's block device mapping and not in the image itself."""
+    return not any(disk["role"] == "image" for disk in disks)
+
+
+def _main_image(
+    manifest: Mapping[str, Any], disks: Sequence[Mapping[str, Any]], options: ImportOptions
+) -> tuple[ImageDraft, list[NotReplayed]]:
+    """The image with the original's name and metadata, and what of that it does not get."""
+    source = manifest["replayable"]
+    lost: list[NotReplayed] = []
+    properties: dict[str, str] = {}
+    removed = set(options.remove_properties)
+    if _is_mapping(disks):
+        removed.update(MAPPING)
+        if not options.as_volumes and "block_device_mapping" in source["properties"]:
+            reason = "each disk becomes an image that holds its data itself (see --as-volumes)"
+            lost.append(NotReplayed("property block_device_mapping", reason))
+    for key, value in source["properties"].items():
+        if key == KEY_DELETION:
+            lost.append(NotReplayed(f"property {key}", "the key belongs to the original too"))
+        elif key in CORE or key.startswith(RESERVED_PREFIX):
+            lost.append(NotReplayed(f"property {key}", "the image service keeps it for itself"))
+        elif key not in removed:
+            properties[key] = value
+    properties.update(options.properties)
+    for entry in manifest["not_captured"]:
+        lost.append(NotReplayed(f"disk {entry['name']}", f"not in the bundle: {entry['reason']}"))
+    keys = ("name", "visibility", "protected", "os_hidden", "min_disk", "min_ram")
+    document = {key: source.get(key) for key in keys}
+    document["name"] = options.name if options.name is not None else document["name"]
+    document["visibility"] = options.visibility or document["visibility"] or "private"
+    document["disk_format"] = source.get("disk_format") or "raw"
+    document["container_format"] = source.get("container_format") or "bare"
+    return (
+        ImageDraft(
+            title=f"image {document['name'] or '(no name)'}",
+            file=None,
+            size=0,
+            content_format=None,
+            digest=None,
+            convert=None,
+            document=document,
+            properties=properties,
+            tags=tuple(source.get("tags") or ()),
+            members=tuple(source.get("members") or ()),
+        ),
+        lost,
+    )
+
+
+def _without_strangers(
+    main: ImageDraft, manifest: Mapping[str, Any], to: Destination
+) -> tuple[ImageDraft, list[NotReplayed]]:
+    """The image without the members that are no projects here, and those.
+
+    A plain member of a project may not look others up: where the bundle comes from this same cloud the
+    projects are taken to be there.
+    """
+    same = manifest["source"].get("auth_url") == to.origin.auth_url
+    lost = []
+    for member in main.members:
+        exists = to.projects.get(member["project_id"])
+        if exists is False:
+            reason = "there is no such project in this cloud"
+        elif exists is None and not same:
+            reason = "this account cannot see whether there is such a project in this cloud"
+        else:
+            continue
+        lost.append(NotReplayed(f"member {member['project_id']}", reason))
+    gone = {entry.what for entry in lost}
+    kept = tuple(m for m in main.members if f"member {m['project_id']}" not in gone)
+    return replace(main, members=kept), lost
+
+
+def _stand_alone(
+    main: ImageDraft, disks: Sequence[Mapping[str, Any]], options: ImportOptions
+) -> tuple[ImageDraft, ...]:
+    """One image per disk: the first (image, or boot disk) is the original, the others are its data."""
+    return tuple(
+        _with_data(main if number == 0 else _data_image(main, disk), disk, options.disk_format)
+        for number, disk in enumerate(disks)
+    )
+
+
+def _with_data(draft: ImageDraft, disk: Mapping[str, Any], disk_format: str | None) -> ImageDraft:
+    convert = disk_format if disk_format not in (None, disk["disk_format"]) else None
+    return ImageDraft(
+        title=draft.title,
+        file=disk["file"],
+        size=disk["size"],
+        content_format=disk["content_format"],
+        digest=None if convert else disk["hash"]["value"],
+        convert=convert,
+        document={
+            **draft.document,
+            "disk_format": convert or disk["disk_format"],
+            "container_format": disk["container_format"] or "bare",
+        },
+        properties=draft.properties,
+        tags=draft.tags,
+        members=draft.members,
+    )
+
+
+def _data_image(main: ImageDraft, disk: Mapping[str, Any]) -> ImageDraft:
+    volume = disk["replayable"].get("volume") or {}
+    name = f"{main.document['name'] or 'image'}-{disk['name']}"[:255]
+    metadata = {k: str(v) for k, v in (volume.get("image_metadata") or {}).items() if k not in _VOLUME_FACTS}
+    return ImageDraft(
+        title=f"image {name}",
+        file=None,
+        size=0,
+        content_format=None,
+        digest=None,
+        convert=None,
+        document={**main.document, "name": name, "min_disk": 0, "min_ram": 0},
+        properties=metadata,
+        tags=main.tags,
+        members=main.members,
+    )
+
+
+# What Cinder keeps of the image itself among a volume's image metadata (cinder/db, volume_glance_metadata).
+_VOLUME_FACTS = CORE | {"image_id", "image_name", "signature_verified", *MAPPING}
+
+
+def _mapped(main: ImageDraft, images: Sequence[ImageDraft]) -> tuple[str, ...]:
+    return tuple(f"{i.file}: {i.title}" for i in images) if len(images) > 1 else ()
+
+
+def _volumes(
+    main: ImageDraft, disks: Sequence[Mapping[str, Any]], to: Destination
+) -> tuple[tuple[VolumeDraft, ...], tuple[str, ...]]:
+    made: list[VolumeDraft] = []
+    mapped: list[str] = []
+    for disk in disks:
+        volume = disk["replayable"].get("volume") or {}
+        device = disk["replayable"].get("block_device") or {}
+        wanted = volume.get("volume_type")
+        kept = wanted if wanted in to.volume_types else None
+        if wanted and not kept:
+            mapped.append(f"{disk['name']}: volume type {wanted} -> the default type")
+        virtual = int(disk["virtual_size"] or disk["size"])
+        size = max(-(-virtual // GIB), int(volume.get("size") or 1)) * GIB
+        name = volume.get("name") or f"{main.document['name'] or 'volume'}-{disk['name']}"
+        image = _with_data(_data_image(main, disk), disk, None)
+        entry = {key: device.get(key) for key in ("device_type", "disk_bus", "tag", "guest_format")}
+        entry.update(
+            source_type="snapshot",
+            destination_type="volume",
+            device_name=disk["device"],
+            boot_index=disk["boot_index"],
+            volume_size=size // GIB,
+            delete_on_termination=bool(device.get("delete_on_termination")),
+        )
+        made.append(
+            VolumeDraft(
+                image=image,
+                name=str(name)[:255],
+                description=volume.get("description"),
+                size=size,
+                volume_type=kept,
+                bootable=bool(volume.get("bootable")),
+                metadata={k: str(v) for k, v in (volume.get("metadata") or {}).items()},
+                entry=entry,
+            )
+        )
+    return tuple(made), tuple(mapped)

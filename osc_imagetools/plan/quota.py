@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How much of a volume quota the temporary resources of a plan need, and how many lanes fit at a time.
+
+Contract: pure. A lane gives back what it took before the next one of the same slot begins, so the need is
+that of the largest lanes that run together.
+Source of the names: ``GET /v3/os-quota-sets/{project}`` (volumes, snapshots, gigabytes, each also with
+``_<volume type>``; ``per_volume_gigabytes`` limits a single volume). Snapshots count as gigabytes unless
+the cloud sets ``no_snapshot_gb_quota``, which no API tells: here they count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from osc_imagetools import errors
+from osc_imagetools.inventory.quota import Quota
+
+
+@dataclass(frozen=True)
+class Need:
+    """What a plan takes from a quota while it runs; ``left`` None where there is no limit."""
+
+    name: str
+    amount: int
+    left: int | None
+
+    @property
+    def fits(self) -> bool:
+        return self.left is None or self.amount <= self.left
+
+
+@dataclass(frozen=True)
+class Room:
+    """What one lane takes: a volume of so many GiB, and perhaps a snapshot of the same size."""
+
+    gigabytes: int
+    volume_type: str | None
+    with_snapshot: bool
+
+    def amounts(self) -> dict[str, int]:
+        """What it takes by quota name."""
+        taken = {"volumes": 1, "gigabytes": self.gigabytes * (2 if self.with_snapshot else 1)}
+        if self.with_snapshot:
+            taken["snapshots"] = 1
+        if self.volume_type:
+            taken.update({f"{name}_{self.volume_type}": n for name, n in list(taken.items())})
+        return taken
+
+
+def fit_quota(
+    quota: Quota | None,
+    room: Sequence[Room],
+    wanted: int,
+    *,
+    project: str | None,
+    at_once: bool = False,
+) -> tuple[int, tuple[Need, ...]]:
+    """(how many lanes may run at a time, what they need): *wanted* lanes, or as many as fit.
+
+    :param at_once: what the lanes make stays, so that all of them must fit together.
+
+    :raises errors.QuotaTooSmall: not even one lane at a time fits.
+    """
+    if quota is None or not room:
+        return wanted, ()
+    for width in range(wanted, wanted - 1 if at_once else 0, -1):
+        needs = _needs(quota, room, width)
+        if all(need.fits for need in needs):
+            return width, needs
+    short = [
+        errors.QuotaTooSmall(
+            f"{need.amount} of the quota {need.name} {'is' if need.amount == 1 else 'are'} needed, of which "
+            f"{need.left} are left in project {project}",
+            hint="openstack limits show --absolute shows what is used; remove what is not needed, "
+            "or ask an administrator for more (openstack quota set).",
+        )
+        for need in needs
+        if not need.fits
+    ]
+    raise short[0] if len(short) == 1 else errors.Unready("the volume quota is too small", short)
+
+
+def _needs(quota: Quota, room: Sequence[Room], width: int) -> tuple[Need, ...]:
+    taken: dict[str, list[int]] = {}
+    for lane in room:
+        for name, amount in lane.amounts().items():
+            taken.setdefault(name, []).append(amount)
+    needs = [
+        Need(name, sum(sorted(amounts, reverse=True)[:width]), quota.left.get(name))
+        for name, amounts in taken.items()
+        if name in ("volumes", "snapshots", "gigabytes") or name in quota.left
+    ]
+    largest = max(lane.gigabytes for lane in room)
+    if "per_volume_gigabytes" in quota.left:
+        needs.append(Need("per_volume_gigabytes", largest, quota.left["per_volume_gigabytes"]))
+    return tuple(needs)

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+from osc_imagetools import errors
+from osc_imagetools.execution import block_storage, wait
+from osc_imagetools.execution.block_storage import Workshop
+from osc_imagetools.execution.temporary import RUN, Run
+from osc_imagetools.inventory.volume import GIB
+from osc_imagetools.tests.unit.base import (
+    IMAGE,
+    VOLUME,
+    TestCase,
+    image_document,
+    snapshot_document,
+    volume_document,
+)
+
+
+class TestEffects(TestCase):
+    def setUp(self):
+        super().setUp()
+        self.mocked = self.mocked_cloud()
+        self.http = self.mocked.http
+        self.shop = Workshop(self.mocked.cloud, Run("test"))
+        self.patch(wait, "FIRST_PAUSE", 0.001)
+        self.http.get(f"{VOLUME}/messages", json={"messages": [{"user_message": "no room"}]})
+
+    def states(self, path, key, document, *states):
+        answers = [
+            {"status_code": 404} if s is None else {"json": {key: {**document, "status": s}}} for s in states
+        ]
+        self.http.get(f"{VOLUME}{path}/{document['id']}", answers)
+
+    def made_volume(self, *states):
+        snapshot, volume = snapshot_document(), volume_document()
+        self.states("/snapshots", "snapshot", snapshot, "creating", "available")
+        self.states("/volumes", "volume", volume, *states)
+        self.http.post(f"{VOLUME}/volumes", json={"volume": volume})
+        return snapshot, volume
+
+    def test_a_volume_is_marked_and_has_the_size_and_no_type(self):
+        snapshot, volume = self.made_volume("creating", "available")
+        made = block_storage.create_volume(self.shop, snapshot["id"], 2 * GIB, "volume of 0-vda")
+        self.assertEqual(volume["id"], made.id)
+        ((_, body),) = self.mocked.sent("POST")
+        sent = body["volume"]
+        self.assertEqual((snapshot["id"], 2), (sent["snapshot_id"], sent["size"]))
+        self.assertEqual(self.shop.run.id, sent["metadata"][RUN])
+        self.assertTrue(sent["name"].startswith(f"osc-imagetools-{self.shop.run.id}-"))
+        self.assertNotIn("volume_type", sent)
+
+    def test_a_volume_that_fails_says_what_the_cloud_says_and_is_pending(self):
+        snapshot, _ = self.made_volume("creating", "error")
+        error = self.assertRaises(
+            errors.CloudError, block_storage.create_volume, self.shop, snapshot["id"], GIB, "v"
+        )
+        self.assertIn("no room", str(error))
+        self.assertEqual(1, len(self.shop.undo.pending()))
+
+    def test_an_answer_that_got_lost_is_found_by_name_and_mark(self):
+        snapshot, volume = self.made_volume("available", "deleting", None)
+        self.http.post(f"{VOLUME}/volumes", status_code=502)
+        self.assertRaises(errors.CloudError, block_storage.create_volume, self.shop, snapshot["id"], GIB, "v")
+        foreign = volume_document(metadata={})
+        ours = {**volume, "metadata": self.shop.run.marks()}
+        self.http.get(f"{VOLUME}/volumes/detail", json={"volumes": [foreign, ours]})
+        self.http.delete(f"{VOLUME}/volumes/{volume['id']}", status_code=202)
+        self.assertEqual((), self.shop.undo.unwind())
+        self.assertEqual([f"/v3/volumes/{volume['id']}"], [path for path, _ in self.mocked.sent("DELETE")])
+
+    def test_a_volume_goes_as_soon_as_its_state_allows_it(self):
+        snapshot, volume = self.made_volume(
+            "available", "uploading", "uploading", "available", "deleting", None
+        )
+        made = block_storage.create_volume(self.shop, snapshot["id"], GIB, "v")
+        refusals = [{"status_code": 400}, {"status_code": 400}, {"status_code": 202}]
+        self.http.delete(f"{VOLUME}/volumes/{volume['id']}", refusals)
+        assert made.entry is not None
+        made.entry.run()
+        self.assertEqual(3, len(self.mocked.sent("DELETE")))
+        self.assertEqual((), self.shop.undo.pending())
+
+    def test_a_volume_that_cannot_be_deleted_is_left_and_told(self):
+        snapshot, volume = self.made_volume("available", "available", "error_deleting")
+        block_storage.create_volume(self.shop, snapshot["id"], GIB, "v")
+        self.http.delete(f"{VOLUME}/volumes/{volume['id']}", status_code=202)
+        (left,) = self.shop.undo.unwind()
+        self.assertIn("error_deleting", left)
+
+    def upload(self, *image_answers):
+        volume, image = volume_document(), image_document()
+        self.states("/volumes", "volume", volume, "uploading", "available")
+        self.http.post(
+            f"{VOLUME}/volumes/{volume['id']}/action",
+            json={"os-volume_upload_image": {"image_id": image["id"]}},
+        )
+        self.http.get(
+            f"{IMAGE}/v2/images/{image['id']}",
+            [{"status_code": 404} if s is None else {"json": {**image, "status": s}} for s in image_answers],
+        )
+        return volume, image
+
+    def test_an_image_has_our_mark_from_its_first_moment(self):
+        volume, image = self.upload("queued", "saving", "active")
+        made = block_storage.upload_volume(self.shop, volume["id"], "qcow2", "image of 0-vda")
+        self.assertEqual(image["id"], made.id)
+        (_, mark), (_, upload) = self.mocked.sent("POST")
+        self.assertEqual(self.shop.run.id, mark["os-set_image_metadata"]["metadata"][RUN])
+        sent = upload["os-volume_upload_image"]
+        self.assertEqual(
+            ("qcow2", "private", False), (sent["disk_format"], sent["visibility"], sent["force"])
+        )
+
+    def test_a_failed_upload_shows_as_an_image_that_is_gone(self):
+        volume, _ = self.upload("queued", "saving", None)
+        error = self.assertRaises(
+            errors.CloudError, block_storage.upload_volume, self.shop, volume["id"], "raw", "i"
+        )
+        self.assertIn("is gone", str(error))
+        self.assertIn("no room", str(error))
+
+    def test_a_snapshot_is_forced_and_marked(self):
+        snapshot = snapshot_document()
+        self.states("/snapshots", "snapshot", snapshot, "available")
+        self.http.post(f"{VOLUME}/snapshots", json={"snapshot": snapshot})
+        block_storage.create_snapshot(self.shop, "v1", "snapshot of 0-vda")
+        ((_, body),) = self.mocked.sent("POST")
+        self.assertIs(True, body["snapshot"]["force"])
+        self.assertEqual(self.shop.run.id, body["snapshot"]["metadata"][RUN])

@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Commands on bundles: offline, without a cloud and without a login."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from osc_imagetools.v1 import base
+
+
+class ShowBundle(base.ShowOne):
+    """Show what is in a bundle (offline)"""
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument("bundle", metavar="<bundle>", help="Bundle to show (path)")
+        return parser
+
+    def take_action(self, parsed_args: argparse.Namespace) -> tuple[Any, Any]:
+        from pathlib import Path
+
+        from osc_imagetools.bundle.reader import open_bundle
+
+        fields = dict(open_bundle(Path(parsed_args.bundle)).summary())
+        fields["bytes"] = base.Size(fields["bytes"])
+        fields["not_captured"] = base.Texts(fields["not_captured"])
+        return tuple(fields), tuple(fields.values())
+
+
+class VerifyBundle(base.Lister):
+    """Verify every byte of a bundle against its hashes (offline)
+
+    Exit code 0 when the bundle is whole, 3 when anything is wrong with it, 1 when there is no bundle.
+    """
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument("bundle", metavar="<bundle>", help="Bundle to verify (path)")
+        return parser
+
+    def take_action(self, parsed_args: argparse.Namespace) -> tuple[Any, Any]:
+        from pathlib import Path
+
+        from osc_imagetools.bundle.verification import verify
+        from osc_imagetools.report.progress import terminal_progress
+
+        with terminal_progress() as progress:
+            findings = verify(Path(parsed_args.bundle), progress)
+        self.whole = all(finding.result == "ok" for finding in findings)
+        return ("File", "Result", "Detail"), [(f.file, f.result, f.detail) for f in findings]
+
+    def run(self, parsed_args: argparse.Namespace) -> int:
+        self.whole = True
+        return super().run(parsed_args) or (0 if self.whole else 3)

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What all ``export-full`` commands share: their options and their way from the plan to the report."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from typing import TYPE_CHECKING, Any
+
+from osc_imagetools.v1 import base
+
+if TYPE_CHECKING:
+    from osc_imagetools.cloud import Cloud
+    from osc_imagetools.plan.export import ExportPlan
+
+LOG = logging.getLogger(__name__)
+BYTES = ("bytes", "bytes_fetched", "bytes_reused")
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The common options of an export."""
+    parser.add_argument(
+        "--output",
+        metavar="<path>",
+        help="Directory to make the bundle in (default: ./<name>.bundle). Running the same export "
+        "into the same output again resumes it.",
+    )
+    parser.add_argument(
+        "--disk-format",
+        choices=("source", "raw", "qcow2"),
+        help="Format of data that comes out of a volume: qcow2 (default; the cloud converts it "
+        "before it crosses the network), raw, or source (the volume's own bytes, that is raw). "
+        "An image's own data is always exported as it is stored.",
+    )
+    base.add_run_options(parser)
+
+
+def carry_out(
+    cloud: Cloud, plan: ExportPlan, parsed_args: argparse.Namespace, purpose: str
+) -> tuple[Any, Any]:
+    """The columns and the data of the report, or of the plan with ``--dry-run``."""
+    if parsed_args.dry_run:
+        return base.plan_rows(plan.steps())
+    from pathlib import Path
+
+    from osc_imagetools.bundle.layout import default_output
+    from osc_imagetools.execution.export import export
+    from osc_imagetools.report.export import export_fields
+    from osc_imagetools.report.progress import terminal_progress
+
+    image = plan.source.image
+    output = Path(parsed_args.output or default_output(image.name, image.id))
+    with terminal_progress() as progress:
+        report = export(
+            plan,
+            cloud,
+            output,
+            jobs=parsed_args.jobs,
+            timeout=parsed_args.timeout,
+            purpose=purpose,
+            progress=progress,
+        )
+    if report.left:
+        LOG.warning("The bundle is complete, but left behind: %s", "; ".join(report.left))
+    fields = export_fields(report)
+    fields.update({name: base.Size(fields[name]) for name in BYTES})
+    fields["not_captured"] = base.Texts(fields["not_captured"])
+    return tuple(fields), tuple(fields.values())

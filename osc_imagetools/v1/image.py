@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Commands on images."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from osc_lib.cli import parseractions
+
+from osc_imagetools.v1 import base, export
+
+
+class ExportFullImage(base.ShowOne):
+    """Export an image with all its data and metadata into a bundle
+
+    The data is verified against the hash that the cloud has for it before the bundle is complete. An
+    image of 0 bytes, as "openstack server image create" makes it of a server that boots from a volume,
+    is followed through its block device mapping: the bundle gets the data of the volume snapshots
+    behind it, through temporary volumes and images that are removed again.
+    """
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument("image", metavar="<image>", help="Image to export (name or ID)")
+        export.add_options(parser)
+        return parser
+
+    def take_action(self, parsed_args: argparse.Namespace) -> tuple[Any, Any]:
+        base.check_dry_run_format(parsed_args)
+        cloud = self.cloud()
+        from osc_imagetools.inventory.export import image_inventory
+        from osc_imagetools.plan.export import plan_image_export
+
+        plan = plan_image_export(
+            image_inventory(cloud, parsed_args.image),
+            disk_format=parsed_args.disk_format,
+            jobs=parsed_args.jobs,
+        )
+        purpose = f"image export-full {plan.source.image.id}"
+        return export.carry_out(cloud, plan, parsed_args, purpose)
+
+
+class ImportFullImage(base.ShowOne):
+    """Import an image from a bundle, with the same bytes and the same metadata
+
+    The bundle is verified before anything is sent. After the upload the image is read back and compared:
+    "differences" is empty when it is what the bundle says, and the exit code is 3 when it is not.
+    What cannot be set again is in "not_replayed", with the reason.
+    """
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument("bundle", metavar="<bundle>", help="Bundle of an image (path)")
+        parser.add_argument("--name", metavar="<name>", help="Name (default: the original's)")
+        parser.add_argument(
+            "--property",
+            metavar="<key=value>",
+            dest="properties",
+            action=parseractions.KeyValueAction,
+            default={},
+            help="Set a property, over that of the bundle (repeat option to set several)",
+        )
+        parser.add_argument(
+            "--remove-property",
+            metavar="<key>",
+            dest="remove_properties",
+            action="append",
+            default=[],
+            help="Leave a property of the bundle out (repeat option to leave several out)",
+        )
+        parser.add_argument(
+            "--visibility",
+            choices=("private", "shared", "community", "public"),
+            help="Visibility (default: the original's)",
+        )
+        parser.add_argument(
+            "--project", metavar="<project>", help="Owner of the image (name or ID, admin only)"
+        )
+        parser.add_argument("--store", metavar="<store>", help="Image store to write to")
+        parser.add_argument(
+            "--disk-format",
+            choices=("raw", "qcow2"),
+            help="Convert the disks to this format first (default: as they are in the bundle)",
+        )
+        parser.add_argument(
+            "--as-volumes",
+            action="store_true",
+            help="Of a bundle of a 0-byte image: make the structure again that it had, volumes with "
+            "their snapshots and an image that points at them (default: one image per disk)",
+        )
+        base.add_run_options(parser)
+        return parser
+
+    def take_action(self, parsed_args: argparse.Namespace) -> tuple[Any, Any]:
+        base.check_dry_run_format(parsed_args)
+        from osc_imagetools.plan.image_import import ImportOptions
+
+        options = ImportOptions(
+            name=parsed_args.name,
+            properties=parsed_args.properties,
+            remove_properties=frozenset(parsed_args.remove_properties),
+            visibility=parsed_args.visibility,
+            store=parsed_args.store,
+            disk_format=parsed_args.disk_format,
+            as_volumes=parsed_args.as_volumes,
+        )
+        options.check()
+        from osc_imagetools.v1.restore import import_image
+
+        return import_image(self, parsed_args, options)
+
+    def run(self, parsed_args: argparse.Namespace) -> int:
+        self.same = True
+        return super().run(parsed_args) or (0 if self.same else 3)
