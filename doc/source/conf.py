@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How the documentation is built: tools/check.sh docs."""
+
+import importlib.metadata
+import os
+import sys
+
+sys.path.insert(0, os.path.abspath("_ext"))
+
+project = "osc-imagetools"
+copyright = "osc-imagetools developers"
+version = release = importlib.metadata.version("osc-imagetools")
+language = "en"
+
+extensions = [
+    "cliff.sphinxext",
+    "error_table",
+    "myst_parser",
+    "openstackdocstheme",
+]
+source_suffix = {".rst": "restructuredtext"}
+# devcloud/README.md is included; its links go to files of the repository.
+suppress_warnings = ["myst.header", "myst.xref_missing"]
+
+# The options of every command are those of the parser; the formatters' are described by cliff.
+autoprogram_cliff_application = "openstack"
+autoprogram_cliff_ignored = [
+    "--help",
+    "--format",
+    "--column",
+    "--noindent",
+    "--variable",
+    "--prefix",
+    "--max-width",
+    "--fit-width",
+    "--print-empty",
+    "--quote",
+    "--sort-column",
+    "--sort-ascending",
+    "--sort-descending",
+]
+
+openstackdocs_auto_name = False
+openstackdocs_auto_version = False
+html_theme = "openstackdocs"
+html_theme_options = {"display_toc": True}
+html_last_updated_fmt = None

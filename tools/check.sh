@@ -1,0 +1,72 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# The checks of this project, one definition each. tox, pre-commit and tools/test.sh call them, with
+# the environment's programs first in PATH.
+#
+#   tools/check.sh lint|types|unit|cover|functional|package|docs|releasenotes [test filter]
+#
+# The record of unit, cover and functional goes into $RESULTS/.stestr (default: here).
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+# Runs the tests below a folder; the other arguments are a filter, or options of "stestr run".
+run_tests() {
+    local folder=$1 top=$2
+    shift 2
+    stestr --repo-url "${RESULTS:-.}" --test-path "$folder" --top-dir "$top" run "$@"
+}
+
+case "${1:-}" in
+lint)
+    bash -n tools/*.sh .ci/run
+    ruff check
+    ruff format --check
+    ;;
+types)
+    mypy osc_imagetools benchmarks tools doc/source/_ext
+    MYPYPATH=devcloud mypy --explicit-package-bases -p orchestrator
+    ;;
+unit)
+    code=0
+    run_tests osc_imagetools/tests/unit . "${@:2}" || code=$?
+    if [ $# -eq 1 ]; then
+        # The orchestrator of the embedded cloud; its results are added to those above.
+        run_tests devcloud/tests devcloud --combine || code=$?
+    fi
+    exit $code
+    ;;
+cover)
+    coverage erase
+    PYTHON="coverage run --parallel-mode" \
+        run_tests osc_imagetools/tests/unit . "${@:2}"
+    coverage combine --quiet
+    coverage html --directory cover
+    coverage report
+    ;;
+functional)
+    # One test at a time: they count what is left in the project.
+    run_tests osc_imagetools/tests/functional . --serial "${@:2}"
+    ;;
+package)
+    python tools/check_package.py
+    ;;
+docs)
+    rm -rf doc/build
+    strict="-W --keep-going"
+    # Outside of a clone the theme warns that it finds no commit to name.
+    git rev-parse --verify --quiet HEAD >/dev/null 2>&1 || strict=""
+    # shellcheck disable=SC2086 # these are two words
+    sphinx-build -q $strict -b html -d doc/build/doctrees doc/source doc/build/html
+    ;;
+releasenotes)
+    rm -rf releasenotes/build
+    reno lint
+    sphinx-build -q -W --keep-going -b html -d releasenotes/build/doctrees \
+        releasenotes/source releasenotes/build/html
+    ;;
+*)
+    sed -n '/^#   /s/^#   //p' "$0" >&2
+    exit 2
+    ;;
+esac

@@ -1,0 +1,182 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# All tests, on a machine that has nothing but Debian 12 with Python 3.11; as root.
+#
+# Installs what is missing, runs every check of tools/check.sh, starts the embedded cloud for the
+# functional tests, and closes with "N passed, N failed": tests as the runner counted them, every
+# other check as one. Exits with 0 when nothing failed and no check came out empty.
+#
+#   KEEP_CLOUD=1    leaves the cloud running (one that ran before is always left running)
+#   XDG_STATE_HOME  where the environment, the cloud and the logs live (default: ~/.local/state)
+set -uo pipefail
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+cd "$root" || exit 1
+
+state="${XDG_STATE_HOME:-$HOME/.local/state}/osc-imagetools/test"
+venv="$state/venv"
+log="$state/log"
+passed=0 failed=0 skipped=0
+started_cloud=false
+in_clone=true
+
+say() { printf '%s  %s\n' "$(date +%H:%M:%S)" "$*"; }
+
+give_up() {
+    say "$1"
+    [ -z "${2:-}" ] || tail -n 40 "$2"
+    finish 1
+}
+
+# --- what is needed -----------------------------------------------------------------------------
+
+install_debian_packages() {
+    local missing=() package
+    for package in ca-certificates git python3 qemu-utils; do
+        dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'ok installed' ||
+            missing+=("$package")
+    done
+    python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
+    [ ${#missing[@]} -eq 0 ] && return
+    say "installing Debian packages: ${missing[*]}"
+    export DEBIAN_FRONTEND=noninteractive
+    { apt-get update -q && apt-get install -q -y --no-install-recommends "${missing[@]}"; } \
+        >"$log/apt.log" 2>&1 || give_up "apt-get failed" "$log/apt.log"
+}
+
+# The environment is made once; pip runs again when what it installs from has changed.
+make_environment() {
+    local inputs=(requirements.txt test-requirements.txt doc/requirements.txt setup.cfg pyproject.toml)
+    local wanted
+    wanted="$root $(cat "${inputs[@]}" | sha256sum)"
+    [ "$(cat "$venv/installed" 2>/dev/null)" = "$wanted" ] && return
+    say "making the environment $venv"
+    {
+        python3 -m venv "$venv" &&
+            "$venv/bin/python" -m pip install --upgrade pip &&
+            "$venv/bin/python" -m pip install -r requirements.txt -r test-requirements.txt \
+                -r doc/requirements.txt &&
+            "$venv/bin/python" -m pip install --no-deps -e .
+    } >"$log/pip.log" 2>&1 || give_up "pip failed" "$log/pip.log"
+    echo "$wanted" >"$venv/installed"
+}
+
+# pbr takes the version from git; git refuses a checkout of another account unless told otherwise.
+prepare_version() {
+    export GIT_CONFIG_COUNT=1 GIT_CONFIG_KEY_0=safe.directory GIT_CONFIG_VALUE_0="$root"
+    git -C "$root" rev-parse --verify --quiet HEAD >/dev/null && return
+    in_clone=false
+    PBR_VERSION=$(sed -n 's/^version = //p' setup.cfg)
+    export PBR_VERSION
+    say "this is no clone: its version is taken for $PBR_VERSION"
+}
+
+# --- checks -------------------------------------------------------------------------------------
+
+# A check that is one thing: it passes or it fails.
+check() {
+    local name=$1
+    say "$name"
+    if tools/check.sh "$name" >"$log/$name.log" 2>&1; then
+        passed=$((passed + 1))
+    else
+        failed=$((failed + 1))
+        say "$name FAILED"
+        tail -n 60 "$log/$name.log"
+    fi
+}
+
+# A check that runs tests: each of them counts. One that runs none has failed.
+tests() {
+    local name=$1 results="$state/results/$1" code=0 counts ran_well ran_badly left_out
+    say "$name"
+    rm -rf "$results" && mkdir -p "$results"
+    RESULTS="$results" tools/check.sh "$name" >"$log/$name.log" 2>&1 || code=$?
+    counts=$(stestr --repo-url "$results" last --subunit 2>>"$log/$name.log" | tools/results.py)
+    read -r ran_well ran_badly left_out <<<"${counts:-0 0 0}"
+    if [ "$ran_badly" -eq 0 ] && { [ "$code" -ne 0 ] || [ "$ran_well" -eq 0 ]; }; then
+        ran_badly=1 # the runner itself failed, or found nothing to run
+    fi
+    passed=$((passed + ran_well)) failed=$((failed + ran_badly)) skipped=$((skipped + left_out))
+    say "$name: $ran_well passed, $ran_badly failed, $left_out skipped"
+    if [ "$ran_badly" -gt 0 ]; then
+        grep -vE '^\{[0-9]+\}.* (ok|SKIPPED)' "$log/$name.log" | tail -n 200
+    fi
+}
+
+release_notes() {
+    if "$in_clone"; then
+        check releasenotes
+    else
+        say "releasenotes skipped: reno reads them from git"
+        skipped=$((skipped + 1))
+    fi
+}
+
+functional_tests() {
+    if ! devcloud/devcloud status >"$log/devcloud.log" 2>&1; then
+        started_cloud=true
+        say "starting the embedded cloud"
+        # Without the lock's descriptor: the cloud outlives this script.
+        if ! devcloud/devcloud up >"$log/devcloud.log" 2>&1 9>&-; then
+            failed=$((failed + 1))
+            say "the embedded cloud FAILED"
+            tail -n 60 "$log/devcloud.log"
+            return
+        fi
+    fi
+    eval "$(devcloud/devcloud env)"
+    tests functional
+    unset OS_CLIENT_CONFIG_FILE OS_CLOUD
+}
+
+stop_cloud() {
+    "$started_cloud" || return
+    if [ -n "${KEEP_CLOUD:-}" ]; then
+        say "the embedded cloud is left running: devcloud/devcloud down"
+    else
+        devcloud/devcloud down >>"$log/devcloud.log" 2>&1 || say "the cloud did not stop: $log"
+    fi
+    started_cloud=false
+}
+
+finish() {
+    local code=${1:-0}
+    trap - EXIT
+    stop_cloud
+    [ "$failed" -eq 0 ] && [ "$code" -ne 0 ] && failed=1
+    say "took $((SECONDS / 60)) min $((SECONDS % 60)) s; logs in $log"
+    if [ "$skipped" -gt 0 ]; then
+        echo "$passed passed, $failed failed, $skipped skipped"
+    else
+        echo "$passed passed, $failed failed"
+    fi
+    [ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]
+    exit
+}
+
+# --- all of it ----------------------------------------------------------------------------------
+
+[ "$(id -u)" -eq 0 ] || { echo "run this as root: it installs packages and starts a cloud" >&2; exit 2; }
+mkdir -p "$log"
+exec 9>"$state/lock"
+flock -n 9 || { echo "another run of this script holds $state/lock" >&2; exit 1; }
+trap 'finish 1' EXIT
+trap 'exit 130' INT TERM
+
+# Nobody else's cloud, and no Python settings from outside.
+for name in $(compgen -e | grep -E '^(OS_|PYTHON)'); do unset "$name"; done
+
+install_debian_packages
+prepare_version
+make_environment
+export PATH="$venv/bin:$PATH"
+
+check lint
+check types
+tests unit
+check package
+check docs
+release_notes
+functional_tests
+finish 0
