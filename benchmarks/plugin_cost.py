@@ -60,9 +60,7 @@ def main() -> int:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="The cost of the plugin to any other command.")
     parser.add_argument("--pairs", type=int, default=30, help="pairs of runs (default: 30)")
-    parser.add_argument(
-        "--fail-above", type=float, metavar="<ms>", help="exit 1 when the cost is larger"
-    )
+    parser.add_argument("--fail-above", type=float, metavar="<ms>", help="exit 1 when the cost is larger")
     return parser.parse_args()
 
 
@@ -93,9 +91,7 @@ def _environment(folder: pathlib.Path) -> dict[str, str]:
     return kept | {"HOME": str(folder), "XDG_CACHE_HOME": str(folder / "cache")}
 
 
-def _run(
-    site: pathlib.Path, environment: dict[str, str], code: str, output: int
-) -> tuple[float, float]:
+def _run(site: pathlib.Path, environment: dict[str, str], code: str, output: int) -> tuple[float, float]:
     """Elapsed and processor time of one command, in milliseconds."""
     arguments = [sys.executable, "-I", "-S", "-c", code, str(site), *COMMAND]
     started = time.perf_counter()
@@ -132,9 +128,7 @@ def _measure(
         null = stack.enter_context(open(os.devnull, "w"))
         for number in range(pairs):
             ordered = sites if number % 2 else sites[::-1]
-            measured.append(
-                {name: _run(site, environment, RUN, null.fileno()) for name, site in ordered}
-            )
+            measured.append({name: _run(site, environment, RUN, null.fileno()) for name, site in ordered})
     return measured
 
 

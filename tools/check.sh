@@ -61,9 +61,19 @@ docs)
     ;;
 releasenotes)
     rm -rf releasenotes/build
+    build="$PWD/releasenotes/build"
+    if [ "$(git rev-parse --is-shallow-repository 2>/dev/null)" != false ]; then
+        # reno reads the history, and here is none, or not all: one commit of the notes will do.
+        copy=$(mktemp -d)
+        trap 'rm -rf "$copy"' EXIT
+        cp -r releasenotes "$copy"
+        cd "$copy"
+        git init --quiet
+        git add .
+        git -c user.name=check -c user.email=check@localhost commit --quiet --message "Notes"
+    fi
     reno lint
-    sphinx-build -q -W --keep-going -b html -d releasenotes/build/doctrees \
-        releasenotes/source releasenotes/build/html
+    sphinx-build -q -W --keep-going -b html -d "$build/doctrees" releasenotes/source "$build/html"
     ;;
 *)
     sed -n '/^#   /s/^#   //p' "$0" >&2

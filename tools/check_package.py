@@ -41,17 +41,11 @@ def _build(folder: pathlib.Path) -> pathlib.Path:
 
 
 def _problems(wheel: pathlib.Path) -> list[str]:
-    sources = {
-        str(path.relative_to(ROOT))
-        for path in (ROOT / PACKAGE).rglob("*")
-        if path.suffix in SUFFIXES
-    }
+    sources = {str(path.relative_to(ROOT)) for path in (ROOT / PACKAGE).rglob("*") if path.suffix in SUFFIXES}
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
         texts = {
-            name.rpartition("/")[2]: archive.read(name).decode()
-            for name in names
-            if ".dist-info/" in name
+            name.rpartition("/")[2]: archive.read(name).decode() for name in names if ".dist-info/" in name
         }
     problems = [f"{name} is missing" for name in sorted(sources - names)]
     problems += [

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The command line of ``devcloud``."""
+
 from __future__ import annotations
 
 import argparse
@@ -26,23 +27,27 @@ def main() -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="devcloud", description="A real OpenStack for development, on this machine.")
+        prog="devcloud", description="A real OpenStack for development, on this machine."
+    )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
     commands.add_parser("install", help="install what the cloud needs").set_defaults(run=_install)
-    commands.add_parser("up", help="start the cloud, and install first what is missing"
-                        ).set_defaults(run=_up)
+    commands.add_parser(
+        "up", help="start the cloud, and install first what is missing"
+    ).set_defaults(run=_up)
     down = commands.add_parser("down", help="stop the cloud")
-    down.add_argument("--wipe", action="store_true",
-                      help="and remove all its data (not the virtual environment)")
-    down.add_argument("--purge", action="store_true",
-                      help="and remove its whole state directory")
+    down.add_argument(
+        "--wipe", action="store_true", help="and remove all its data (not the virtual environment)"
+    )
+    down.add_argument("--purge", action="store_true", help="and remove its whole state directory")
     down.set_defaults(run=_down)
-    commands.add_parser("status", help="show the processes and their memory; 1 if one is missing"
-                        ).set_defaults(run=_status)
+    commands.add_parser(
+        "status", help="show the processes and their memory; 1 if one is missing"
+    ).set_defaults(run=_status)
     commands.add_parser("env", help="print what a shell needs, for eval").set_defaults(run=_env)
-    commands.add_parser("check", help="use the running cloud in every way; takes a minute"
-                        ).set_defaults(run=_check)
+    commands.add_parser(
+        "check", help="use the running cloud in every way; takes a minute"
+    ).set_defaults(run=_check)
     disk = commands.add_parser("guest", help="write a raw disk that boots")
     disk.add_argument("out", type=pathlib.Path)
     disk.add_argument("mebibytes", type=int, nargs="?", default=64)
@@ -78,9 +83,14 @@ def _check(settings: Settings, _: argparse.Namespace) -> int:
     if not settings.clouds_yaml.exists():
         raise steps.Failure("there is no cloud to check: devcloud up")
     environment = settings.as_environment() | {
-        "PATH": os.environ["PATH"], "PYTHONPATH": str(settings_module.ROOT)}
-    os.execve(settings.python, [
-        str(settings.python), str(settings_module.SERVICES / "check.py")], environment)
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": str(settings_module.ROOT),
+    }
+    os.execve(
+        settings.python,
+        [str(settings.python), str(settings_module.SERVICES / "check.py")],
+        environment,
+    )
 
 
 def _guest(_: Settings, arguments: argparse.Namespace) -> None:

@@ -5,6 +5,7 @@ Contract: ``up`` leaves a cloud that works, whatever was there before: nothing, 
 all of it. ``down`` leaves none of its processes, guests and mounts. Both may be called at any
 time, and wait for each other.
 """
+
 from __future__ import annotations
 
 import contextlib
@@ -63,8 +64,11 @@ class Cloud:
 
     def status(self) -> bool:
         """Print each process and its memory; tell whether all run."""
-        found = {name: process.pid() for name, process in self.process.items()
-                 if name != "swift" or self.settings.swift}
+        found = {
+            name: process.pid()
+            for name, process in self.process.items()
+            if name != "swift" or self.settings.swift
+        }
         total = (0, 0)
         print(f"{'process':10} {'pid':>8} {'RSS MiB':>8} {'PSS MiB':>8}")
         for name, pid in found.items():
@@ -109,43 +113,66 @@ class Cloud:
         """Everything that Nova needs to find when it starts."""
         conf = str(self.settings.conf)
         self.process["libvirtd"].launch(
-            ["/usr/sbin/libvirtd", "-f", self.settings.conf / "libvirtd.conf",
-             "-p", self.settings.state / "libvirt" / "libvirtd.pid"], self._environment())
+            [
+                "/usr/sbin/libvirtd",
+                "-f",
+                self.settings.conf / "libvirtd.conf",
+                "-p",
+                self.settings.state / "libvirt" / "libvirtd.pid",
+            ],
+            self._environment(),
+        )
         # Placement does not use oslo.config's global object, so it can share a process.
-        self._launch_wsgi("identity", {"keystone": "keystone.wsgi.api",
-                                       "placement": "placement.wsgi.api"},
-                          OS_KEYSTONE_CONFIG_DIR=conf, OS_PLACEMENT_CONFIG_DIR=conf)
+        self._launch_wsgi(
+            "identity",
+            {"keystone": "keystone.wsgi.api", "placement": "placement.wsgi.api"},
+            OS_KEYSTONE_CONFIG_DIR=conf,
+            OS_PLACEMENT_CONFIG_DIR=conf,
+        )
         self._launch_wsgi("glance", {"glance": "glance.wsgi.api"}, OS_GLANCE_CONFIG_DIR=conf)
         self._launch_program("cinder", "cinder_all", "--config-file", f"{conf}/cinder.conf")
         # Neutron's list of ports is a 500 (AttributeError: Port.port_forwardings) unless the
         # model, which only a plugin that is not used here would import, is loaded.
-        self._launch_wsgi("neutron", {"neutron": "neutron.wsgi.api"},
-                          "--preload", "neutron.db.models.port_forwarding",
-                          OS_NEUTRON_CONFIG_DIR=conf, OS_NEUTRON_CONFIG_FILES="neutron.conf")
+        self._launch_wsgi(
+            "neutron",
+            {"neutron": "neutron.wsgi.api"},
+            "--preload",
+            "neutron.db.models.port_forwarding",
+            OS_NEUTRON_CONFIG_DIR=conf,
+            OS_NEUTRON_CONFIG_FILES="neutron.conf",
+        )
         if self.settings.swift:
             self._launch_program("swift", "swift_all")
 
     def _launch_nova(self) -> None:
         """nova-compute asks Keystone for Placement and libvirtd for its host at its start."""
         processes.await_path(
-            self.process["libvirtd"], self.settings.state / "libvirt" / "libvirt-sock")
-        self._launch_program("nova", "nova_all", "--config-file",
-                             str(self.settings.conf / "nova.conf"))
+            self.process["libvirtd"], self.settings.state / "libvirt" / "libvirt-sock"
+        )
+        self._launch_program(
+            "nova", "nova_all", "--config-file", str(self.settings.conf / "nova.conf")
+        )
 
-    def _launch_wsgi(self, name: str, applications: dict[str, str], *options: str,
-                     **environment: str) -> None:
+    def _launch_wsgi(
+        self, name: str, applications: dict[str, str], *options: str, **environment: str
+    ) -> None:
         settings = self.settings
-        targets = [f"{module}@{settings.host}:{settings.port(service)}"
-                   for service, module in applications.items()]
+        targets = [
+            f"{module}@{settings.host}:{settings.port(service)}"
+            for service, module in applications.items()
+        ]
         self.process[name].launch(
             [settings.python, settings_module.SERVICES / "wsgi_server.py", *options, *targets],
             self._environment(**environment),
-            [(settings.host, settings.port(service)) for service in applications])
+            [(settings.host, settings.port(service)) for service in applications],
+        )
 
     def _launch_program(self, name: str, program: str, *arguments: str) -> None:
         self.process[name].launch(
             [self.settings.python, settings_module.SERVICES / f"{program}.py", *arguments],
-            self._environment(), [(self.settings.host, self.settings.port(name))])
+            self._environment(),
+            [(self.settings.host, self.settings.port(name))],
+        )
 
     def _make_accounts(self) -> None:
         """Regions, catalog, accounts: again only when what makes them has changed."""
@@ -167,13 +194,16 @@ class Cloud:
 
     def _await(self, name: str, service: str, path: str = "/") -> None:
         processes.await_http(
-            self.process[name], self.settings.host, self.settings.port(service), path)
+            self.process[name], self.settings.host, self.settings.port(service), path
+        )
         steps.say(f"{service} answers")
 
     def _run_service_program(self, program: str) -> None:
         steps.run_logged(
             [self.settings.python, settings_module.SERVICES / f"{program}.py"],
-            self.settings.log / f"{program}.log", self._environment())
+            self.settings.log / f"{program}.log",
+            self._environment(),
+        )
 
     def _unmount(self) -> None:
         inside = f"{self.settings.state}/"

@@ -6,6 +6,7 @@ unknown name is an error, so nothing unresolved can be written. ``write(settings
 directories and writes all files. It can run again and again: nothing in it is random except
 libvirt's host id, which is made once.
 """
+
 from __future__ import annotations
 
 import pathlib
@@ -22,20 +23,51 @@ QEMU_CONF = pathlib.Path("/etc/libvirt/qemu.conf")
 QEMU_CONF_MARK = "# Written by osc-imagetools' devcloud"
 
 SERVICE_FILES = (
-    "keystone.conf", "placement.conf", "glance-api.conf", "cinder.conf", "nfs_shares",
-    "nova.conf", "neutron.conf", "libvirtd.conf",
+    "keystone.conf",
+    "placement.conf",
+    "glance-api.conf",
+    "cinder.conf",
+    "nfs_shares",
+    "nova.conf",
+    "neutron.conf",
+    "libvirtd.conf",
 )
 SWIFT_FILES = ("swift.conf", "swift-proxy.conf")
 SWIFT_NODES = ("account", "container", "object")
-DATABASES = ("keystone", "placement", "glance", "cinder", "neutron",
-             "nova_api", "nova_cell0", "nova_cell1")
+DATABASES = (
+    "keystone",
+    "placement",
+    "glance",
+    "cinder",
+    "neutron",
+    "nova_api",
+    "nova_cell0",
+    "nova_cell1",
+)
 # Accounts with which the services talk to each other.
 SERVICE_ACCOUNTS = ("glance", "cinder", "nova", "placement", "neutron", "swift")
 
 PUBLIC_DIRECTORIES = (
-    "conf", "log", "run", "lock", "databases", "images", "images-rbdlike", "staging", "tasks",
-    "share", "mounts/cinder", "mounts/nova", "instances", "conversion", "glance", "cinder",
-    "nova", "neutron", "libvirt", "swift/node/disk",
+    "conf",
+    "log",
+    "run",
+    "lock",
+    "databases",
+    "images",
+    "images-rbdlike",
+    "staging",
+    "tasks",
+    "share",
+    "mounts/cinder",
+    "mounts/nova",
+    "instances",
+    "conversion",
+    "glance",
+    "cinder",
+    "nova",
+    "neutron",
+    "libvirt",
+    "swift/node/disk",
 )
 PRIVATE_DIRECTORIES = ("fernet", "credential")
 
@@ -51,13 +83,15 @@ def write(settings: Settings) -> None:
         host_id.write_text(str(uuid.uuid4()))
     for name in SERVICE_FILES:
         (settings.conf / name).write_text(
-            render(name, settings, libvirt_host_uuid=host_id.read_text()))
+            render(name, settings, libvirt_host_uuid=host_id.read_text())
+        )
     if settings.swift:
         for name in SWIFT_FILES:
             (settings.conf / name).write_text(render(name, settings))
         for kind in SWIFT_NODES:
             (settings.conf / f"swift-{kind}.conf").write_text(
-                render("swift-node.conf", settings, kind=kind))
+                render("swift-node.conf", settings, kind=kind)
+            )
     settings.clouds_yaml.write_text(render("clouds.yaml", settings))
     _write_qemu_conf(settings)
 
@@ -128,24 +162,28 @@ def _values(settings: Settings) -> typing.Mapping[str, str]:
 
 def _account(settings: Settings, name: str) -> str:
     """Options with which a service logs in to Keystone."""
-    return "\n".join((
-        "auth_type = password",
-        f"auth_url = {settings.auth_url}",
-        f"username = {name}",
-        f"password = {settings.password}",
-        "project_name = service",
-        "user_domain_name = Default",
-        "project_domain_name = Default",
-        f"region_name = {settings.region}",
-    ))
+    return "\n".join(
+        (
+            "auth_type = password",
+            f"auth_url = {settings.auth_url}",
+            f"username = {name}",
+            f"password = {settings.password}",
+            "project_name = service",
+            "user_domain_name = Default",
+            "project_domain_name = Default",
+            f"region_name = {settings.region}",
+        )
+    )
 
 
 def _token_check(settings: Settings, name: str) -> str:
     """Options with which a service checks its callers' tokens."""
-    return "\n".join((
-        _account(settings, name),
-        f"www_authenticate_uri = {settings.auth_url}",
-        # Deleting an attachment, for one, is refused to a caller without a service token.
-        "service_token_roles = service",
-        "service_token_roles_required = true",
-    ))
+    return "\n".join(
+        (
+            _account(settings, name),
+            f"www_authenticate_uri = {settings.auth_url}",
+            # Deleting an attachment, for one, is refused to a caller without a service token.
+            "service_token_roles = service",
+            "service_token_roles_required = true",
+        )
+    )

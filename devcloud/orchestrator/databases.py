@@ -4,6 +4,7 @@
 Contract: ``make(settings, environment)`` makes them all, once. It is called while nothing runs.
 If it was cut short the next call begins again from nothing.
 """
+
 from __future__ import annotations
 
 import concurrent.futures
@@ -29,8 +30,9 @@ def make(settings: Settings, environment: typing.Mapping[str, str]) -> None:
     settings.databases.mkdir()
     plans = commands(settings)
     with concurrent.futures.ThreadPoolExecutor(len(plans)) as pool:
-        futures = [pool.submit(_run_all, settings, name, plan, environment)
-                   for name, plan in plans.items()]
+        futures = [
+            pool.submit(_run_all, settings, name, plan, environment) for name, plan in plans.items()
+        ]
         for future in futures:
             future.result()
     for file in settings.databases.glob("*.sqlite"):
@@ -41,6 +43,7 @@ def make(settings: Settings, environment: typing.Mapping[str, str]) -> None:
 
 def commands(settings: Settings) -> dict[str, list[Command]]:
     """For each service, the commands that make its database, in their order."""
+
     def tool(name: str, conf: str) -> Command:
         return [settings.venv / "bin" / name, "--config-file", settings.conf / conf]
 
@@ -54,28 +57,47 @@ def commands(settings: Settings) -> dict[str, list[Command]]:
     return {
         "nova": [
             [*nova, "api_db", "sync"],
-            [*nova, "cell_v2", "map_cell0", "--database_connection",
-             configuration.database(settings, "nova_cell0")],
+            [
+                *nova,
+                "cell_v2",
+                "map_cell0",
+                "--database_connection",
+                configuration.database(settings, "nova_cell0"),
+            ],
             [*nova, "db", "sync"],
             [*nova, "cell_v2", "create_cell", "--name", "cell1"],
         ],
         "cinder": [[*tool("cinder-manage", "cinder.conf"), "db", "sync"]],
-        "neutron": [[settings.python, settings_module.SERVICES / "neutron_tables.py",
-                     "--config-file", settings.conf / "neutron.conf"]],
+        "neutron": [
+            [
+                settings.python,
+                settings_module.SERVICES / "neutron_tables.py",
+                "--config-file",
+                settings.conf / "neutron.conf",
+            ]
+        ],
         "keystone": [
             [*keystone, "db_sync"],
             [*keystone, "fernet_setup", *keys],
             [*keystone, "credential_setup", *keys],
-            [*keystone, "bootstrap", "--bootstrap-password", settings.password,
-             "--bootstrap-region-id", settings.region, *urls],
+            [
+                *keystone,
+                "bootstrap",
+                "--bootstrap-password",
+                settings.password,
+                "--bootstrap-region-id",
+                settings.region,
+                *urls,
+            ],
         ],
         "glance": [[*tool("glance-manage", "glance-api.conf"), "db_sync"]],
         "placement": [[*tool("placement-manage", "placement.conf"), "db", "sync"]],
     }
 
 
-def _run_all(settings: Settings, name: str, plan: list[Command],
-             environment: typing.Mapping[str, str]) -> None:
+def _run_all(
+    settings: Settings, name: str, plan: list[Command], environment: typing.Mapping[str, str]
+) -> None:
     for command in plan:
         steps.run_logged(command, settings.log / f"database-{name}.log", environment)
 

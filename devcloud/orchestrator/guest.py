@@ -6,6 +6,7 @@ seed, and others for another seed. The disk boots by BIOS; its boot sector (gues
 ``BOOTED`` and ``WROTE`` to the serial port and writes ``TEXT`` to byte ``TEXT_OFFSET``.
 From 1 MiB on there are up to 8 MiB of random bytes; the rest is a hole.
 """
+
 from __future__ import annotations
 
 import pathlib
@@ -43,8 +44,14 @@ def boot_sector(mebibytes: int) -> bytes:
     """
     first = RANDOM_OFFSET // SECTOR
     partition = struct.pack(
-        "<B3sB3sII", 0x80, b"\0\2\0", 0x83, b"\xff\xff\xff",
-        first, mebibytes * MIB // SECTOR - first)
+        "<B3sB3sII",
+        0x80,
+        b"\0\2\0",
+        0x83,
+        b"\xff\xff\xff",
+        first,
+        mebibytes * MIB // SECTOR - first,
+    )
     return BOOT_CODE.ljust(TABLE_OFFSET, b"\0") + partition.ljust(64, b"\0") + b"\x55\xaa"
 
 

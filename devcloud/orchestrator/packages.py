@@ -4,6 +4,7 @@
 Contract: ``install(settings)`` installs what is missing and nothing else. When all is there
 it takes a fraction of a second and runs neither apt-get nor pip.
 """
+
 from __future__ import annotations
 
 import grp
@@ -46,8 +47,9 @@ def install(settings: Settings) -> None:
 
 def _install_debian_packages(settings: Settings) -> None:
     missing = [name for name in DEBIAN_PACKAGES if not _is_installed(name)]
-    if subprocess.run([_interpreter(), "-c", "import ensurepip"], stderr=subprocess.DEVNULL,
-                      check=False).returncode:
+    if subprocess.run(
+        [_interpreter(), "-c", "import ensurepip"], stderr=subprocess.DEVNULL, check=False
+    ).returncode:
         missing.append("python3-venv")
     if not missing:
         return
@@ -56,13 +58,15 @@ def _install_debian_packages(settings: Settings) -> None:
     environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
     steps.run_logged(["apt-get", "update", "-q"], log, environment)
     steps.run_logged(
-        ["apt-get", "install", "-q", "-y", "--no-install-recommends", *missing], log, environment)
+        ["apt-get", "install", "-q", "-y", "--no-install-recommends", *missing], log, environment
+    )
     steps.say("Debian packages installed")
 
 
 def _is_installed(package: str) -> bool:
     answer = subprocess.run(
-        ["dpkg-query", "-W", "-f=${Status}", package], capture_output=True, text=True, check=False)
+        ["dpkg-query", "-W", "-f=${Status}", package], capture_output=True, text=True, check=False
+    )
     return answer.stdout.endswith("ok installed")
 
 
@@ -81,8 +85,19 @@ def _make_libvirt_account(settings: Settings) -> None:
         pwd.getpwnam(LIBVIRT_ACCOUNT)
     except KeyError:
         steps.run_logged(
-            ["useradd", "--system", "-g", LIBVIRT_ACCOUNT, "-d", "/var/lib/libvirt",
-             "-s", "/usr/sbin/nologin", LIBVIRT_ACCOUNT], log)
+            [
+                "useradd",
+                "--system",
+                "-g",
+                LIBVIRT_ACCOUNT,
+                "-d",
+                "/var/lib/libvirt",
+                "-s",
+                "/usr/sbin/nologin",
+                LIBVIRT_ACCOUNT,
+            ],
+            log,
+        )
 
 
 def _interpreter() -> str:

@@ -8,6 +8,7 @@ taken for ours, and never signalled.
 (The environment of a process would not do as a mark: Neutron overwrites it when it sets its
 title.)
 """
+
 from __future__ import annotations
 
 import dataclasses
@@ -82,9 +83,14 @@ class Process:
             _require_free(self.name, host, port)
         with self.log_file.open("ab") as output:
             shell = subprocess.run(
-                ["/bin/sh", "-c", DETACH, "sh", *command], stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE, stderr=output, env=dict(environment),
-                start_new_session=True, text=True, check=True,
+                ["/bin/sh", "-c", DETACH, "sh", *command],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=output,
+                env=dict(environment),
+                start_new_session=True,
+                text=True,
+                check=True,
             )
         pid = int(shell.stdout)
         self.pid_file.write_text(f"{pid} {start_time(pid)}\n")
@@ -132,8 +138,9 @@ def end_guests(state: pathlib.Path) -> int:
     raise steps.Failure(f"guests did not end: {found}")
 
 
-def await_http(process: Process, url_host: str, port: int, path: str = "/",
-               seconds: float = 120) -> None:
+def await_http(
+    process: Process, url_host: str, port: int, path: str = "/", seconds: float = 120
+) -> None:
     """Wait until any HTTP answer below 500 comes from a port."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -142,7 +149,8 @@ def await_http(process: Process, url_host: str, port: int, path: str = "/",
             return
         time.sleep(0.1)
     raise steps.Failure(
-        f"{process.name} does not answer on port {port}\n{steps.tail(process.log_file)}")
+        f"{process.name} does not answer on port {port}\n{steps.tail(process.log_file)}"
+    )
 
 
 def await_path(process: Process, path: pathlib.Path, seconds: float = 30) -> None:
@@ -189,7 +197,8 @@ def _require_free(name: str, host: str, port: int) -> None:
             probe.bind((host, port))
         except OSError as error:
             raise steps.Failure(
-                f"{name} cannot have port {port} of {host}: {error.strerror}") from error
+                f"{name} cannot have port {port} of {host}: {error.strerror}"
+            ) from error
 
 
 def _answers(host: str, port: int, path: str) -> bool:

@@ -6,6 +6,7 @@ port, a path, a name or a password. Each field can be set from the environment, 
 ``DEVCLOUD_`` and its name in capitals. The orchestrator and the programs in ``services/``
 read the same environment, so that both see the same settings.
 """
+
 from __future__ import annotations
 
 import dataclasses

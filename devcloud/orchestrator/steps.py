@@ -4,6 +4,7 @@
 Contract: whatever goes wrong in a way that the user should read ends in ``Failure``; its
 text is the message, with the end of the log that tells why.
 """
+
 from __future__ import annotations
 
 import pathlib
@@ -44,8 +45,12 @@ def run_logged(
         output.flush()
         try:
             code = subprocess.run(
-                command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
-                env=environment, check=False,
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=environment,
+                check=False,
             ).returncode
         except OSError as error:
             raise Failure(f"{command[0]}: {error.strerror}") from error

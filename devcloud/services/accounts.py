@@ -4,6 +4,7 @@
 "keystone-manage bootstrap" has made the administrator, the first region, Keystone's own entry
 and the roles admin, manager, member, reader and service.
 """
+
 import os
 
 from keystoneauth1 import session
@@ -39,10 +40,16 @@ GRANTS = (
 def connect():
     """Keystone, as its administrator."""
     login = v3.Password(
-        auth_url=SETTINGS.auth_url, username="admin", password=SETTINGS.password,
-        project_name="admin", user_domain_name="Default", project_domain_name="Default")
-    return client.Client(session=session.Session(auth=login), interface="public",
-                         region_name=SETTINGS.region)
+        auth_url=SETTINGS.auth_url,
+        username="admin",
+        password=SETTINGS.password,
+        project_name="admin",
+        user_domain_name="Default",
+        project_domain_name="Default",
+    )
+    return client.Client(
+        session=session.Session(auth=login), interface="public", region_name=SETTINGS.region
+    )
 
 
 def ensure(manager, name, **attributes):
@@ -59,16 +66,21 @@ def make_catalog(keystone):
         keystone.regions.create(id=SETTINGS.novolume_region)
     for name, kind, path in CATALOG:
         service = ensure(keystone.services, name, type=kind)
-        present = {(endpoint.interface, endpoint.region_id)
-                   for endpoint in keystone.endpoints.list(service=service)}
+        present = {
+            (endpoint.interface, endpoint.region_id)
+            for endpoint in keystone.endpoints.list(service=service)
+        }
         for region in (SETTINGS.region, SETTINGS.novolume_region):
             if kind == "block-storage" and region == SETTINGS.novolume_region:
                 continue
             for interface in ("public", "internal", "admin"):
                 if (interface, region) not in present:
                     keystone.endpoints.create(
-                        service=service, url=SETTINGS.url(name) + path,
-                        interface=interface, region=region)
+                        service=service,
+                        url=SETTINGS.url(name) + path,
+                        interface=interface,
+                        region=region,
+                    )
 
 
 def make_accounts(keystone):

@@ -4,6 +4,7 @@
 Prints one line for each thing that was looked at, and a last one "N passed, N failed"; exits
 with 1 if one failed.
 """
+
 import functools
 import json
 import os
@@ -17,19 +18,32 @@ from expectations import SETTINGS, connect, expect, expect_refusal, summary, unt
 from orchestrator import guest
 
 NAME = f"check-{uuid.uuid4().hex[:6]}"
-ACCOUNTS = ("admin", "demo", "other", "demo-admin", "both-other", "reader", "small",
-            "novolume", "novolume-admin", "novolume-other")
+ACCOUNTS = (
+    "admin",
+    "demo",
+    "other",
+    "demo-admin",
+    "both-other",
+    "reader",
+    "small",
+    "novolume",
+    "novolume-admin",
+    "novolume-other",
+)
 FLAVORS = {}
 
 
 def upload(cloud, disk, store):
     """An image in one of the two stores."""
     image = cloud.image.create_image(
-        name=f"{NAME}-{store}", disk_format="raw", container_format="bare")
+        name=f"{NAME}-{store}", disk_format="raw", container_format="bare"
+    )
     with disk.open("rb") as data:
-        cloud.image.put(f"/images/{image.id}/file", data=data, headers={
-            "Content-Type": "application/octet-stream",
-            "X-Image-Meta-Store": store}).raise_for_status()
+        cloud.image.put(
+            f"/images/{image.id}/file",
+            data=data,
+            headers={"Content-Type": "application/octet-stream", "X-Image-Meta-Store": store},
+        ).raise_for_status()
     return cloud.image.get_image(image.id)
 
 
@@ -42,7 +56,8 @@ def volume(cloud, what, **options):
 def server(cloud, what, flavor, **source):
     """A server that runs and has been heard on its serial console."""
     made = cloud.compute.create_server(
-        name=NAME, flavor_id=FLAVORS[flavor], networks="none", **source)
+        name=NAME, flavor_id=FLAVORS[flavor], networks="none", **source
+    )
     until(what, lambda: cloud.compute.get_server(made.id), "active")
     console = ""
     for _ in range(50):
@@ -50,33 +65,56 @@ def server(cloud, what, flavor, **source):
         if guest.WROTE in console:
             break
         time.sleep(0.3)
-    expect(f"{what} boots and writes to its disk",
-           (guest.BOOTED in console, guest.WROTE in console), (True, True))
+    expect(
+        f"{what} boots and writes to its disk",
+        (guest.BOOTED in console, guest.WROTE in console),
+        (True, True),
+    )
     return made
 
 
 def check_accounts(cloud):
     """Who may do what, where."""
     projects = {name: connect(name).current_project_id for name in ACCOUNTS}
-    expect("projects of the accounts", [
-        projects["demo-admin"] == projects["demo"] == projects["reader"] == projects["novolume"],
-        projects["both-other"] == projects["other"] == projects["novolume-other"],
-        len(set(projects.values()))], [True, True, 4])
+    expect(
+        "projects of the accounts",
+        [
+            projects["demo-admin"]
+            == projects["demo"]
+            == projects["reader"]
+            == projects["novolume"],
+            projects["both-other"] == projects["other"] == projects["novolume-other"],
+            len(set(projects.values())),
+        ],
+        [True, True, 4],
+    )
     reader = connect("reader")
-    expect_refusal("the reader makes no volume",
-                   lambda: reader.block_storage.create_volume(size=1), 403)
+    expect_refusal(
+        "the reader makes no volume", lambda: reader.block_storage.create_volume(size=1), 403
+    )
     small = connect("small")
     kept = volume(small, "the small project's volume")
-    expect_refusal("the small project gets no second one",
-                   lambda: small.block_storage.create_volume(size=1), 413)
+    expect_refusal(
+        "the small project gets no second one",
+        lambda: small.block_storage.create_volume(size=1),
+        413,
+    )
     small.block_storage.delete_volume(kept.id)
     session = connect("novolume").session
     catalog = session.auth.get_access(session).service_catalog
-    expect("regions that have block storage", [
-        bool(catalog.get_urls(service_type="block-storage", region_name=region))
-        for region in (SETTINGS.region, SETTINGS.novolume_region)], [True, False])
-    expect("volume types", sorted(kind.name for kind in cloud.block_storage.types()),
-           ["__DEFAULT__", "luks", "second"])
+    expect(
+        "regions that have block storage",
+        [
+            bool(catalog.get_urls(service_type="block-storage", region_name=region))
+            for region in (SETTINGS.region, SETTINGS.novolume_region)
+        ],
+        [True, False],
+    )
+    expect(
+        "volume types",
+        sorted(kind.name for kind in cloud.block_storage.types()),
+        ["__DEFAULT__", "luks", "second"],
+    )
 
 
 def check_stores(cloud, disk):
@@ -103,9 +141,19 @@ def check_servers(cloud, image):
 
     root = volume(cloud, "volume from an image", image_id=image.id)
     data = volume(cloud, "second volume", volume_type="second")
-    second = server(cloud, "server from a volume", "tiny", block_device_mapping=[{
-        "uuid": root.id, "source_type": "volume", "destination_type": "volume",
-        "boot_index": 0}])
+    second = server(
+        cloud,
+        "server from a volume",
+        "tiny",
+        block_device_mapping=[
+            {
+                "uuid": root.id,
+                "source_type": "volume",
+                "destination_type": "volume",
+                "boot_index": 0,
+            }
+        ],
+    )
     cloud.compute.create_volume_attachment(second.id, volume_id=data.id)
     until("attached volume", lambda: storage.get_volume(data.id), "in-use")
     made = cloud.compute.create_server_image(second.id, f"{NAME}-2")
@@ -133,9 +181,16 @@ def check_encryption(cloud):
     """An encrypted volume, and its upload."""
     source = volume(cloud, "encrypted volume", volume_type="luks")
     expect("it is encrypted", source.is_encrypted, True)
-    answer = cloud.block_storage.post(f"/volumes/{source.id}/action", json={
-        "os-volume_upload_image": {"image_name": NAME, "disk_format": "raw",
-                                   "container_format": "bare"}})
+    answer = cloud.block_storage.post(
+        f"/volumes/{source.id}/action",
+        json={
+            "os-volume_upload_image": {
+                "image_name": NAME,
+                "disk_format": "raw",
+                "container_format": "bare",
+            }
+        },
+    )
     image = answer.json()["os-volume_upload_image"]["image_id"]
     found = until("image of it", lambda: cloud.image.get_image(image), "active")
     expect("it names its key", "cinder_encryption_key_id" in found.properties, True)

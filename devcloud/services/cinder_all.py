@@ -4,7 +4,9 @@
 They talk over oslo.messaging's in-memory transport, "fake:/". Its queues are a class attribute:
 shared by all that is in the process, seen by nothing else. So there is no broker.
 """
+
 from cinder import monkey_patch
+
 monkey_patch.patch()  # first of all: Cinder runs on eventlet
 
 # ruff: noqa: E402, I001
@@ -18,6 +20,7 @@ from oslo_log import log as logging
 from oslo_service import service as oslo_service
 
 from cinder import i18n
+
 i18n.enable_lazy()
 from cinder import coordination
 from cinder import objects
@@ -72,9 +75,14 @@ def main():
     launcher.launch_service(Service.create(binary=constants.SCHEDULER_BINARY))
     for backend in CONF.enabled_backends:
         CONF.register_opt(cfg.StrOpt("backend_host"), group=backend)
-        launcher.launch_service(Service.create(
-            host=f"{CONF.host}@{backend}", service_name=backend,
-            binary=constants.VOLUME_BINARY, coordination=True))
+        launcher.launch_service(
+            Service.create(
+                host=f"{CONF.host}@{backend}",
+                service_name=backend,
+                binary=constants.VOLUME_BINARY,
+                coordination=True,
+            )
+        )
     launcher.launch_service(service.WSGIService("osapi_volume"))
     launcher.wait()
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What check.py is written with: accounts, comparisons that are counted, and waiting."""
+
 import os
 import time
 

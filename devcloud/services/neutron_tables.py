@@ -4,6 +4,7 @@
 Its migration scripts do not run on SQLite ("No support for ALTER of constraints in SQLite
 dialect"), so this creates the tables of the current models, as Neutron's own tests do.
 """
+
 import sys
 
 import sqlalchemy

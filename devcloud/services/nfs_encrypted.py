@@ -4,6 +4,7 @@
 The stock driver runs qemu-img without the key for these, and fails. The image is what the LVM
 and RBD drivers upload: the LUKS container itself, as a raw image. All else is inherited.
 """
+
 import binascii
 import contextlib
 import os
@@ -24,10 +25,12 @@ class NfsDriver(nfs.NfsDriver):
     def _copy_volume_to_image(self, context, volume, image_service, image_meta, store_id=None):
         if not volume.encryption_key_id:
             return super()._copy_volume_to_image(
-                context, volume, image_service, image_meta, store_id)
+                context, volume, image_service, image_meta, store_id
+            )
         with self._luks_container(context, volume) as path:
-            volume_utils.upload_volume(context, image_service, image_meta, path, volume,
-                                       run_as_root=self._execute_as_root)
+            volume_utils.upload_volume(
+                context, image_service, image_meta, path, volume, run_as_root=self._execute_as_root
+            )
 
     @contextlib.contextmanager
     def _luks_container(self, context, volume):
@@ -38,15 +41,26 @@ class NfsDriver(nfs.NfsDriver):
             yield path  # a volume made from a snapshot is one already
             return
         key = key_manager.API(cfg.CONF).get(context, volume.encryption_key_id)
-        with tempfile.NamedTemporaryFile(dir=volume_utils.image_conversion_dir()) as secret, \
-                image_utils.temporary_file(suffix=".luks") as container:
+        with (
+            tempfile.NamedTemporaryFile(dir=volume_utils.image_conversion_dir()) as secret,
+            image_utils.temporary_file(suffix=".luks") as container,
+        ):
             secret.write(binascii.hexlify(key.get_encoded()))
             secret.flush()
             self._execute(
-                "qemu-img", "convert", "--object", f"secret,id=key,file={secret.name}",
-                "--image-opts", self._source_options(volume, folder, path),
-                "-O", "luks", "-o", "key-secret=key", container,
-                run_as_root=self._execute_as_root)
+                "qemu-img",
+                "convert",
+                "--object",
+                f"secret,id=key,file={secret.name}",
+                "--image-opts",
+                self._source_options(volume, folder, path),
+                "-O",
+                "luks",
+                "-o",
+                "key-secret=key",
+                container,
+                run_as_root=self._execute_as_root,
+            )
             yield container
 
     def _source_options(self, volume, folder, path):

@@ -8,7 +8,9 @@ nova-compute reads the cell's database itself here. Its usual way through the co
 ``NovaObject.indirection_api``, is a setting of the process, and the API, the conductor and the
 scheduler of this same process must not take it.
 """
+
 from nova import monkey_patch
+
 monkey_patch.patch(backend="threading")  # first of all
 
 # ruff: noqa: E402, I001

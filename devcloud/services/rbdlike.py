@@ -5,6 +5,7 @@ It keeps files on disk, but has the capabilities of ``glance_store._drivers.rbd`
 Glance itself refuses a Range with 400. Glance finds it through the ``rbdlike-1.0.dist-info``
 beside it; nothing is installed.
 """
+
 from glance_store import capabilities
 from glance_store._drivers import filesystem
 

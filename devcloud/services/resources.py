@@ -3,6 +3,7 @@
 
 Runs on each start: it makes what is missing and sets the quotas.
 """
+
 import os
 import sys
 import time
@@ -11,8 +12,7 @@ import openstack
 
 from orchestrator.settings import Settings
 
-WORKERS = {"nova-conductor", "nova-scheduler", "nova-compute", "cinder-scheduler",
-           "cinder-volume"}
+WORKERS = {"nova-conductor", "nova-scheduler", "nova-compute", "cinder-scheduler", "cinder-volume"}
 # Name, root disk (GB), ephemeral disk (GB), swap (MB). A flavor without a root disk is for
 # servers that boot from a volume: Nova refuses it for an image.
 FLAVORS = (("tiny", 0, 0, 0), ("tiny-1g", 1, 0, 0), ("tiny-extra", 1, 1, 64))
@@ -45,7 +45,8 @@ def make_flavors(cloud):
     for name, disk, ephemeral, swap in FLAVORS:
         if name not in present:
             cloud.compute.create_flavor(
-                name=name, ram=64, vcpus=1, disk=disk, ephemeral=ephemeral, swap=swap)
+                name=name, ram=64, vcpus=1, disk=disk, ephemeral=ephemeral, swap=swap
+            )
 
 
 def make_volume_types(cloud):
@@ -53,24 +54,28 @@ def make_volume_types(cloud):
     present = {kind.name for kind in cloud.block_storage.types()}
     for name in {"second", "luks"} - present:
         kind = cloud.block_storage.create_type(
-            name=name, extra_specs={"volume_backend_name": "nfs"})
+            name=name, extra_specs={"volume_backend_name": "nfs"}
+        )
         if name == "luks":
             cloud.block_storage.create_type_encryption(
-                kind, provider="luks", cipher="aes-xts-plain64", key_size=256,
-                control_location="front-end")
+                kind,
+                provider="luks",
+                cipher="aes-xts-plain64",
+                key_size=256,
+                control_location="front-end",
+            )
 
 
 def set_quotas(cloud):
     """No limits on volumes, except for the project "small"."""
     # Cinder's quota options do nothing here: its migrations write 10 volumes, 10 snapshots
     # and 1000 GB into the class "default".
-    cloud.block_storage.put("/os-quota-class-sets/default",
-                            json={"quota_class_set": UNLIMITED}).raise_for_status()
+    cloud.block_storage.put(
+        "/os-quota-class-sets/default", json={"quota_class_set": UNLIMITED}
+    ).raise_for_status()
     small = cloud.identity.find_project("small").id
-    for service, limits in ((cloud.block_storage, SMALL_STORAGE),
-                            (cloud.compute, SMALL_COMPUTE)):
-        service.put(f"/os-quota-sets/{small}",
-                    json={"quota_set": limits}).raise_for_status()
+    for service, limits in ((cloud.block_storage, SMALL_STORAGE), (cloud.compute, SMALL_COMPUTE)):
+        service.put(f"/os-quota-sets/{small}", json={"quota_set": limits}).raise_for_status()
 
 
 if __name__ == "__main__":

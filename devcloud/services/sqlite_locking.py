@@ -6,6 +6,7 @@ transaction that has read and then writes after someone else's commit is refused
 "database is locked": the timeout for busy databases does not apply. So a writer's transaction
 takes the write lock when it begins, where waiting works. Readers never wait and are left alone.
 """
+
 from oslo_db.sqlalchemy import enginefacade
 from sqlalchemy import event, orm
 
@@ -27,8 +28,7 @@ def install():
 
 
 def _take_write_lock(session, transaction, connection):
-    if (session.info.get(_MARK) and not transaction.nested
-            and connection.dialect.name == "sqlite"):
+    if session.info.get(_MARK) and not transaction.nested and connection.dialect.name == "sqlite":
         raw = connection.connection.dbapi_connection
         raw.execute("ROLLBACK")  # of a BEGIN that has read nothing yet
         raw.execute("BEGIN IMMEDIATE")

@@ -4,7 +4,9 @@
 The configuration files are rendered already; this makes the rings (one replica on one device)
 and serves the stock applications. There are no daemons: nothing is replicated or expires.
 """
+
 import eventlet
+
 eventlet.monkey_patch()  # first of all
 
 # ruff: noqa: E402, I001
@@ -28,9 +30,20 @@ from swift.common.wsgi import loadapp
 def make_ring(kind, port):
     """The ring of one kind of server."""
     ring = RingBuilder(part_power=4, replicas=1, min_part_hours=0)
-    ring.add_dev({"id": 0, "region": 1, "zone": 1, "weight": 1, "device": "disk", "meta": "",
-                  "ip": SETTINGS.host, "port": port,
-                  "replication_ip": SETTINGS.host, "replication_port": port})
+    ring.add_dev(
+        {
+            "id": 0,
+            "region": 1,
+            "zone": 1,
+            "weight": 1,
+            "device": "disk",
+            "meta": "",
+            "ip": SETTINGS.host,
+            "port": port,
+            "replication_ip": SETTINGS.host,
+            "replication_port": port,
+        }
+    )
     ring.rebalance()
     ring.get_ring().save(str(SETTINGS.conf / f"{kind}.ring.gz"))
 
@@ -45,8 +58,12 @@ def main():
     ports["proxy"] = SETTINGS.swift_port
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     servers = [
-        eventlet.spawn(wsgi.server, eventlet.listen((SETTINGS.host, port)),
-                       loadapp(str(SETTINGS.conf / f"swift-{kind}.conf")), log_output=False)
+        eventlet.spawn(
+            wsgi.server,
+            eventlet.listen((SETTINGS.host, port)),
+            loadapp(str(SETTINGS.conf / f"swift-{kind}.conf")),
+            log_output=False,
+        )
         for kind, port in ports.items()
     ]
     for server in servers:

@@ -7,6 +7,7 @@ Keystone, Placement, Glance and Neutron have no server of their own any more. Ap
 share a process must not both use oslo.config's global object: of these, only Placement does
 not, so it can live beside Keystone.
 """
+
 import argparse
 import importlib
 import logging
@@ -43,6 +44,7 @@ class _Body:
 
 def keep_connection_usable(app):
     """Wrap an application so that the next request on its connection works."""
+
     def wrapper(environ, start_response):
         chunked = environ.get("HTTP_TRANSFER_ENCODING", "").lower() == "chunked"
         body = environ["wsgi.input"] = _Body(environ["wsgi.input"])
@@ -55,14 +57,14 @@ def keep_connection_usable(app):
             return start_response(status, headers, exc_info)
 
         return app(environ, drain_and_start)
+
     return wrapper
 
 
 def serve(app, name, host, port):
     """Start serving one application."""
     # Ten threads: Keystone is called by the other services while it answers one.
-    server = wsgi.Server((host, port), app, numthreads=10, server_name=name,
-                         request_queue_size=64)
+    server = wsgi.Server((host, port), app, numthreads=10, server_name=name, request_queue_size=64)
     server.timeout = 600
     server.prepare()
     threading.Thread(target=server.serve, name=name, daemon=True).start()

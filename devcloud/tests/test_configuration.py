@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Templates: each renders, with nothing unresolved and the settings in it."""
+
 import configparser
 import pathlib
 import sys
@@ -12,12 +13,20 @@ from orchestrator.settings import TEMPLATES, Settings  # noqa: E402
 
 SETTINGS = Settings.from_environment({"DEVCLOUD_STATE": "/state", "DEVCLOUD_HOST": "127.0.0.9"})
 MORE = {"libvirt_host_uuid": "some-id", "mark": "# some mark", "kind": "object"}
-INI = ("keystone.conf", "placement.conf", "glance-api.conf", "cinder.conf", "nova.conf",
-       "neutron.conf", "swift.conf", "swift-proxy.conf", "swift-node.conf")
+INI = (
+    "keystone.conf",
+    "placement.conf",
+    "glance-api.conf",
+    "cinder.conf",
+    "nova.conf",
+    "neutron.conf",
+    "swift.conf",
+    "swift-proxy.conf",
+    "swift-node.conf",
+)
 
 
 class ConfigurationTest(unittest.TestCase):
-
     def test_every_template_renders(self) -> None:
         for template in TEMPLATES.iterdir():
             with self.subTest(template.name):
@@ -35,8 +44,9 @@ class ConfigurationTest(unittest.TestCase):
                 parser.read_string(configuration.render(name, SETTINGS, **MORE))
                 for section in parser:
                     if parser.has_option(section, "auth_type"):
-                        self.assertEqual("http://127.0.0.9:5000/v3",
-                                         parser.get(section, "auth_url"))
+                        self.assertEqual(
+                            "http://127.0.0.9:5000/v3", parser.get(section, "auth_url")
+                        )
 
     def test_forced_uploads_are_off_unless_wanted(self) -> None:
         wanted = Settings.from_environment({"DEVCLOUD_FORCE_UPLOAD": "1"})
@@ -45,8 +55,10 @@ class ConfigurationTest(unittest.TestCase):
             self.assertIn(f"enable_force_upload = {value}\n", text)
 
     def test_databases_are_below_the_state_directory(self) -> None:
-        self.assertEqual("sqlite:////state/databases/nova_api.sqlite?timeout=60",
-                         configuration.database(SETTINGS, "nova_api"))
+        self.assertEqual(
+            "sqlite:////state/databases/nova_api.sqlite?timeout=60",
+            configuration.database(SETTINGS, "nova_api"),
+        )
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The guest disk: size, partition table, and the same bytes for the same seed."""
+
 import pathlib
 import struct
 import sys
@@ -12,7 +13,6 @@ from orchestrator import guest  # noqa: E402
 
 
 class GuestTest(unittest.TestCase):
-
     def setUp(self) -> None:
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
@@ -39,8 +39,8 @@ class GuestTest(unittest.TestCase):
     def test_content(self) -> None:
         disk = self.write(16, 1)
         self.assertEqual(16 * guest.MIB, len(disk))
-        self.assertEqual(bytes(guest.MIB - 512), disk[512:guest.MIB])
-        self.assertEqual(bytes(guest.MIB), disk[-guest.MIB:])
+        self.assertEqual(bytes(guest.MIB - 512), disk[512 : guest.MIB])
+        self.assertEqual(bytes(guest.MIB), disk[-guest.MIB :])
 
     def test_seed(self) -> None:
         self.assertEqual(self.write(3, 1), self.write(3, 1))

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Processes: ours are recognised, others never, and ours can be ended."""
+
 import os
 import pathlib
 import signal
@@ -16,12 +17,12 @@ from orchestrator import processes, steps  # noqa: E402
 
 
 class ProcessTest(unittest.TestCase):
-
     def setUp(self) -> None:
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
         self.process = processes.Process(
-            "some", pathlib.Path(folder.name), pathlib.Path(folder.name))
+            "some", pathlib.Path(folder.name), pathlib.Path(folder.name)
+        )
         self.addCleanup(lambda: self.process.signal(signal.SIGKILL))
 
     def launch(self, script: str) -> int:

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Settings: defaults, what the environment changes, and what it may not."""
+
 import pathlib
 import sys
 import unittest
@@ -10,7 +11,6 @@ from orchestrator.settings import Settings  # noqa: E402
 
 
 class SettingsTest(unittest.TestCase):
-
     def test_state_follows_the_base_directory_specification(self) -> None:
         found = Settings.from_environment({"HOME": "/home/u"})
         self.assertEqual("/home/u/.local/state/osc-imagetools/devcloud", str(found.state))
@@ -19,17 +19,24 @@ class SettingsTest(unittest.TestCase):
         self.assertEqual(found.state / "venv", found.venv)
 
     def test_environment_overrides(self) -> None:
-        found = Settings.from_environment({
-            "DEVCLOUD_STATE": "/a", "DEVCLOUD_VENV": "/b", "DEVCLOUD_GLANCE_PORT": "1",
-            "DEVCLOUD_FORCE_UPLOAD": "1", "DEVCLOUD_TOKEN_EXPIRATION": "60"})
+        found = Settings.from_environment(
+            {
+                "DEVCLOUD_STATE": "/a",
+                "DEVCLOUD_VENV": "/b",
+                "DEVCLOUD_GLANCE_PORT": "1",
+                "DEVCLOUD_FORCE_UPLOAD": "1",
+                "DEVCLOUD_TOKEN_EXPIRATION": "60",
+            }
+        )
         self.assertEqual(("/a", "/b"), (str(found.state), str(found.venv)))
         self.assertEqual("http://127.0.0.1:1", found.url("glance"))
         self.assertTrue(found.force_upload)
         self.assertEqual(60, found.token_expiration)
 
     def test_an_empty_value_is_none(self) -> None:
-        self.assertEqual(5000, Settings.from_environment({"DEVCLOUD_KEYSTONE_PORT": ""}
-                                                         ).keystone_port)
+        self.assertEqual(
+            5000, Settings.from_environment({"DEVCLOUD_KEYSTONE_PORT": ""}).keystone_port
+        )
 
     def test_a_switch_is_on_or_off(self) -> None:
         self.assertFalse(Settings.from_environment({"DEVCLOUD_SWIFT": "0"}).swift)

@@ -10,6 +10,7 @@ go on like it.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import os
@@ -40,6 +41,7 @@ MAGIC = {
     b"conectix": "vhd",
     b"vhdxfile": "vhdx",
 }
+DESCRIPTOR = "is the descriptor of a VMDK, whose data is in other files"
 VHD_NAMES = ("vhd", "vpc")
 VHD_FOOTER = 512
 VHD_DIFFERENCING = 4
@@ -92,9 +94,7 @@ def inspect_disk(
         raise errors.ImagetoolsError(f"Cannot read {path}: {exc.strerror or exc}") from exc
 
 
-def inspect_stream(
-    stream: BinaryIO, declared_format: str, *, container_format: str, label: str
-) -> DiskFacts:
+def inspect_stream(stream: BinaryIO, declared_format: str, *, container_format: str, label: str) -> DiskFacts:
     """:func:`inspect_disk` for an open regular file, whose position it moves."""
     disk = _Disk(stream, label, called_raw=declared_format == "raw")
     bare = container_format == "bare"
@@ -136,11 +136,11 @@ class _Disk:
 
     def virtual_size(self, inspector: FileInspector) -> int | None:
         """Bytes; None where the format does not tell."""
-        if inspector.NAME == "luks":
+        if isinstance(inspector, format_inspector.LUKSInspector):
             return self._luks_payload(inspector)
         try:
             size = inspector.virtual_size
-        except (struct.error, KeyError, AttributeError, TypeError):
+        except Exception:
             raise self._unsafe(f"begins like {inspector.NAME}, but is damaged") from None
         if size > MAX_SIZE:
             raise self._unsafe(f"claims a virtual size of {size} bytes, which is impossible")
@@ -154,14 +154,10 @@ class _Disk:
         self._check_vhd(footer)
         (size,) = struct.unpack_from(">Q", footer, 48)
         if size > self.size:
-            raise self._unsafe(
-                f"claims a virtual size of {size} bytes, which its file is too short for"
-            )
+            raise self._unsafe(f"claims a virtual size of {size} bytes, which its file is too short for")
         return DiskFacts("vhd", size)
 
-    def _luks_payload(self, inspector: FileInspector) -> int | None:
-        if not isinstance(inspector, format_inspector.LUKSInspector):
-            return None
+    def _luks_payload(self, inspector: format_inspector.LUKSInspector) -> int | None:
         try:
             header = inspector.header_items
         except struct.error:
@@ -191,33 +187,28 @@ class _Disk:
 
     def _show_rest(self, inspector: FileInspector) -> None:
         """Shows an inspector the parts beyond the head that it asks for, in the order it asks."""
-        for _ in range(ROUNDS):
-            regions = {name: inspector.region(name) for name in inspector.context_info}
-            wanted = {name: region for name, region in regions.items() if not region.complete}
-            progress = False
-            for name, region in wanted.items():
-                if isinstance(region, EndCaptureRegion):
-                    region.capture(
-                        self._read(max(self.size - region.length, 0), region.length), self.size
-                    )
-                    continue
-                missing = self._read(
-                    region.offset + len(region.data), region.length - len(region.data)
-                )
-                region.capture(missing, region.offset + len(region.data) + len(missing))
-                progress = progress or bool(missing)
-                if not region.complete:
-                    continue
-                try:
-                    inspector.region_complete(name)
-                except Exception:
+        with contextlib.suppress(Exception):  # its way to say that this is not its format
+            for _ in range(ROUNDS):
+                if not self._show_wanted(inspector):
                     return
-            try:
-                inspector.post_process()
-            except Exception:
-                return
-            if not progress:
-                return
+
+    def _show_wanted(self, inspector: FileInspector) -> bool:
+        """Shows what is asked for now; False if there is nothing of it in the file."""
+        shown = False
+        regions = {name: inspector.region(name) for name in inspector.context_info}
+        for name, region in regions.items():
+            if isinstance(region, EndCaptureRegion):
+                tail = self._read(max(self.size - region.length, 0), region.length)
+                region.capture(tail, self.size)
+                continue
+            place, length = region.offset + len(region.data), region.length - len(region.data)
+            missing = self._read(place, length)
+            region.capture(missing, place + len(missing))
+            shown = shown or bool(missing)
+            if missing and region.complete:
+                inspector.region_complete(name)
+        inspector.post_process()
+        return shown
 
     def _check(self, name: str, inspector: FileInspector) -> None:
         """Refuses what refers to other files, and what is damaged."""
@@ -246,7 +237,7 @@ class _Disk:
             if self._head.startswith(magic) and name not in found and not self._called_raw:
                 raise self._unsafe(f"begins like {name}, but is damaged or cut short")
         if "vmdk" not in found and _is_vmdk_descriptor(self._head):
-            raise self._unsafe("is the descriptor of a VMDK, whose data is in other files")
+            raise self._unsafe(DESCRIPTOR)
 
     def _check_qcow2(self) -> None:
         """docs/interop/qcow2.rst of QEMU: the tables that the header points at are in the file."""
@@ -259,9 +250,9 @@ class _Disk:
             raise self._unsafe("is qcow2 and cut short: its tables are beyond the end of the file")
 
     def _check_vmdk(self, inspector: FileInspector) -> None:
-        text = (
-            inspector.desc_text if isinstance(inspector, format_inspector.VMDKInspector) else None
-        )
+        if not self._head.startswith(b"KDMV"):
+            raise self._unsafe(DESCRIPTOR)
+        text = inspector.desc_text if isinstance(inspector, format_inspector.VMDKInspector) else None
         if text and "parentfilenamehint" in text:
             raise self._unsafe("is vmdk and must not be used: Image has a parent disk")
 

@@ -149,12 +149,9 @@ def _contradictions(document: Mapping[str, Any]) -> Iterable[str]:
     for place, disk in enumerate(disks):
         if disk["index"] != place:
             yield f"/disks/{place}/index: is {disk['index']}, the place in the list is {place}"
-    listed = [
-        (f"/disks/{n}/file", f"/disks/{n}", d["file"], d["hash"]) for n, d in enumerate(disks)
-    ]
+    listed = [(f"/disks/{n}/file", f"/disks/{n}", d["file"], d["hash"]) for n, d in enumerate(disks)]
     listed += [
-        (f"/files/{n}/path", f"/files/{n}", f["path"], f["hash"])
-        for n, f in enumerate(document["files"])
+        (f"/files/{n}/path", f"/files/{n}", f["path"], f["hash"]) for n, f in enumerate(document["files"])
     ]
     seen: dict[str, str] = {}
     for where, owner, path, digest in listed:

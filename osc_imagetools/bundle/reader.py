@@ -158,9 +158,7 @@ def list_bundles(directory: Path) -> list[ListedBundle]:
         if bundle.complete and _lacks_disks(bundle):
             state = "broken"
         found.append(
-            ListedBundle(
-                path, state, facts["kind"], facts["name"], facts["created_at"], bundle.bytes
-            )
+            ListedBundle(path, state, facts["kind"], facts["name"], facts["created_at"], bundle.bytes)
         )
     return sorted(found, key=lambda bundle: bundle.path)
 

@@ -124,9 +124,7 @@ def verified_bundle(path: Path, progress: VerifyProgress | None = None) -> Bundl
 
 
 class _Verification:
-    def __init__(
-        self, tree: Tree, entries: list[Entry], progress: VerifyProgress | None, name: str
-    ) -> None:
+    def __init__(self, tree: Tree, entries: list[Entry], progress: VerifyProgress | None, name: str) -> None:
         self._tree = tree
         self._entries = {entry.path: entry for entry in entries}
         self._progress = progress
@@ -197,9 +195,7 @@ class _Verification:
     def _claim(self, file: str, source: str, digest: str, size: int | None) -> None:
         self._claims.setdefault(file, []).append(_Claim(source, digest, size))
 
-    def _sums(
-        self, manifest: Mapping[str, Any] | None, data: bytes | None, in_progress: bool
-    ) -> None:
+    def _sums(self, manifest: Mapping[str, Any] | None, data: bytes | None, in_progress: bool) -> None:
         """Reads the sums, and compares what they list with what the manifest lists."""
         there = [a for a in reversed(ALGORITHMS) if sums_name(a) in self._entries]
         if manifest is not None:
@@ -256,9 +252,7 @@ class _Verification:
     def _contents(self) -> None:
         """Reads every listed file, several at a time."""
         files = [
-            entry
-            for file, entry in self._entries.items()
-            if entry.kind == "file" and file in self._claims
+            entry for file, entry in self._entries.items() if entry.kind == "file" and file in self._claims
         ]
         total = sum(entry.size for entry in files)
         task = self._progress.task(f"verify {self._name}", total) if self._progress else None

@@ -37,7 +37,12 @@ from osc_imagetools.bundle.layout import (
     printable,
     sums_name,
 )
-from osc_imagetools.bundle.manifest import format_json, format_manifest, manifest_problems
+from osc_imagetools.bundle.manifest import (
+    UnreadableManifest,
+    format_json,
+    format_manifest,
+    read_manifest,
+)
 from osc_imagetools.bundle.state import ExportState, format_state
 from osc_imagetools.bundle.sums import format_sums
 from osc_imagetools.bundle.tree import Tree
@@ -114,9 +119,9 @@ class BundleWriter:
         """
         with self._guard:
             document = {**manifest, "files": self._files(manifest.get("hash_algorithm"))}
-            self._check(document)
-            algorithm = document["hash_algorithm"]
             data = format_manifest(document)
+            self._check(data)
+            algorithm = document["hash_algorithm"]
             digests = {disk["file"]: disk["hash"]["value"] for disk in document["disks"]}
             digests |= {file: digest[algorithm] for file, (_, digest) in self._documents.items()}
             with durable.storing(self.path):
@@ -145,7 +150,9 @@ class BundleWriter:
 
     def _announce(self, file: str, directory: str) -> Path:
         wrong = path_problem(file)
-        if wrong or not file.startswith(f"{directory}/"):
+        if not wrong and not file.startswith(f"{directory}/"):
+            wrong = f"is not in {directory}/"
+        if wrong:
             raise errors.ImagetoolsError(f"{file!r} cannot be a file of a bundle: it {wrong}")
         with self._guard, durable.storing(self.path):
             durable.make_directory(self.path / directory)
@@ -164,14 +171,16 @@ class BundleWriter:
             for file, (size, digest) in sorted(self._documents.items())
         ]
 
-    def _check(self, document: Mapping[str, Any]) -> None:
-        problems = manifest_problems(document)
-        if problems:
+    def _check(self, data: bytes) -> None:
+        """Whether a reader will accept the manifest, and the disks are those that it describes."""
+        try:
+            document = read_manifest(data)
+        except UnreadableManifest as exc:
             raise errors.ImagetoolsError(
-                "The manifest does not keep to its own schema, which is a defect of osc-imagetools:"
-                + "".join(f"\n- {problem}" for problem in problems),
+                "The manifest does not keep to its own format, which is a defect of osc-imagetools:"
+                + "".join(f"\n- {problem}" for problem in exc.problems),
                 hint="Please report it. The data is kept: the same command goes on from there.",
-            )
+            ) from None
         for disk in document["disks"]:
             path = self.path / disk["file"]
             size = path.lstat().st_size if path.is_file() and not path.is_symlink() else None

@@ -85,7 +85,7 @@ def export(
     started = time.monotonic()
     image = plan.source.image
     shop = Workshop(cloud, Run(purpose), patience=Patience(timeout=timeout))
-    writer = BundleWriter.open(output, kind=plan.kind, identity={"id": image.id})
+    writer = BundleWriter.open(output, kind=plan.kind, identity={"id": image.id, "name": image.name or ""})
     algorithm = bundle_algorithm(image)
     try:
         with interrupts_set(shop.patience.cancelled):
@@ -175,12 +175,14 @@ class _Work:
             hash_algo=image.hash_algo,
             hash_value=image.hash_value,
             checksum=image.checksum,
+            store=image.store,
         )
         facts: list[DiskFacts] = []
 
         def accept(path: Path) -> None:
+            container = disk.container_format or "bare"
             facts.append(
-                inspect_disk(path, disk.disk_format, container_format=disk.container_format or "bare")
+                inspect_disk(path, disk.disk_format, container_format=container, label=operation.file)
             )
 
         fetched = self._downloader.fetch(

@@ -83,6 +83,12 @@ class Image:
     def label(self) -> str:
         return f"image {self.name or ''} ({self.id})".replace("  ", " ")
 
+    @property
+    def store(self) -> str | None:
+        """The Glance store that holds the data, the first one of several; None where Glance has one."""
+        stores = self.document.get("stores")
+        return str(stores).split(",")[0] if stores else None
+
     def replayable(self) -> dict[str, Any]:
         """What an import sets again."""
         return {

@@ -9,6 +9,7 @@ waits for always has memory, and nothing can block for good. The first failure e
 
 from __future__ import annotations
 
+import math
 import re
 import threading
 import time
@@ -24,6 +25,8 @@ from osc_imagetools.transfer.progress import Account
 # A chunk that is complete so far ahead of the hash (more than all buffers) is read back from disk
 # later: the hash is busy with what an earlier run left, and the network need not wait for it.
 _FAR = 64 * 1024 * 1024
+# Seconds in which what has come is written when all is over, so that a later run need not fetch it.
+_LAST_WRITES = 0.3
 # How much of a file is asked for before it is read back.
 _READ_AHEAD = 8 * BLOCK
 
@@ -81,6 +84,7 @@ class Assembly:
         self._hashing: Chunk | None = None
         self._on_disk = bytearray(BLOCK)
         self._failure: BaseException | None = None
+        self._write_until = math.inf
         buffers.join(self)
 
     # -- what streams call
@@ -121,25 +125,22 @@ class Assembly:
             chunk.length = chunk.filled
             self.size = chunk.position
             self._run = None
+            if not chunk.length:
+                del self._chunks[chunk.start]
+                self._buffers.release(self, chunk.buffer)
             self._condition.notify_all()
-
-    def store(self, chunk: Chunk) -> None:
-        """Bring to disk what has come of a chunk, in whole blocks. Raises Over."""
-        while chunk.stored < chunk.length:
-            end = min(chunk.stored + BLOCK, chunk.length)
-            if chunk.filled < end:
-                return
-            self.check()
-            self._store_block(chunk.start + chunk.stored, chunk.buffer[chunk.stored : end])
-            with self._condition:
-                chunk.stored = end
-        self._let_go(chunk)
 
     def fail(self, failure: BaseException) -> None:
         """End it; the first failure counts."""
         with self._condition:
             if self._failure is None:
                 self._failure = failure
+        self.end()
+
+    def end(self) -> None:
+        """End it: whoever waits or asks for something meets Over; what has come is still written."""
+        with self._condition:
+            self._write_until = min(self._write_until, time.monotonic() + _LAST_WRITES)
             self.over.set()
             self._condition.notify_all()
 
@@ -169,6 +170,21 @@ class Assembly:
             if chunk is not None:
                 self._let_go(chunk)
 
+    # -- what the one who writes calls
+
+    def write_out(self) -> None:
+        """Bring to disk what comes, in whole blocks, until all is there. Raises Over."""
+        while (chunk := self._await_blocks()) is not None:
+            end = self._whole_blocks(chunk)
+            if self._whole:
+                for at in range(chunk.stored, end, BLOCK):
+                    self._write_changed(chunk.start + at, chunk.buffer[at : min(at + BLOCK, end)])
+            else:
+                self._part.write(chunk.start + chunk.stored, chunk.buffer[chunk.stored : end])
+            with self._condition:
+                chunk.stored = end
+            self._let_go(chunk)
+
     # -- what the one who started it calls
 
     def result(self) -> None:
@@ -178,7 +194,6 @@ class Assembly:
 
     def close(self) -> None:
         """Give the memory back; nothing may be called afterwards."""
-        self.over.set()
         self._chunks.clear()
         self._buffers.leave(self)
 
@@ -214,9 +229,29 @@ class Assembly:
             if (done or far) and self._chunks.pop(chunk.start, None) is not None:
                 self._buffers.release(self, chunk.buffer)
 
-    def _store_block(self, offset: int, block: memoryview) -> None:
+    def _await_blocks(self) -> Chunk | None:
+        """Wait for a chunk of which more can be written; None when all is written."""
+        with self._condition:
+            while True:
+                unwritten = [c for c in self._chunks.values() if c.stored < c.length]
+                ready = next((c for c in unwritten if self._whole_blocks(c) > c.stored), None)
+                if ready is not None and time.monotonic() < self._write_until:
+                    return ready
+                self.check()
+                if self._run is None and not unwritten:
+                    return None
+                self._condition.wait()
+
+    @staticmethod
+    def _whole_blocks(chunk: Chunk) -> int:
+        """How much of a chunk can be written by now."""
+        if chunk.filled == chunk.length:
+            return chunk.length
+        return chunk.filled - chunk.filled % BLOCK
+
+    def _write_changed(self, offset: int, block: memoryview) -> None:
         """Write a block unless an earlier run has left the very same bytes there."""
-        if self._whole and self._part.stored(offset):
+        if self._part.stored(offset):
             self._on_disk[len(block) :] = b""
             if self._part.read(offset, self._on_disk) == len(block) and self._on_disk == block:
                 self._account.kept(len(block))

@@ -20,10 +20,10 @@ from osc_imagetools.transfer.blockmap import open_private
 PAGE = 4096
 _ZERO = bytearray(PAGE)
 _ZEROS = bytearray(1024 * 1024)
-# Direct writes below this speed (bytes per second) do better with the cache in between.
-_SLOW = 256 * 1024 * 1024
-# ... which is judged after so many bytes.
-_TRIAL = 16 * 1024 * 1024
+# A file system that writes directly, but below this speed (bytes per second, judged after so many
+# bytes), is not made for it: an ordinary disk is faster even while the machine is busy.
+_SLOW = 32 * 1024 * 1024
+_TRIAL = 32 * 1024 * 1024
 
 
 class BlockFile:
@@ -92,10 +92,11 @@ class BlockFile:
 
     def _clear(self, offset: int, length: int) -> None:
         """Make zeros of what an earlier run may have left there."""
-        old = bytearray(length)
-        count = self.read(offset, old)
-        if count and not is_zero(memoryview(old)[:count]):
-            self._buffered(offset, memoryview(bytes(length)))
+        for at in range(offset, offset + length, len(_ZEROS)):
+            old = bytearray(min(len(_ZEROS), offset + length - at))
+            count = self.read(at, old)
+            if not is_zero(memoryview(old)[:count]):
+                self._buffered(at, memoryview(_ZEROS)[:count])
 
     def _put(self, offset: int, view: memoryview) -> None:
         if self._direct_works and self._direct is not None:

@@ -68,13 +68,14 @@ class Part:
         return self._blocks.snapshot()
 
     def write(self, offset: int, view: memoryview) -> None:
-        """Write one block, which begins at ``offset``; only the last of a file may be short."""
-        block = offset // BLOCK
+        """Write whole blocks, the first at ``offset``; only the last of a file may be short."""
+        blocks = range(offset // BLOCK, -(-(offset + len(view)) // BLOCK))
         with self._failures():
-            self._file.write(offset, view, over=self._taken_over or self._blocks.stored(block))
-            self._blocks.written(block)
+            self._file.write(offset, view, over=self._taken_over or self._blocks.stored(blocks[0]))
+            for block in blocks:
+                self._blocks.written(block)
         with self._lock:
-            self._unsynced.append(block)
+            self._unsynced.extend(blocks)
 
     def read(self, offset: int, view: memoryview | bytearray) -> int:
         """Fill ``view`` with what was written; returns the bytes read."""

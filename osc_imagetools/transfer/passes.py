@@ -2,17 +2,16 @@
 """One pass over the data of one image: streams, hash and sync at the same time.
 
 Contract: ``run`` returns when every byte is in the part and hashed, or raises, and leaves no thread
-behind that could still write. It begins with one stream, which is enough where the hash is what
+behind but one that is stuck in the network, which then does nothing more. It begins with one stream, which is enough where the hash is what
 limits; if the hash waits for data most of the time and the store has ranges, it adds streams while
 ``--jobs`` allows it.
 """
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from osc_imagetools import errors
@@ -73,13 +72,14 @@ class Pass:
         self._streams: list[Stream] = []
         self._too_many = False
         self._threads: list[threading.Thread] = []
-        self._hashed = threading.Event()
+        self._working = 0
 
     def run(self) -> int:
         """Returns the size in bytes. Raises Cancelled, RangeRefused, or an error for the user."""
         try:
             self._start("hash", self._hash)
-            self._start("sync", self._sync)
+            self._start("write", self._assembly.write_out)
+            self._start("sync", self._sync, needed=False)
             if self._assembly.wanting():
                 if not self._shared.slots.first(self._shared.cancelled):
                     raise self._cancelled()
@@ -102,8 +102,7 @@ class Pass:
             if change > 0 and self._another_helps():
                 self._add_stream()
             elif change < 0:
-                with self._lock:
-                    self._too_many = True
+                self._too_many = True
 
     def _another_helps(self) -> bool:
         """Whether one more stream has something to do and can be had; takes the slot for it."""
@@ -146,9 +145,9 @@ class Pass:
     def _gives_way(self, stream: Stream) -> bool:
         """Whether this stream is of no use, or another file, which has none, gets its slot."""
         with self._lock:
-            if len(self._streams) == 1 or not (self._too_many or self._shared.slots.wanted()):
+            too_many, self._too_many = self._too_many, False
+            if len(self._streams) == 1 or not (too_many or self._shared.slots.wanted()):
                 return False
-            self._too_many = False
             self._streams.remove(stream)
             return True
 
@@ -156,7 +155,6 @@ class Pass:
         """The work of the hash's thread."""
         for piece in self._assembly.pieces():
             self._digest.update(piece)
-        self._hashed.set()
 
     def _sync(self) -> None:
         """Sync while more is coming, so that little is left to be synced at the end."""
@@ -164,37 +162,32 @@ class Pass:
             if self._part.unsynced() >= _SYNC:
                 self._part.sync()
 
-    def _start(self, name: str, work: Callable[[], None]) -> None:
-        """Start a thread whose failure ends the pass, as does its end if it was the last one
-        needed.
-        """
+    def _start(self, name: str, work: Callable[[], None], *, needed: bool = True) -> None:
+        """Start a thread; its failure ends the pass, as does the end of the last one needed."""
 
         def guarded() -> None:
-            with self._ending():
+            try:
                 work()
+            except Over:
+                pass
+            except BaseException as failure:  # raised again where the pass was started
+                self._assembly.fail(failure)
+            with self._lock:
+                self._working -= needed
+                last = not self._working
+            if last:
+                self._assembly.end()
 
+        with self._lock:
+            self._working += needed
         # A daemon: one that is stuck must not keep the process from ending.
         thread = threading.Thread(target=guarded, name=f"imagetools-{name}", daemon=True)
         self._threads.append(thread)
         thread.start()
 
-    @contextlib.contextmanager
-    def _ending(self) -> Iterator[None]:
-        try:
-            yield
-        except Over:
-            pass
-        except BaseException as failure:  # raised again where the pass was started
-            self._assembly.fail(failure)
-        with self._lock:
-            if self._hashed.is_set() and not self._streams:
-                self._assembly.over.set()
-
     def _stop(self) -> None:
-        """End all threads; one that does not end in time may never write again, and keeps the file
-        open.
-        """
-        self._assembly.over.set()
+        """End all threads; one that is stuck keeps the file open."""
+        self._assembly.end()
         with self._lock:
             streams = list(self._streams)
         for stream in streams:

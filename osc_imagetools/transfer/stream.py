@@ -61,7 +61,6 @@ class Stream:
                 self._assembly.check()
                 self._attempts.failed(broken)
                 self._assembly.check()
-            self._assembly.store(chunk)
 
     def finish(self) -> None:
         """All chunks are here: see that no more data follows than there should be."""
@@ -101,7 +100,6 @@ class Stream:
                 raise Broken("the connection ended before the data did")
             self._attempts.moved(count)
             self._assembly.received(chunk, count)
-            self._assembly.store(chunk)
 
     def _read(self, body: Body, view: memoryview) -> int:
         """One read of a size that suits the speed."""
@@ -118,8 +116,9 @@ class Stream:
     def _open(self, chunk: Chunk) -> Body:
         """A response that is at the next byte of the chunk."""
         body = self._body
-        if body is not None and body.position == chunk.position and body.position != body.end:
-            return body
+        if body is not None and body.position == chunk.position:
+            if self._whole or body.position != body.end:
+                return body
         self.close()
         self._assembly.check()
         if self._whole:

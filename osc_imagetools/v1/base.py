@@ -26,7 +26,7 @@ class Size(columns.FormattableColumn[Any]):
 
     def human_readable(self) -> str:
         if self._value is None:
-            return "unknown"
+            return "-"
         value, unit = float(self._value), 0
         while value >= 1024 and unit < len(UNITS) - 1:
             value, unit = value / 1024, unit + 1

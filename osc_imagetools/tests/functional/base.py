@@ -195,8 +195,8 @@ class TestCase(testtools.TestCase):
         self.wait(lambda: nova.get_server(server.id).status, "ACTIVE")
         return str(server.id)
 
-    def remove_server(self, server_id: str) -> None:
-        nova = openstack.connect(cloud="devcloud-demo").compute
+    def remove_server(self, server_id: str, cloud: str = "devcloud-demo") -> None:
+        nova = openstack.connect(cloud=cloud).compute
         nova.delete_server(server_id, ignore_missing=True)
         self.wait(lambda: nova.find_server(server_id, ignore_missing=True), None)
 

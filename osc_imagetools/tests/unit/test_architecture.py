@@ -71,9 +71,7 @@ class TestLayers(testtools.TestCase):
 
 class TestSize(testtools.TestCase):
     def test_modules_are_short(self) -> None:
-        lengths = {
-            str(path): len((ROOT / path).read_text().splitlines()) for _, path, _ in modules()
-        }
+        lengths = {str(path): len((ROOT / path).read_text().splitlines()) for _, path, _ in modules()}
         self.assertEqual({}, {path: n for path, n in lengths.items() if n >= 400})
 
     def test_functions_fit_a_screen(self) -> None:

@@ -52,8 +52,7 @@ def command_names(distribution: str) -> dict[str, importlib.metadata.EntryPoint]
     return {
         entry_point.name.replace("_", " "): entry_point
         for entry_point in importlib.metadata.distribution(distribution).entry_points
-        if entry_point.group.startswith("openstack.")
-        and not entry_point.group.startswith("openstack.cli.")
+        if entry_point.group.startswith("openstack.") and not entry_point.group.startswith("openstack.cli.")
     }
 
 
@@ -156,9 +155,7 @@ class TestImports(testtools.TestCase):
     """Every ``openstack`` command loads every command module there is."""
 
     def test_nothing_is_imported_that_the_client_has_not(self) -> None:
-        answer = subprocess.run(
-            [sys.executable, "-c", IMPORTS], capture_output=True, text=True, check=False
-        )
+        answer = subprocess.run([sys.executable, "-c", IMPORTS], capture_output=True, text=True, check=False)
         self.assertEqual((0, ""), (answer.returncode, answer.stderr))
         loaded = json.loads(answer.stdout)
         self.assertIn("osc_imagetools.plugin", loaded)

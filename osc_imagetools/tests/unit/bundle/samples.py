@@ -31,6 +31,7 @@ def qcow2(
     features: int = 0,
     l1_offset: int = 196608,
     length: int = 200 * KIB,
+    cluster_bits: int = 16,
 ) -> bytes:
     """A qcow2 without data: header, refcount table, L1 table."""
     header = struct.pack(
@@ -39,7 +40,7 @@ def qcow2(
         version,
         backing,
         16 if backing else 0,
-        16,
+        cluster_bits,
         virtual_size,
         0,
         1,
@@ -65,9 +66,7 @@ def vmdk(*, descriptor: str | None = None, length: int = 64 * KIB, flags: int = 
     return (header.ljust(512, b"\0") + text.encode()).ljust(length, b"\0")
 
 
-def vmdk_descriptor(
-    *, kind: str = "monolithicSparse", extent: str = "disk.vmdk", more: str = ""
-) -> str:
+def vmdk_descriptor(*, kind: str = "monolithicSparse", extent: str = "disk.vmdk", more: str = "") -> str:
     """The text in a VMDK."""
     return (
         "# Disk DescriptorFile\nversion=1\nCID=db237294\nparentCID=ffffffff\n"
@@ -96,7 +95,14 @@ def vhd(*, kind: int = 3, size: int = 64 * MIB) -> bytes:
     return bytes(footer)
 
 
-def vhdx(*, metadata_at: int = MIB, parent: bool = False, size: int = 64 * MIB) -> bytes:
+def vhdx(
+    *,
+    metadata_at: int = MIB,
+    parent: bool = False,
+    size: int = 64 * MIB,
+    size_length: int = 8,
+    signature: bytes = b"metadata",
+) -> bytes:
     """The headers of a VHDX with its metadata where it is wanted."""
     data = bytearray(metadata_at + MIB)
     data[:8] = b"vhdxfile"
@@ -105,8 +111,8 @@ def vhdx(*, metadata_at: int = MIB, parent: bool = False, size: int = 64 * MIB) 
     struct.pack_into("<16sQII", data, 192 * KIB + 16, region, metadata_at, MIB, 1)
     size_item = bytes.fromhex("2442a52f1bcd7648b2115dbed83bf4b8")
     locator = bytes.fromhex("2d5fd3a80bb34d45abf7d3d84834ab0c")
-    items = [(size_item, 65536, 8), *([(locator, 65552, 20)] if parent else [])]
-    struct.pack_into("<8sHH", data, metadata_at, b"metadata", 0, len(items))
+    items = [(size_item, 65536, size_length), *([(locator, 65552, 20)] if parent else [])]
+    struct.pack_into("<8sHH", data, metadata_at, signature, 0, len(items))
     for number, (guid, offset, length) in enumerate(items, 1):
         struct.pack_into("<16sIII", data, metadata_at + 32 * number, guid, offset, length, 0)
     struct.pack_into("<Q", data, metadata_at + 65536, size)
@@ -191,11 +197,14 @@ def manifest(*disks: Mapping[str, Any], **changes: Any) -> dict[str, Any]:
         "consistency": {"mode": "not-applicable", "snapshots": []},
         "hash_algorithm": "sha512",
         "disks": list(disks),
-        "not_captured": [
-            {"name": "vdc", "device": "/dev/vdc", "reason": "swap", "detail": "A swap disk."}
-        ],
-        "replayable": {"properties": {"os_distro": "debian", "rxtx_factor": 1.5}},
-        "observed": {"created_at": "2026-01-01T00:00:00Z"},
+        "not_captured": [{"name": "vdc", "device": "/dev/vdc", "reason": "swap", "detail": "A swap disk."}],
+        "replayable": {
+            "name": "web01",
+            "properties": {"os_distro": "debian"},
+            "tags": ["nightly"],
+            "members": [{"project_id": "p2", "status": "accepted"}],
+        },
+        "observed": {"created_at": "2026-01-01T00:00:00Z", "rxtx_factor": 1.5},
         **changes,
     }
 

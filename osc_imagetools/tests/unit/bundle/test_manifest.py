@@ -58,6 +58,9 @@ class Problems(testtools.TestCase):
         self.assertEqual("", self.problems(lambda m: m.update(later={"x": [1.5]})))
         self.assertEqual("", self.problems(lambda m: m["disks"][0].update(later=True)))
 
+    def test_facts_of_other_kinds_are_their_own(self) -> None:
+        self.assertEqual("", self.problems(lambda m: m.update(kind="server", replayable={"x": 1})))
+
     def test_each_is_named_with_its_place(self) -> None:
         disk = "/disks/1"
         for change, expected in (
@@ -90,6 +93,15 @@ class Problems(testtools.TestCase):
             (lambda m: m["files"][0].update(path="metadata/a/b"), "/files/0/path: "),
             (lambda m: m["files"].append(m["files"][0]), "/files/1/path: metadata/image.json is"),
             (lambda m: m.update(hash_algorithm="md5"), "/hash_algorithm: "),
+            (lambda m: m["replayable"].pop("tags"), "/replayable: 'tags' is a required"),
+            (lambda m: m["replayable"].update(members=5), "/replayable/members: 5 is not"),
+            (lambda m: m["replayable"].update(members=[{"status": ""}]), "/replayable/members/0: "),
+            (lambda m: m["replayable"]["properties"].update(a=[]), "/replayable/properties/a: "),
+            (lambda m: m["disks"][1].update(replayable={"volume": 5}), f"{disk}/replayable/volume"),
+            (
+                lambda m: m["disks"][1].update(replayable={"volume": {"size": "x"}}),
+                f"{disk}/replayable/volume/size: ",
+            ),
             (lambda m: m["not_captured"][0].update(reason="No Data"), "/not_captured/0/reason: "),
         ):
             found = self.problems(change)
@@ -116,7 +128,7 @@ class Reading(testtools.TestCase):
 
     def problems(self, data: bytes) -> tuple[str, ...]:
         error = self.assertRaises(manifests.UnreadableManifest, manifests.read_manifest, data)
-        return error.problems  # type: ignore[no-any-return]
+        return error.problems
 
     def test_written_and_read(self) -> None:
         document = valid()
@@ -140,9 +152,7 @@ class Reading(testtools.TestCase):
 
     def test_no_object(self) -> None:
         for data in (b"[]", b"null", b"7"):
-            self.assertEqual(
-                ("The manifest is refused: it is no JSON object.",), self.problems(data)
-            )
+            self.assertEqual(("The manifest is refused: it is no JSON object.",), self.problems(data))
 
     def test_half_a_character_is_escaped(self) -> None:
         self.assertEqual(b'"\\ud800"\n', manifests.format_json("\ud800"))

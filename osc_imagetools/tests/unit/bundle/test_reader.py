@@ -71,16 +71,18 @@ class Open(samples.TestCase):
 
     def test_broken(self) -> None:
         samples.make_bundle(self.path)
-        for break_it, told in (
-            (lambda p: p.write_bytes(b"{"), "not JSON"),
-            (lambda p: (p.unlink(), p.symlink_to("/etc/passwd")), "no regular file"),
-            (lambda p: (p.unlink(), os.mkfifo(p)), "no regular file"),
-            (lambda p: (p.unlink(), p.mkdir()), "no regular file"),
-        ):
-            break_it(self.path / "manifest.json")
-            error = self.assertRaises(errors.BundleRefused, open_bundle, self.path)
-            self.assertIn(told, str(error))
-            self.assertEqual(3, error.exit_code)
+        manifest = self.path / "manifest.json"
+        manifest.write_bytes(b"{")
+        self.refused("not JSON")
+        for replace in (os.mkfifo, os.mkdir, lambda path: path.symlink_to("/etc/passwd")):
+            manifest.rmdir() if manifest.is_dir() else manifest.unlink()
+            replace(manifest)
+            self.refused("no regular file")
+
+    def refused(self, told: str) -> None:
+        error = self.assertRaises(errors.BundleRefused, open_bundle, self.path)
+        self.assertIn(told, str(error))
+        self.assertEqual(3, error.exit_code)
 
     def test_no_bundle(self) -> None:
         (self.directory / "file").touch()

@@ -51,6 +51,4 @@ class SumsFile(testtools.TestCase):
         )
 
     def test_no_text(self) -> None:
-        self.assertEqual(
-            ("It is not UTF-8 at byte 0.",), sums.parse_sums(b"\xff", "sha256").problems
-        )
+        self.assertEqual(("It is not UTF-8 at byte 0.",), sums.parse_sums(b"\xff", "sha256").problems)

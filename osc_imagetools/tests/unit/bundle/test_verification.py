@@ -12,7 +12,8 @@ from pathlib import Path
 from unittest import mock
 
 from osc_imagetools import errors
-from osc_imagetools.bundle.verification import Finding, verify
+from osc_imagetools.bundle.manifest import format_manifest
+from osc_imagetools.bundle.verification import Finding, verified_bundle, verify
 from osc_imagetools.tests.unit.bundle import samples
 
 FILES = (samples.FIRST, samples.SECOND, "metadata/image.json", "manifest.json", "SHA512SUMS")
@@ -206,8 +207,10 @@ class Spoiled(TestCase):
 
         def swap(directory: int) -> object:
             entries = real(directory)
-            if target.exists() and not target.is_symlink() and "disks" in os.readlink(
-                f"/proc/self/fd/{directory}"
+            if (
+                target.exists()
+                and not target.is_symlink()
+                and "disks" in os.readlink(f"/proc/self/fd/{directory}")
             ):
                 listed = list(entries)
                 [entry.stat(follow_symlinks=False) for entry in listed]
@@ -239,7 +242,7 @@ class Spoiled(TestCase):
         (self.path / "metadata" / "link").symlink_to("/etc/passwd")
         document = samples.load(self.path)
         document["kind"] = 7
-        (self.path / "manifest.json").write_bytes(samples.format_manifest(document))
+        (self.path / "manifest.json").write_bytes(format_manifest(document))
         found = self.wrong()
         self.assertEqual(["changed", "refused"], found["manifest.json"])
         self.assertEqual(["missing"], found[samples.SECOND])
@@ -267,9 +270,11 @@ class Sums(TestCase):
     def test_a_line_less(self) -> None:
         for file in (samples.FIRST, "manifest.json"):
             text = (self.path / "SHA512SUMS").read_text()
-            self.edit(lambda t, f=file: "".join(  # type: ignore[misc]
-                line for line in t.splitlines(True) if f not in line
-            ))
+            self.edit(
+                lambda t, f=file: "".join(  # type: ignore[misc]
+                    line for line in t.splitlines(True) if f not in line
+                )
+            )
             self.assertEqual({"SHA512SUMS": ["refused"]}, self.wrong())
             self.assertIn(f"It does not list {file}.", self.details())
             (self.path / "SHA512SUMS").write_text(text)
@@ -300,6 +305,24 @@ class Sums(TestCase):
         self.assertIn("refused", self.wrong()["SHA512SUMS"])
         os.truncate(self.path / "SHA512SUMS", 17 * 1024 * 1024)
         self.assertEqual({"SHA512SUMS": ["refused"]}, self.wrong())
+
+
+class Verified(TestCase):
+    """verified_bundle."""
+
+    def test_whole(self) -> None:
+        self.assertEqual(samples.load(self.path), verified_bundle(self.path).manifest)
+
+    def test_anything_wrong(self) -> None:
+        (self.path / samples.FIRST).unlink()
+        (self.path / "notes").touch()
+        error = self.assertRaises(errors.BundleRefused, verified_bundle, self.path)
+        self.assertIn(f"- {samples.FIRST}: missing.", str(error))
+        self.assertIn("- notes: unlisted.", str(error))
+
+    def test_incomplete(self) -> None:
+        (self.path / "manifest.json").unlink()
+        self.assertRaises(errors.BundleRefused, verified_bundle, self.path)
 
 
 class Incomplete(samples.TestCase):

@@ -22,6 +22,7 @@ from unittest import mock
 import fixtures
 
 from osc_imagetools import errors
+from osc_imagetools.bundle import claim
 from osc_imagetools.bundle.verification import verify
 from osc_imagetools.bundle.writer import BundleWriter
 from osc_imagetools.tests.unit.bundle import samples
@@ -120,6 +121,15 @@ class Finish(samples.TestCase):
         self.assertNotIn("manifest.json", everything(self.path))
         samples.make_bundle(self.path)
 
+    def test_a_manifest_that_no_reader_would_accept(self) -> None:
+        deep: dict[str, object] = {}
+        for _ in range(40):
+            deep = {"x": deep}
+        with samples.open_writer(self.path) as writer:
+            document = samples.fill(writer) | {"observed": deep}
+            text = self.fails(errors.ImagetoolsError, writer.finish, document)
+        self.assertIn("deeper than 32", text)
+
     def test_no_algorithm(self) -> None:
         with samples.open_writer(self.path) as writer:
             document = samples.fill(writer)
@@ -162,7 +172,8 @@ class Finish(samples.TestCase):
     def test_names_that_no_bundle_can_have(self) -> None:
         with samples.open_writer(self.path) as writer:
             for file in ("disks/../x", "/x", "metadata/x", "disks/.x", "x", "disks/a/b"):
-                self.assertRaises(errors.ImagetoolsError, writer.disk_path, file)
+                text = self.fails(errors.ImagetoolsError, writer.disk_path, file)
+                self.assertNotIn("None", text)
             for name in ("../x", "a/b", ".x", "x" * 300, "a\nb"):
                 self.assertRaises(errors.ImagetoolsError, writer.add_document, name, {})
         self.assertEqual([], everything(self.directory))
@@ -171,8 +182,7 @@ class Finish(samples.TestCase):
         with samples.open_writer(self.path) as writer:
             names = [f"n{number}" for number in range(16)]
             threads = [
-                threading.Thread(target=writer.add_document, args=(name, {"name": name}))
-                for name in names
+                threading.Thread(target=writer.add_document, args=(name, {"name": name})) for name in names
             ]
             for thread in threads:
                 thread.start()
@@ -334,9 +344,7 @@ class Lock(samples.TestCase):
 
     def test_the_lock_is_let_go(self) -> None:
         writer = samples.open_writer(self.path)
-        self.assertIn(f"process {os.getpid()}", self.fails(
-            errors.BundleBusy, samples.open_writer, self.path
-        ))
+        self.assertIn(f"process {os.getpid()}", self.fails(errors.BundleBusy, samples.open_writer, self.path))
         writer.abandon()
         samples.make_bundle(self.path)
 
@@ -356,6 +364,29 @@ class Lock(samples.TestCase):
             self.assertRaises(errors.OutputExists, samples.open_writer, self.path)
         self.assertEqual(BUNDLE, everything(self.path))
         self.assertEqual({"ok"}, {finding.result for finding in verify(self.path)})
+
+    def just_before_the_lock(self, act: Callable[[], object]) -> Any:
+        """*act* happens when another process has looked at the directory, and is about to lock it."""
+        real = claim._lock
+
+        def late(path: Path) -> int | None:
+            act()
+            return real(path)
+
+        return mock.patch("osc_imagetools.bundle.claim._lock", late)
+
+    def test_who_comes_when_the_bundle_has_just_been_finished(self) -> None:
+        writer = samples.open_writer(self.path)
+        document = samples.fill(writer)
+        with self.just_before_the_lock(lambda: writer.finish(document)):
+            self.assertRaises(errors.OutputExists, samples.open_writer, self.path)
+        self.assertEqual(BUNDLE, everything(self.path))
+
+    def test_who_comes_when_an_empty_output_has_just_been_removed(self) -> None:
+        first = samples.open_writer(self.path)
+        with self.just_before_the_lock(first.abandon):
+            samples.make_bundle(self.path)
+        self.assertEqual(BUNDLE, everything(self.path))
 
     def test_who_waited_while_an_empty_output_was_removed(self) -> None:
         first = samples.open_writer(self.path)
@@ -431,8 +462,8 @@ def killed_after(steps: int) -> Iterator[list[str]]:
 
         return call
 
-    names = ("mkdir", "chmod", "fchmod", "fsync", "replace", "rename", "unlink", "write")
-    names += ("ftruncate", "rmdir")
+    names = ["mkdir", "chmod", "fchmod", "fsync", "replace", "rename", "unlink", "write"]
+    names += ["ftruncate", "rmdir"]
     patches = [mock.patch(f"os.{name}", step(name, getattr(os, name))) for name in names]
     for patch in patches:
         patch.start()
@@ -493,19 +524,19 @@ class Crash(samples.TestCase):
 
     def test_a_failure_at_any_step_is_ours_and_leaves_the_lock_free(self) -> None:
         self.useFixture(fixtures.FakeLogger())
-        for steps in range(0, 200, 3):
+        for steps in range(0, 200, 5):
             path = self.directory / str(steps)
-            with killed_after(steps) as taken:
-                with mock.patch(f"{__name__}.Killed", lambda n: OSError(errno.EIO, "I/O error")):
-                    try:
-                        with samples.open_writer(path) as writer:
-                            writer.finish(samples.fill(writer))
-                    except errors.ImagetoolsError:
-                        pass
-                    except OSError:
-                        continue  # in what stands for the transfer here
-                    else:
-                        break
+            broken = mock.patch(f"{__name__}.Killed", lambda _: OSError(errno.EIO, "I/O error"))
+            with killed_after(steps) as taken, broken:
+                try:
+                    with samples.open_writer(path) as writer:
+                        writer.finish(samples.fill(writer))
+                except errors.ImagetoolsError:
+                    pass
+                except OSError:
+                    continue  # in what stands for the transfer here
+                else:
+                    break
             self.assertEqual(steps, len(taken))
             if not (path / "manifest.json").exists():
                 samples.make_bundle(path)

@@ -1,0 +1,483 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""How fast do images come out of a cloud and back into it, beside the commands that there are?
+
+It runs on the embedded cloud (``devcloud/devcloud up``; ``OS_CLIENT_CONFIG_FILE`` names its
+clouds.yaml), makes images of random data there, and removes them at the end, however it ends. For
+each size and each store it measures ``image export-full`` against ``image save``, ``glance
+image-download`` (of python-glanceclient, in the same environment), ``curl``, which verifies
+nothing, ``sha512sum`` of the file alone, and the start of ``openstack`` (a login, no data); then
+four disks at once against four exports in a row; then ``image import-full`` against ``image create
+--file``. The commands run by turns, in reversed order in every other round, so that what else the
+machine does hits all of them alike.
+
+A time is that of the whole process, from its start to its end. What is read is in the page cache:
+every image was written just before. What is written goes to a new file in ``--folder``, which is
+removed afterwards; ``sync`` before each run sees that no command pays for what another one left to
+be written. Only the exports of this project write durably: the others leave that to the system.
+A peak is the largest resident set of the process; none can be told that is below this program's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import pathlib
+import platform
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+MIB, GIB = 1 << 20, 1 << 30
+PROGRAMS = pathlib.Path(sys.executable).parent
+STORES = ("file", "rbdlike")  # with ranges and without
+DISKS = 4
+MEMORY = 160  # MiB
+TOKEN_AGE = 600  # seconds after which a new token is asked for
+
+START = "openstack token issue"
+EXPORT = "openstack image export-full"
+SAVE = "openstack image save"
+SAVE_LARGE = "openstack image save, 1 MiB chunks"
+GLANCE = "glance image-download"
+CURL = "curl"
+SUM = "sha512sum"
+AT_ONCE = f"image export-full, {DISKS} disks at once"
+IN_A_ROW = f"image export-full, {DISKS} in a row"
+IMPORT = "openstack image import-full"
+CREATE = "openstack image create --file"
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one process, or several in a row, took: elapsed and processor time in seconds, MiB."""
+
+    seconds: float
+    processor: float
+    peak: float
+
+
+@dataclass(frozen=True)
+class Case:
+    """Something to measure: the commands that write to a folder, and how many bytes they write."""
+
+    name: str
+    commands: Callable[[pathlib.Path], Sequence[Sequence[str]]]
+    bytes: int = 0
+
+
+@dataclass
+class Group:
+    """Cases that are compared with each other; ``base`` is the one that has ratio 1."""
+
+    title: str
+    size: int
+    base: str
+    runs: dict[str, list[Run]] = field(default_factory=dict)
+
+    def seconds(self, name: str) -> float:
+        return statistics.median(run.seconds for run in self.runs[name])
+
+    def peak(self, name: str) -> float:
+        return max(run.peak for run in self.runs[name])
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is to be reached: ``value`` at least, or at most, ``limit``."""
+
+    text: str
+    value: float
+    limit: float
+    at_least: bool = False
+
+    @property
+    def met(self) -> bool:
+        return self.value >= self.limit if self.at_least else self.value <= self.limit
+
+    def __str__(self) -> str:
+        word = "at least" if self.at_least else "at most"
+        return f"{'met' if self.met else 'MISSED':8}{self.text}: {self.value:.2f} ({word} {self.limit:g})"
+
+
+class Cloud:
+    """The image service, and who may use it. All images have names that begin with ``prefix``."""
+
+    def __init__(self, name: str, folder: pathlib.Path) -> None:
+        self.prefix = f"benchmark-{uuid.uuid4().hex[:8]}"
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(("OS_", "PYTHON"))}
+        config = {k: v for k, v in os.environ.items() if k == "OS_CLIENT_CONFIG_FILE"}
+        self.environment = kept | config | {"OS_CLOUD": name}
+        command = _openstack("configuration", "show", "--unmask", "-f", "json")
+        self._settings = json.loads(subprocess.check_output(command, env=self.environment))
+        # python-glanceclient does not read clouds.yaml.
+        for setting, value in self._settings.items():
+            if setting.startswith("auth."):
+                self.environment[f"OS_{setting.removeprefix('auth.').upper()}"] = str(value)
+        self.environment["OS_REGION_NAME"] = self._settings["region_name"]
+        self._header = folder / "header"
+        self._header.touch(0o600)
+        self._since = -float(TOKEN_AGE)
+        self.url = ""
+
+    def header(self) -> pathlib.Path:
+        """A file with the header that holds a valid token."""
+        if time.monotonic() - self._since > TOKEN_AGE:
+            self._log_in()
+        return self._header
+
+    def add(self, data: pathlib.Path | None, store: str, **properties: str) -> str:
+        """The ID of a new image with this data (None: 0 bytes)."""
+        document = {"name": self.prefix, "disk_format": "raw", "container_format": "bare", **properties}
+        image = str(self._request("POST", "/images", document)["id"])
+        words = ["-sS", "-f", "-H", f"@{self.header()}", "-H", "Content-Type: application/octet-stream"]
+        words += ["-H", f"X-Image-Meta-Store: {store}", "-T", str(data or os.devnull)]
+        subprocess.run(["curl", *words, self.file(image)], check=True, stdout=subprocess.DEVNULL)
+        return image
+
+    def file(self, image: str) -> str:
+        """The address of an image's data."""
+        return f"{self.url}/images/{image}/file"
+
+    def remove(self, image: str) -> None:
+        self._request("DELETE", f"/images/{image}")
+
+    def remove_all(self, prefix: str) -> None:
+        """Remove every image of this run whose name begins so."""
+        found = self._request("GET", "/images?limit=1000&sort=created_at:desc")["images"]
+        for image in found:
+            if (image["name"] or "").startswith(prefix):
+                self.remove(image["id"])
+
+    def _log_in(self) -> None:
+        auth = {k.removeprefix("auth."): v for k, v in self._settings.items() if k.startswith("auth.")}
+        user = {"name": auth["username"], "password": auth["password"]}
+        user["domain"] = {"name": auth["user_domain_name"]}
+        project = {"name": auth["project_name"], "domain": {"name": auth["project_domain_name"]}}
+        identity = {"methods": ["password"], "password": {"user": user}}
+        body = {"auth": {"identity": identity, "scope": {"project": project}}}
+        headers, answer = _http("POST", f"{auth['auth_url']}/auth/tokens", {}, body)
+        self._since = time.monotonic()
+        self._token = headers["X-Subject-Token"]
+        self._header.write_text(f"X-Auth-Token: {self._token}\n")
+        (service,) = (s for s in answer["token"]["catalog"] if s["type"] == "image")
+        wanted = ("public", self._settings["region_name"])
+        self.url = next(
+            e["url"].rstrip("/").removesuffix("/v2") + "/v2"
+            for e in service["endpoints"]
+            if (e["interface"], e["region"]) == wanted
+        )
+
+    def _request(self, method: str, path: str, body: Any = None) -> Any:
+        self.header()
+        return _http(method, self.url + path, {"X-Auth-Token": self._token}, body)[1]
+
+
+def _http(method: str, url: str, headers: Mapping[str, str], body: Any) -> tuple[Mapping[str, str], Any]:
+    """The headers and the document of an answer."""
+    data = None if body is None else json.dumps(body).encode()
+    headers = {"Content-Type": "application/json", **headers}
+    request = urllib.request.Request(url, data, headers, method=method)  # noqa: S310
+    with urllib.request.urlopen(request, timeout=600) as response:  # noqa: S310
+        return response.headers, json.loads(response.read() or b"null")
+
+
+class Bench:
+    """Runs cases by turns, and keeps what they took."""
+
+    def __init__(self, cloud: Cloud, folder: pathlib.Path, rounds: int) -> None:
+        self.cloud = cloud
+        self.folder = folder
+        self.groups: list[Group] = []
+        self._rounds = rounds
+        self._number = 0
+
+    def measure(self, title: str, size: int, cases: Sequence[Case], *, base: str) -> None:
+        """Measure all cases in every round."""
+        group = Group(title, size, base, {case.name: [] for case in cases})
+        for number in range(self._rounds):
+            for case in cases if number % 2 == 0 else reversed(cases):
+                run = self.run(case)
+                group.runs[case.name].append(run)
+                print(f"{title}, {number + 1}: {case.name} {run.seconds:.2f} s", file=sys.stderr)
+        self.groups.append(group)
+
+    def run(self, case: Case) -> Run:
+        """Run the commands of a case in a folder of its own, of which nothing stays."""
+        self._number += 1
+        output = self.folder / f"{self.cloud.prefix}-{self._number}"
+        output.mkdir()
+        try:
+            commands = case.commands(output)
+            os.sync()
+            runs = [self._process(command) for command in commands]
+            written = sum(path.stat().st_size for path in output.rglob("*"))
+            if written < case.bytes:
+                raise SystemExit(f"{case.name} wrote {written} bytes, not {case.bytes}")
+        finally:
+            shutil.rmtree(output)
+            self.cloud.remove_all(output.name)
+        return Run(
+            sum(run.seconds for run in runs),
+            sum(run.processor for run in runs),
+            max(run.peak for run in runs),
+        )
+
+    def _process(self, command: Sequence[str]) -> Run:
+        """Run one command to its end; it is ended with this program."""
+        with (self.folder / "log").open("w+") as log:
+            started = time.perf_counter()
+            process = subprocess.Popen(
+                command,
+                env=self.cloud.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+            try:
+                _, status, usage = os.wait4(process.pid, 0)
+            except BaseException:
+                process.send_signal(signal.SIGINT)
+                process.wait()
+                raise
+            seconds = time.perf_counter() - started
+            process.returncode = os.waitstatus_to_exitcode(status)
+            if process.returncode:
+                log.seek(0)
+                raise SystemExit(f"{command} failed ({process.returncode}):\n{log.read()}")
+        return Run(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+
+
+def _openstack(*words: str) -> list[str]:
+    return [str(PROGRAMS / "openstack"), *words]
+
+
+def _start() -> Case:
+    return Case(START, lambda output: [_openstack("token", "issue", "-f", "value", "-c", "id")])
+
+
+def _downloads(cloud: Cloud, image: str, data: pathlib.Path) -> list[Case]:
+    """All ways to have the data of an image in a file."""
+    size = data.stat().st_size
+
+    def save(*words: str) -> Callable[[pathlib.Path], list[list[str]]]:
+        return lambda output: [_openstack("image", "save", *words, "--file", f"{output}/disk", image)]
+
+    def glance(output: pathlib.Path) -> list[list[str]]:
+        return [[str(PROGRAMS / "glance"), "image-download", "--file", f"{output}/disk", image]]
+
+    def curl(output: pathlib.Path) -> list[list[str]]:
+        words = ["-sS", "-f", "-H", f"@{cloud.header()}", "-o", f"{output}/disk"]
+        return [["curl", *words, cloud.file(image)]]
+
+    return [
+        _start(),
+        Case(EXPORT, lambda output: [_export(image, output)], size),
+        Case(SAVE, save(), size),
+        Case(SAVE_LARGE, save("--chunk-size", str(MIB)), size),
+        Case(GLANCE, glance, size),
+        Case(CURL, curl, size),
+        Case(SUM, lambda output: [["sha512sum", str(data)]]),
+    ]
+
+
+def _export(image: str, output: pathlib.Path) -> list[str]:
+    return _openstack("image", "export-full", image, "--output", f"{output}/{image}.bundle", "-f", "json")
+
+
+def _disks(cloud: Cloud, data: pathlib.Path, store: str) -> list[Case]:
+    """Four disks behind one image of 0 bytes, and four images."""
+    images = [cloud.add(data, store) for _ in range(DISKS)]
+    mapping = [
+        {
+            "source_type": "image",
+            "destination_type": "volume",
+            "image_id": image,
+            "boot_index": 0 if number == 0 else -1,
+            "device_name": f"/dev/vd{'abcd'[number]}",
+            "volume_size": -(-data.stat().st_size // GIB),
+        }
+        for number, image in enumerate(images)
+    ]
+    properties = {"bdm_v2": "True", "root_device_name": "/dev/vda"}
+    server = cloud.add(None, store, block_device_mapping=json.dumps(mapping), **properties)
+    size = DISKS * data.stat().st_size
+    return [
+        Case(AT_ONCE, lambda output: [_export(server, output)], size),
+        Case(IN_A_ROW, lambda output: [_export(image, output) for image in images], size),
+    ]
+
+
+def _uploads(bundle: pathlib.Path, data: pathlib.Path) -> list[Case]:
+    """Both ways to make an image of a file; it gets the name of the folder."""
+
+    def restore(output: pathlib.Path) -> list[list[str]]:
+        return [_openstack("image", "import-full", str(bundle), "--name", output.name, "-f", "json")]
+
+    def create(output: pathlib.Path) -> list[list[str]]:
+        formats = ["--disk-format", "raw", "--container-format", "bare"]
+        return [_openstack("image", "create", "--file", str(data), *formats, output.name)]
+
+    return [Case(IMPORT, restore), Case(CREATE, create)]
+
+
+def _bundle(bench: Bench, image: str) -> pathlib.Path:
+    """A bundle that stays."""
+    bench._process(_export(image, bench.folder))
+    return bench.folder / f"{image}.bundle"
+
+
+@contextlib.contextmanager
+def _random(folder: pathlib.Path, size: int) -> Iterator[pathlib.Path]:
+    """A file that cannot be compressed, as long as it is needed."""
+    path = folder / f"{size}.raw"
+    try:
+        with path.open("wb") as file:
+            for begin in range(0, size, MIB):
+                file.write(os.urandom(min(MIB, size - begin)))
+        yield path
+    finally:
+        path.unlink()
+
+
+def _warm_up(bench: Bench) -> None:
+    """Run everything once on a small image: it works, and compiled modules and caches are there."""
+    with _random(bench.folder, MIB) as data:
+        image = bench.cloud.add(data, STORES[0])
+        bundle = _bundle(bench, image)
+        cases = [
+            *_downloads(bench.cloud, image, data),
+            *_disks(bench.cloud, data, STORES[1]),
+            *_uploads(bundle, data),
+        ]
+        for case in cases:
+            bench.run(case)
+        shutil.rmtree(bundle)
+        bench.cloud.remove_all(bench.cloud.prefix)
+
+
+def _measure(bench: Bench, sizes: Sequence[int], disk: int, stores: Sequence[str]) -> None:
+    """All groups; of each only what it needs is there while it runs."""
+    cloud = bench.cloud
+    for size in sizes:
+        with _random(bench.folder, size) as data:
+            for store in stores:
+                image = cloud.add(data, store)
+                title = f"{_gib(size)}, store {store}"
+                bench.measure(title, size, _downloads(cloud, image, data), base=SAVE)
+                bundle = _bundle(bench, image) if store == stores[-1] else None
+                cloud.remove(image)
+            assert bundle is not None
+            bench.measure(f"{_gib(size)}, back", size, _uploads(bundle, data), base=CREATE)
+            shutil.rmtree(bundle)
+    if disk:
+        with _random(bench.folder, disk) as data:
+            for store in stores:
+                title = f"{DISKS} times {_gib(disk)}, store {store}"
+                bench.measure(title, disk, _disks(cloud, data, store), base=IN_A_ROW)
+                cloud.remove_all(cloud.prefix)
+
+
+def _targets(groups: Sequence[Group]) -> Iterator[Target]:
+    """What is to be reached, as far as it was measured."""
+    for group in groups:
+        title = group.title
+        if EXPORT in group.runs and group.size >= GIB:
+            limit = 3.0 if group.size >= 4 * GIB else 2.2
+            times = group.seconds(SAVE) / group.seconds(EXPORT)
+            yield Target(f"{title}: times as fast as image save", times, limit, at_least=True)
+        if EXPORT in group.runs and group.size >= 4 * GIB:
+            bound = group.seconds(START) + max(group.seconds(CURL), group.seconds(SUM))
+            part = group.seconds(EXPORT) / bound
+            yield Target(f"{title}: times start + slower of curl and sha512sum", part, 1.15)
+        if AT_ONCE in group.runs:
+            part = group.seconds(AT_ONCE) / group.seconds(IN_A_ROW)
+            yield Target(f"{title}: at once, of the time in a row", part, 0.6)
+        if IMPORT in group.runs:
+            part = group.seconds(IMPORT) / group.seconds(CREATE)
+            yield Target(f"{title}: import-full, of the time of image create", part, 1.0)
+    ours = (EXPORT, AT_ONCE, IN_A_ROW, IMPORT)
+    peaks = [group.peak(name) for group in groups for name in group.runs if name in ours]
+    if peaks:
+        yield Target("largest peak of ours in MiB", max(peaks), MEMORY)
+
+
+def _print(groups: Sequence[Group], targets: Sequence[Target]) -> None:
+    for group in groups:
+        heading = f"{group.title} ({len(group.runs[group.base])} rounds)"
+        print(f"{heading:38}{'median s':>9}{'min':>8}{'max':>8}{'as fast':>9}{'peak MiB':>10}")
+        for name, runs in group.runs.items():
+            times = [run.seconds for run in runs]
+            ratio = group.seconds(group.base) / group.seconds(name)
+            row = f"{group.seconds(name):9.2f}{min(times):8.2f}{max(times):8.2f}{ratio:9.2f}"
+            print(f"{name:38}{row}{group.peak(name):10.0f}")
+        print()
+    for target in targets:
+        print(target)
+
+
+def _gib(size: int) -> str:
+    return f"{size / GIB:g} GiB"
+
+
+def _bytes(text: str) -> int:
+    size = int(float(text) * GIB)
+    if size < 0:
+        raise ValueError(text)
+    return size
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="The speed of export and import, beside others.")
+    parser.add_argument("--sizes", default="1,4", metavar="<GiB,...>", help="default: 1,4")
+    parser.add_argument("--disk-size", type=_bytes, default=GIB, metavar="<GiB>", help="of the four")
+    parser.add_argument("--stores", default=",".join(STORES), help=f"default: {','.join(STORES)}")
+    parser.add_argument("--rounds", type=int, default=3, help="runs of each command (default: 3)")
+    parser.add_argument("--cloud", default="devcloud-demo", help="default: devcloud-demo")
+    parser.add_argument("--folder", help="where to write (default: the system's temporary folder)")
+    parser.add_argument("--json", type=pathlib.Path, metavar="<file>", help="write all figures there")
+    parser.add_argument("--check", action="store_true", help="exit 1 when a target is missed")
+    return parser.parse_args()
+
+
+def main() -> int:
+    arguments = _arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    sizes = [_bytes(text) for text in arguments.sizes.split(",") if text]
+    with tempfile.TemporaryDirectory(prefix="benchmark-", dir=arguments.folder) as name:
+        folder = pathlib.Path(name)
+        cloud = Cloud(arguments.cloud, folder)
+        bench = Bench(cloud, folder, arguments.rounds)
+        try:
+            _warm_up(bench)
+            _measure(bench, sizes, arguments.disk_size, arguments.stores.split(","))
+        finally:
+            cloud.remove_all(cloud.prefix)
+    targets = list(_targets(bench.groups))
+    print(f"{os.cpu_count()} processors, {platform.machine()}, Python {platform.python_version()}\n")
+    _print(bench.groups, targets)
+    if arguments.json:
+        document = {
+            "command": sys.argv,
+            "groups": [asdict(group) for group in bench.groups],
+            "targets": [asdict(target) | {"met": target.met} for target in targets],
+        }
+        arguments.json.write_text(json.dumps(document, indent=1) + "\n")
+    missed = [target for target in targets if not target.met]
+    return 1 if arguments.check and missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
