@@ -2,9 +2,9 @@
 """One pass over the data of one image: streams, hash and sync at the same time.
 
 Contract: ``run`` returns when every byte is in the part and hashed, or raises, and leaves no thread
-behind but one that is stuck in the network, which then does nothing more. It begins with one stream, which is enough where the hash is what
-limits; if the hash waits for data most of the time and the store has ranges, it adds streams while
-``--jobs`` allows it.
+behind but one that is stuck in the network, which then does nothing more. It begins with one
+stream, which is enough where the hash is what limits; if the hash waits for data most of the time
+and the store has ranges, it adds streams while ``--jobs`` allows it.
 """
 
 from __future__ import annotations

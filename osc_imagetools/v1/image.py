@@ -6,8 +6,6 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from osc_lib.cli import parseractions
-
 from osc_imagetools.v1 import base, export
 
 
@@ -50,6 +48,8 @@ class ImportFullImage(base.ShowOne):
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        from osc_lib.cli import parseractions
+
         parser = super().get_parser(prog_name)
         parser.add_argument("bundle", metavar="<bundle>", help="Bundle of an image (path)")
         parser.add_argument("--name", metavar="<name>", help="Name (default: the original's)")

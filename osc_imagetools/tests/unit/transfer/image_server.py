@@ -8,6 +8,7 @@ import hashlib
 import http.server
 import random
 import re
+import select
 import socket
 import struct
 import threading
@@ -78,7 +79,8 @@ class ImageServer(fixtures.Fixture):
         self.always: Fault | None = None
         self.token = "token-0"
         self.requests: list[str | None] = []
-        self.sent = self.active = self.peak = 0
+        self.sent = self.peak = 0
+        self.active: set[socket.socket] = set()
         self.lock = threading.Lock()
         self.released = threading.Event()
 
@@ -131,7 +133,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         with images.lock:
             images.requests.append(asked)
             fault = images.faults.popleft() if images.faults else images.always
-            images.active += 1
+            images.active.add(self.connection)
+            images.peak = max(images.peak, sum(map(_wanted, images.active)))
             number = len(images.requests)
         images.before(number)
         try:
@@ -145,7 +148,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.close_connection = True
         finally:
             with images.lock:
-                images.active -= 1
+                images.active.discard(self.connection)
 
     def _serve(self, asked: str | None, fault: Fault) -> None:
         if fault.status is not None:
@@ -199,9 +202,6 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             else:
                 self._piece(view[sent : sent + count])
                 sent += count
-                if sent >= 128 * 1024:  # by now, a response that the client gave up is over
-                    with self.images.lock:
-                        self.images.peak = max(self.images.peak, self.images.active)
         if self.images.chunked:
             self.wfile.write(b"0\r\n\r\n")
 
@@ -226,6 +226,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             with contextlib.suppress(OSError):
                 self.rfile.close()
                 self.connection.close()
+
+
+def _wanted(connection: socket.socket) -> bool:
+    """Whether the client has not closed the connection: it sends nothing while an answer comes."""
+    return not select.select([connection], [], [], 0)[0]
 
 
 class Login(plugin.BaseAuthPlugin):

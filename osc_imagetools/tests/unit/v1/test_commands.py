@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The commands as they are typed: exit codes, formats, what is said where."""
+
+import contextlib
+import io
+import json
+import logging
+import pathlib
+import re
+
+import fixtures
+from openstackclient import shell
+
+from osc_imagetools import errors
+from osc_imagetools.tests.unit.base import TestCase
+from osc_imagetools.tests.unit.bundle import samples
+from osc_imagetools.v1 import base
+
+CODES = {0, 1, 2, 3, 130}
+
+
+class CommandCase(TestCase):
+    def setUp(self):
+        super().setUp()
+        self.dir = pathlib.Path(self.useFixture(fixtures.TempDir()).path)
+        self.useFixture(fixtures.EnvironmentVariable("HOME", str(self.dir)))
+        self.useFixture(fixtures.EnvironmentVariable("OS_CLIENT_CONFIG_FILE"))
+        self.useFixture(fixtures.EnvironmentVariable("OS_CLOUD"))
+        root = logging.getLogger("")
+        self.addCleanup(root.setLevel, root.level)
+        self.addCleanup(setattr, root, "handlers", list(root.handlers))
+
+    def run_openstack(self, *words):
+        out, err = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            try:
+                code = shell.OpenStackShell().run([str(word) for word in words])
+            except SystemExit as exc:
+                code = exc.code
+        self.assertNotIn("Traceback", err.getvalue())
+        return code, out.getvalue(), err.getvalue()
+
+    def bundle(self):
+        return samples.make_bundle(self.dir / "web01.bundle")
+
+
+class TestExitCodes(CommandCase):
+    def code(self, *words):
+        code, _, _ = self.run_openstack(*words)
+        self.assertIn(code, CODES)
+        return code
+
+    def test_each(self):
+        bundle = self.bundle()
+        self.assertEqual(0, self.code("bundle", "verify", bundle))
+        self.assertEqual(1, self.code("bundle", "verify", self.dir / "nothing"))
+        self.assertEqual(1, self.code("bundle", "show", self.dir / "nothing"))
+        self.assertEqual(2, self.code("bundle", "verify"))
+        self.assertEqual(2, self.code("image", "export-full", "--jobs", "0", "x"))
+        (bundle / "manifest.json").write_text("{}")
+        self.assertEqual(3, self.code("bundle", "verify", bundle))
+        self.assertEqual(3, self.code("bundle", "show", bundle))
+
+    def test_contradictions_are_refused_before_any_login(self):
+        words = ("--property", "a=1", "--remove-property", "a")
+        code, _, err = self.run_openstack("image", "import-full", "x", *words)
+        self.assertEqual(2, code)
+        self.assertIn("--remove-property a", err)
+        code, _, err = self.run_openstack("image", "export-full", "x", "--dry-run", "-f", "shell")
+        self.assertEqual(2, code)
+        self.assertNotIn("auth", err.lower())
+
+    def test_the_table_in_the_documentation(self):
+        root = pathlib.Path(__file__).parents[4]
+        text = (root / "doc" / "source" / "user" / "exit-codes.rst").read_text()
+        listed = {int(code) for code in re.findall(r"^   \* - (\d+)$", text, re.MULTILINE)}
+        self.assertEqual(CODES, listed)
+
+    def test_every_error_has_one_of_them(self):
+        def below(kind):
+            yield kind
+            for child in kind.__subclasses__():
+                yield from below(child)
+
+        for kind in below(errors.ImagetoolsError):
+            self.assertIn(kind.exit_code, CODES - {0})
+
+
+class TestFormats(CommandCase):
+    def test_the_same_facts_in_every_format(self):
+        bundle = self.bundle()
+        _, table, _ = self.run_openstack("bundle", "show", bundle)
+        _, text, _ = self.run_openstack("bundle", "show", bundle, "-f", "json")
+        shown = json.loads(text)
+        self.assertEqual(set(shown), set(re.findall(r"^\| (\w+)", table, re.MULTILINE)) - {"Field"})
+        self.assertIsInstance(shown["bytes"], int)
+        self.assertIsInstance(shown["not_captured"], list)
+        _, value, _ = self.run_openstack("bundle", "show", bundle, "-f", "value", "-c", "bytes")
+        self.assertEqual(str(shown["bytes"]), value.strip())
+
+    def test_sizes_for_people(self):
+        for size, text in ((0, "0 B"), (1023, "1023 B"), (1024, "1.0 KiB"), (3 << 29, "1.5 GiB")):
+            self.assertEqual(
+                (text, size), (base.Size(size).human_readable(), base.Size(size).machine_readable())
+            )
+        self.assertEqual(("-", None), (base.Size(None).human_readable(), base.Size(None).machine_readable()))
+
+    def test_nothing_but_the_formatter_writes_to_stdout(self):
+        bundle = self.bundle()
+        (bundle / "more").write_text("x")
+        code, out, _ = self.run_openstack("bundle", "verify", bundle, "-f", "json")
+        self.assertEqual(3, code)
+        rows = {row["File"]: row["Result"] for row in json.loads(out)}
+        self.assertEqual("unlisted", rows["more"])
+
+
+class TestErrors(TestCase):
+    def test_what_happened_what_is_left_and_what_to_type(self):
+        error = errors.CloudError("it broke", hint="try again", left=["volume x"])
+        self.assertEqual("it broke [cloud-error]\nLeft behind: volume x\ntry again", str(error))
+
+    def test_references_are_unique_and_kebab_case(self):
+        kinds = [k for k in vars(errors).values() if isinstance(k, type)]
+        references = [kind.reference for kind in kinds if issubclass(kind, errors.ImagetoolsError)]
+        self.assertEqual(len(references), len(set(references)))
+        for reference in references:
+            self.assertRegex(reference, r"^[a-z]+(-[a-z]+)*$")
