@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit, urlunsplit
 
 from keystoneauth1 import exceptions as ksa_exceptions
 from keystoneauth1.identity.base import BaseIdentityPlugin
@@ -81,7 +82,7 @@ class Cloud:
         return Origin(
             cloud=config.name or None,
             region=config.get_region_name() or None,
-            auth_url=config.get_auth_args().get("auth_url"),
+            auth_url=_without_userinfo(config.get_auth_args().get("auth_url")),
             project_id=access.project_id if access else None,
             project_name=access.project_name if access else None,
         )
@@ -174,6 +175,14 @@ class Cloud:
             if not page or not more:
                 return
             query = {**query, "marker": str(page[-1]["id"])}
+
+
+def _without_userinfo(url: str | None) -> str | None:
+    """A URL without the name and password that may stand in it."""
+    if not url:
+        return None
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
 def _error(response: Response, what: str, service: str) -> errors.ImagetoolsError:

@@ -22,11 +22,14 @@ PROJECT = uuid.uuid4().hex
 
 
 class MockedCloud(fixtures.Fixture):
-    """``cloud`` talks to ``http`` (requests-mock); ``block_storage=False`` leaves it out of the catalog."""
+    """``cloud`` talks to ``http`` (requests-mock).
 
-    def __init__(self, block_storage: bool = True) -> None:
+    ``block_storage`` is the service's type in the catalog, or False where there is none.
+    """
+
+    def __init__(self, block_storage: str | bool = True) -> None:
         super().__init__()
-        self.block_storage = block_storage
+        self.block_storage = "block-storage" if block_storage is True else block_storage
 
     def _setUp(self) -> None:
         self.http = requests_mock.Mocker()
@@ -35,7 +38,7 @@ class MockedCloud(fixtures.Fixture):
         token = ksa_fixture.V3Token(project_id=PROJECT, project_name="demo")
         token.add_service("image").add_standard_endpoints(public=IMAGE, region="RegionOne")
         if self.block_storage:
-            service = token.add_service("block-storage")
+            service = token.add_service(self.block_storage)
             service.add_standard_endpoints(public=VOLUME, region="RegionOne")
         self.http.get(AUTH, json={"version": ksa_fixture.V3Discovery(AUTH)})
         self.http.post(f"{AUTH}/auth/tokens", json=token, headers={"X-Subject-Token": "token"})
@@ -83,7 +86,7 @@ def _self(url: str) -> dict[str, str]:
 class TestCase(testtools.TestCase):
     """Base of the unit tests."""
 
-    def mocked_cloud(self, **kwargs: bool) -> MockedCloud:
+    def mocked_cloud(self, **kwargs: str | bool) -> MockedCloud:
         return self.useFixture(MockedCloud(**kwargs))
 
 
