@@ -91,7 +91,7 @@ class ProcessTest(unittest.TestCase):
                 self.process.launch(["true"], {}, [taken.getsockname()])
 
     def test_only_a_qemu_with_our_disk_is_our_guest(self) -> None:
-        self.launch("sleep 60; echo /some/state/qemu-system-x86_64/disk")
+        self.launch("while :; do sleep 0.1; done # /some/state/qemu-system-x86_64/disk")
         self.assertEqual([], processes.guests(pathlib.Path("/some/state")))
 
 

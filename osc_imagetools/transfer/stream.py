@@ -116,9 +116,8 @@ class Stream:
     def _open(self, chunk: Chunk) -> Body:
         """A response that is at the next byte of the chunk."""
         body = self._body
-        if body is not None and body.position == chunk.position:
-            if self._whole or body.position != body.end:
-                return body
+        if body is not None and body.position == chunk.position and self._goes_on(body):
+            return body
         self.close()
         self._assembly.check()
         if self._whole:
@@ -133,6 +132,10 @@ class Stream:
         self._assembly.check()
         self._proven()
         return body
+
+    def _goes_on(self, body: Body) -> bool:
+        """Whether a response has more to say: at the least, that it ends here."""
+        return self._whole or body.position != body.end
 
     def _skip(self, body: Body, chunk: Chunk) -> None:
         """Read over what is already here, into memory that is still to be filled."""

@@ -12,7 +12,6 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from cliff import columns
-from cliff.formatters import base as formatters
 from osc_lib.command import command
 
 if TYPE_CHECKING:
@@ -77,8 +76,9 @@ class ShowOne(Command, command.ShowOne):
             return super().produce_output(parsed_args, column_names, data)
         names, selector = self._generate_columns_and_selector(parsed_args, column_names)
         rows = [list(self._compress_iterable(r, selector)) if selector else r for r in data]
-        assert isinstance(self.formatter, formatters.ListFormatter)
-        self.formatter.emit_list(names, rows, self.app.stdout, parsed_args)
+        # All formatters of a single resource but "shell" print lists too.
+        emit_list = self.formatter.emit_list  # type: ignore[attr-defined]
+        emit_list(names, rows, self.app.stdout, parsed_args)
         return 0
 
 

@@ -223,6 +223,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.images.released.wait(10)
         elif how == "reset":
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            with self.images.lock:
+                self.images.active.discard(self.connection)
             with contextlib.suppress(OSError):
                 self.rfile.close()
                 self.connection.close()

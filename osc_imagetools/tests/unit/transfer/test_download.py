@@ -29,6 +29,7 @@ from osc_imagetools.transfer.download import Downloader
 from osc_imagetools.transfer.growth import Growth
 from osc_imagetools.transfer.names import work_files
 from osc_imagetools.transfer.progress import NullProgress
+from osc_imagetools.transfer.source import Source
 
 DATA = random_bytes(5 * MIB + 4711)
 
@@ -142,6 +143,27 @@ class RangesTest(TransferTestCase):
         for number in range(5):
             self.assertTrue((self.directory / str(number)).read_bytes() == DATA, number)
         self.assertEqual(2, server.peak)
+
+    def test_a_stream_gives_way_to_a_file_that_has_none(self) -> None:
+        self.useFixture(AlwaysMore())
+        server = self.serve(random_bytes(16 * MIB))
+        server.rate = 16 * MIB
+        downloader = self.downloader(server, jobs=1 + self.ranges)
+        ended: list[str] = []
+
+        def one(name: str, source: Source) -> None:
+            downloader.fetch(source, self.directory / name, algorithms=frozenset({"sha512"}), sparse=False)
+            ended.append(name)
+
+        small = self.serve(DATA[:MIB])
+        first = threading.Thread(target=one, args=("large", server.source()))
+        second = threading.Thread(target=one, args=("small", small.source()))
+        first.start()
+        self.wait_until(lambda: server.peak == 1 + self.ranges)
+        second.start()
+        second.join(10)
+        first.join(10)
+        self.assertEqual(["small", "large"] if self.ranges else ["large", "small"], ended)
 
     def test_zeros_become_holes(self) -> None:
         data = bytearray(8 * MIB + 100)

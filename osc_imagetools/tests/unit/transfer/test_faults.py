@@ -84,7 +84,7 @@ class RangesTest(_Faults):
             self.first(server, Fault(status=status), Fault(after=MIDDLE), Fault(status=status))
             self.target = self.directory / str(status)
             fetched = self.fetch(server)
-            self.assertEqual(3, fetched.retries, status)
+            self.assertEqual(3, fetched.retries, str(status))
             self.assertTrue(self.target.read_bytes() == DATA, status)
 
     def test_too_many_requests(self) -> None:
@@ -143,12 +143,12 @@ class RangesTest(_Faults):
             page = b"" if status == 204 else b"<html><title>x</title><p>the   policy says no</html>"
             server.always = Fault(status=status, body=page)
             error = self.assertRaises(expected, self.fetch, server)
-            self.assertIs(expected, type(error), status)
+            self.assertIs(expected, type(error), str(status))
             self.assertIn("web01", str(error))
             if page:
                 self.assertIn(f"{status} ", str(error))
                 self.assertIn("the policy says no", str(error))
-            self.assertEqual(1, len(server.requests), status)
+            self.assertEqual(1, len(server.requests), str(status))
             self.assertEqual(set(), self.names())
 
     def test_a_body_of_no_bytes(self) -> None:

@@ -36,7 +36,7 @@ class CommandCase(TestCase):
             try:
                 code = shell.OpenStackShell().run([str(word) for word in words])
             except SystemExit as exc:
-                code = exc.code
+                code = int(exc.code or 0)
         self.assertNotIn("Traceback", err.getvalue())
         return code, out.getvalue(), err.getvalue()
 
