@@ -144,7 +144,7 @@ class Cloud:
                 hint="Try again when the service is back.",
             ) from exc
         if response.status_code >= 400:
-            raise _error(response, what, SERVICES[service_type])
+            raise _error(response, what, SERVICES[service_type], making=method == "POST")
         return response
 
     def get(self, service_type: str, path: str, *, what: str, **kwargs: Any) -> Any:
@@ -154,6 +154,12 @@ class Cloud:
             return response.json()
         except ValueError as exc:
             raise errors.CloudError(f"{what}: the answer is no JSON document") from exc
+
+    def patch_image(self, image_id: str, changes: Sequence[Mapping[str, Any]], *, what: str) -> None:
+        """Changes an image by a JSON patch (``application/openstack-images-v2.1-json-patch``)."""
+        kind = "application/openstack-images-v2.1-json-patch"
+        path = f"/images/{image_id}"
+        self.request("image", "PATCH", path, what=what, json=list(changes), content_type=kind)
 
     def list(
         self,
@@ -185,12 +191,21 @@ def _without_userinfo(url: str | None) -> str | None:
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
-def _error(response: Response, what: str, service: str) -> errors.ImagetoolsError:
+# What a full quota says where it is a 403 (Nova, Glance); policies have "quota" in their names too.
+FULL = re.compile(r"quota (exceeded|limit)|exceeds?\b.*\bquota", re.IGNORECASE)
+
+
+def _error(response: Response, what: str, service: str, *, making: bool) -> errors.ImagetoolsError:
     said = message_of(response)
     status = response.status_code
     if status == 404:
         return errors.ResourceNotFound(f"{what}: not found ({said})")
-    if status in (401, 403) and "quota" not in said.lower():
+    if status == 401:
+        return errors.Forbidden(
+            f"{what}: the {service} service does not accept the login's token: {said}",
+            hint="Log in again: openstack token issue",
+        )
+    if status == 403 and not (making and FULL.search(said)):
         return errors.Forbidden(
             f"{what}: the {service} service refuses it to this account: {said}",
             hint="Use an account with the role that the cloud's policy asks for.",

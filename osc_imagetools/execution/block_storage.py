@@ -9,7 +9,9 @@ Source: https://docs.openstack.org/api-ref/block-storage/v3/ , https://docs.open
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,9 +20,11 @@ from osc_imagetools import errors
 from osc_imagetools.cloud import Cloud, StatusError
 from osc_imagetools.execution.temporary import RUN, Run
 from osc_imagetools.execution.undo import Entry, Undo
-from osc_imagetools.execution.wait import Patience
+from osc_imagetools.execution.wait import FIRST_PAUSE, Patience
 from osc_imagetools.inventory.volume import GIB, get_snapshot, get_volume
 
+# How long something may take to appear whose making was never answered, in seconds.
+LATEST = 30.0
 # visibility on upload is 3.1; filters of /messages are 3.5
 UPLOAD_MICROVERSION = "3.1"
 MESSAGES_MICROVERSION = "3.5"
@@ -39,15 +43,24 @@ class Workshop:
     patience: Patience = field(default_factory=Patience)
     removal: Patience = field(default_factory=Patience)
 
+    @classmethod
+    def of(cls, cloud: Cloud, purpose: str, timeout: float | None) -> Workshop:
+        """That of a new run; *timeout* in seconds limits each single wait, None: no limit."""
+        return cls(cloud, Run(purpose), Undo(), Patience(timeout=timeout), Patience(timeout=timeout))
+
 
 @dataclass
 class Made:
-    """A temporary resource; ``id`` is None until the cloud has said it."""
+    """A resource that a run makes; ``id`` is None until it is known.
+
+    ``unsure`` from the request that makes it until an answer tells whether it did.
+    """
 
     kind: str
     name: str
     entry: Entry | None = None
     id: str | None = None
+    unsure: bool = False
 
     @property
     def label(self) -> str:
@@ -57,7 +70,7 @@ class Made:
 def create_snapshot(shop: Workshop, volume_id: str, role: str, *, name: str | None = None) -> Made:
     """A snapshot of a volume, also of one in use; waits until it is available.
 
-    :param name: of one that will be kept (see :func:`keep`); a temporary one is named by its role.
+    :param name: of one that will be kept (see :func:`unmark`); a temporary one is named by its role.
     """
     made = _register(shop, "snapshot", role, name)
     body = {
@@ -83,7 +96,7 @@ def create_volume(shop: Workshop, snapshot_id: str, size: int, role: str) -> Mad
 def create_volume_from_image(
     shop: Workshop, image_id: str, size: int, *, name: str, fields: Mapping[str, Any]
 ) -> Made:
-    """A volume that will be kept (see :func:`keep`), with an image's data; waits until it is available.
+    """A volume that will be kept (see :func:`unmark`), with an image's data; waits until it is available.
 
     :param size: bytes, whole GiB.
     :param fields: more of the request: description, volume_type.
@@ -111,15 +124,17 @@ def set_bootable(shop: Workshop, volume_id: str, bootable: bool) -> None:
     _action(shop, volume_id, {"os-set_bootable": {"bootable": bootable}}, made)
 
 
-def keep(shop: Workshop, made: Made, *, description: str | None, metadata: Mapping[str, str]) -> None:
-    """Makes a volume or snapshot the user's: our mark goes, and with it the removal at the end."""
+def unmark(shop: Workshop, made: Made, *, description: str | None, metadata: Mapping[str, str]) -> None:
+    """Makes a volume or snapshot the user's: our mark goes from it, and from what it hands on to images."""
     path = f"/{made.kind}s/{made.id}"
-    body = {made.kind: {"description": description}}
+    body: dict[str, Any] = {made.kind: {"description": description}}
     shop.cloud.request("block-storage", "PUT", path, what=made.label, json=body)
+    if made.kind == "volume":
+        for key in shop.run.marks():
+            with contextlib.suppress(errors.ResourceNotFound):
+                _action(shop, str(made.id), {"os-unset_image_metadata": {"key": key}}, made)
     body = {"metadata": dict(metadata)}
     shop.cloud.request("block-storage", "PUT", f"{path}/metadata", what=made.label, json=body)
-    assert made.entry is not None
-    made.entry.keep()
 
 
 def upload_volume(shop: Workshop, volume_id: str, disk_format: str, role: str) -> Made:
@@ -140,8 +155,9 @@ def upload_volume(shop: Workshop, volume_id: str, disk_format: str, role: str) -
             "force": False,
         }
     }
-    answer = _action(shop, volume_id, upload, made, UPLOAD_MICROVERSION)
-    made.id = answer["os-volume_upload_image"]["image_id"]
+    with making(made):
+        answer = _action(shop, volume_id, upload, made, UPLOAD_MICROVERSION)
+        made.id = answer["os-volume_upload_image"]["image_id"]
     await_image(shop, made.id, volume_id)
     await_volume(shop, volume_id, "available")
     return made
@@ -193,9 +209,24 @@ def _register(shop: Workshop, kind: str, role: str, name: str | None = None) -> 
     return made
 
 
+@contextlib.contextmanager
+def making(made: Made) -> Iterator[None]:
+    """The request that makes it: without a clear answer it may be there, or come into being later."""
+    made.unsure = True
+    try:
+        yield
+    except StatusError as exc:
+        made.unsure = exc.status >= 500
+        raise
+    except (errors.Forbidden, errors.ResourceNotFound):
+        made.unsure = False
+        raise
+    made.unsure = False
+
+
 def _post(shop: Workshop, path: str, body: dict[str, Any], made: Made) -> Any:
-    response = shop.cloud.request("block-storage", "POST", path, what=made.label, json=body)
-    return response.json()
+    with making(made):
+        return shop.cloud.request("block-storage", "POST", path, what=made.label, json=body).json()
 
 
 def _action(
@@ -250,18 +281,25 @@ def _messages(cloud: Cloud, resource_id: str) -> Iterator[str]:
 
 
 def remove_image(shop: Workshop, made: Made) -> None:
-    for image_id in _ids(made, lambda: _images_of(shop, made)):
-        _delete(shop, "image", f"/images/{image_id}", made)
+    """Deletes an image of ours and waits until it is gone; one that is protected loses that first."""
+    for image_id in _ids(shop, made, lambda: _images_of(shop, made)):
+        path = f"/images/{image_id}"
+        try:
+            _delete(shop, "image", path, made)
+        except errors.Forbidden:
+            unprotect = [{"op": "replace", "path": "/protected", "value": False}]
+            shop.cloud.patch_image(image_id, unprotect, what=made.label)
+            _delete(shop, "image", path, made)
         shop.removal.until(f"image {image_id} to go", functools.partial(_image_gone, shop.cloud, image_id))
 
 
 def _remove_volume(shop: Workshop, made: Made) -> None:
-    for volume_id in _ids(made, lambda: _marked(shop, "/volumes/detail", "volumes", made)):
+    for volume_id in _ids(shop, made, lambda: _marked(shop, "/volumes/detail", "volumes", made)):
         _remove_when_idle(shop, made, f"/volumes/{volume_id}", volume_id, get_volume)
 
 
 def _remove_snapshot(shop: Workshop, made: Made) -> None:
-    for snapshot_id in _ids(made, lambda: _marked(shop, "/snapshots/detail", "snapshots", made)):
+    for snapshot_id in _ids(shop, made, lambda: _marked(shop, "/snapshots/detail", "snapshots", made)):
         path = f"/snapshots/{snapshot_id}"
         _remove_when_idle(shop, made, path, snapshot_id, get_snapshot)
 
@@ -279,7 +317,10 @@ def _remove_when_idle(
     fails shows as ``error_deleting``.
     """
 
+    refusal = ""
+
     def gone() -> bool:
+        nonlocal refusal
         found = get(shop.cloud, resource_id)
         if found is None:
             return True
@@ -291,9 +332,14 @@ def _remove_when_idle(
             except StatusError as exc:
                 if exc.status not in (400, 409):
                     raise
+                refusal = exc.message
         return False
 
-    shop.removal.until(f"{made.label} to go", gone)
+    try:
+        shop.removal.until(f"{made.label} to go", gone)
+    except (errors.WaitTimeout, errors.Cancelled) as exc:
+        exc.message += f"; {refusal}" if refusal else ""
+        raise
 
 
 def _delete(shop: Workshop, service: str, path: str, made: Made) -> None:
@@ -303,8 +349,22 @@ def _delete(shop: Workshop, service: str, path: str, made: Made) -> None:
         return
 
 
-def _ids(made: Made, search: Callable[[], Iterator[str]]) -> tuple[str, ...]:
-    return (made.id,) if made.id else tuple(search())
+def _ids(shop: Workshop, made: Made, search: Callable[[], Iterator[str]]) -> tuple[str, ...]:
+    """The IDs of what was made: the one that is known, or what is found by name and mark.
+
+    :raises errors.CloudError: the cloud never said whether it made it, and nothing has appeared.
+    """
+    if made.id and not made.unsure:
+        return (made.id,)
+    if not made.unsure:
+        return ()
+    end = time.monotonic() + LATEST
+    while not (found := tuple(search())) and time.monotonic() < end:
+        if shop.removal.cancelled.wait(FIRST_PAUSE * 5):
+            break
+    if not found:
+        raise errors.CloudError("the cloud never answered the request: it may still appear")
+    return found
 
 
 def _marked(shop: Workshop, path: str, key: str, made: Made) -> Iterator[str]:

@@ -2,30 +2,25 @@
 """Converts a disk on this machine with qemu-img, for an upload in another format.
 
 Contract: the source has been inspected before (no backing file, no data file, no foreign extent), and its
-format is given, never guessed. The result is temporary and removed by the undo of the run.
+format is given, never guessed. The result is temporary: it goes as soon as it has been sent, and by the
+undo of the run at the latest.
 Source: https://www.qemu.org/docs/master/tools/qemu-img.html
 """
 
 from __future__ import annotations
 
+import functools
+import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from osc_imagetools import errors
 from osc_imagetools.execution.block_storage import Workshop
-
-# Glance's disk_format -> qemu-img's format
-FORMATS = {
-    "raw": "raw",
-    "qcow2": "qcow2",
-    "vmdk": "vmdk",
-    "vdi": "vdi",
-    "vhd": "vpc",
-    "vhdx": "vhdx",
-    "iso": "raw",
-}
+from osc_imagetools.plan.image_drafts import CONVERTIBLE
 
 
 def check_converter() -> None:
@@ -37,20 +32,28 @@ def check_converter() -> None:
         )
 
 
-def convert(shop: Workshop, source: Path, content_format: str, disk_format: str) -> Path:
-    """The path of a temporary file with the same disk in another format.
+@contextmanager
+def converted(shop: Workshop, source: Path, content_format: str, disk_format: str) -> Iterator[Path]:
+    """The path of a file with the same disk in another format, as long as the context lasts.
 
-    :raises errors.ResourceUnusable: qemu-img cannot read the format, or fails.
+    It is in ``TMPDIR``, or beside the bundle where that is not set.
+
+    :raises errors.NoSpace: not even the source's size is free there.
+    :raises errors.ResourceUnusable: qemu-img fails.
     """
-    if content_format not in FORMATS:
-        raise errors.ResourceUnusable(f"{source.name}: {content_format} cannot be converted")
-    folder = Path(tempfile.mkdtemp(prefix="osc-imagetools-"))
-    shop.undo.register(f"directory {folder}", lambda: shutil.rmtree(folder, ignore_errors=True))
+    folder = _folder(source)
+    entry = shop.undo.register(f"directory {folder}", functools.partial(_remove, folder))
+    free, size = shutil.disk_usage(folder).free, source.stat().st_size
+    if free < size:
+        raise errors.NoSpace(
+            f"{folder.parent}: {size - free} bytes are missing to convert {source.name}",
+            hint="Set TMPDIR to a directory with more room.",
+        )
     target = folder / f"{source.stem}.{disk_format}"
     command = [
-        "qemu-img", "convert", "-f", FORMATS[content_format], "-O", FORMATS[disk_format],
-        str(source), str(target),
-    ]  # fmt: skip
+        *("qemu-img", "convert", "-f", CONVERTIBLE[content_format], "-O", CONVERTIBLE[disk_format]),
+        *(str(source), str(target)),
+    ]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     try:
         shop.patience.until(f"{source.name} to be converted", lambda: process.poll() is not None)
@@ -62,4 +65,20 @@ def convert(shop: Workshop, source: Path, content_format: str, disk_format: str)
     if process.returncode:
         reason = said.decode(errors="replace").strip()[:300]
         raise errors.ResourceUnusable(f"{source.name} cannot be converted: {reason}")
-    return target
+    yield target
+    entry.run()
+
+
+def _folder(source: Path) -> Path:
+    beside = source.absolute().parents[2]
+    parent = None if "TMPDIR" in os.environ or not os.access(beside, os.W_OK) else beside
+    try:
+        return Path(tempfile.mkdtemp(prefix=".osc-imagetools-", dir=parent))
+    except OSError as exc:
+        raise errors.ResourceUnusable(
+            f"no temporary directory can be made for {source.name}: {exc}", hint="Set TMPDIR."
+        ) from exc
+
+
+def _remove(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)

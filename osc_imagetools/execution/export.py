@@ -22,9 +22,7 @@ from osc_imagetools.execution.block_storage import Made, Workshop
 from osc_imagetools.execution.interrupt import interrupts_set
 from osc_imagetools.execution.lanes import run_lanes
 from osc_imagetools.execution.manifest import bundle_algorithm, image_documents, image_manifest
-from osc_imagetools.execution.temporary import Run
 from osc_imagetools.execution.undo import unwind_after
-from osc_imagetools.execution.wait import Patience
 from osc_imagetools.inventory.image import Image, get_image
 from osc_imagetools.plan.export import DiskPlan, ExportPlan
 from osc_imagetools.plan.operations import (
@@ -84,34 +82,26 @@ def export(
     """
     started = time.monotonic()
     image = plan.source.image
-    shop = Workshop(cloud, Run(purpose), patience=Patience(timeout=timeout))
+    shop = Workshop.of(cloud, purpose, timeout)
     writer = BundleWriter.open(output, kind=plan.kind, identity={"id": image.id, "name": image.name or ""})
     algorithm = bundle_algorithm(image)
-    try:
-        with interrupts_set(shop.patience.cancelled):
+    with writer, interrupts_set(shop.patience.cancelled, shop.removal.cancelled):
+        try:
             downloader = Downloader(
                 cloud.connection.session,
                 jobs=jobs,
                 progress=progress,
                 cancelled=shop.patience.cancelled,
             )
-            work = _Work(plan, shop, writer, downloader, algorithm)
-            disks = tuple(
-                run_lanes(
-                    [functools.partial(work.lane, number) for number in range(len(plan.lanes))],
-                    width=plan.width,
-                    cancelled=shop.patience.cancelled,
-                )
-            )
+            disks = _Work(plan, shop, writer, downloader, algorithm).run()
             for name, document in image_documents(plan.source):
                 writer.add_document(name, document)
             writer.finish(image_manifest(plan, disks, algorithm))
-    except BaseException as exc:
-        unwind_after(shop.undo, exc, shop.removal.cancelled)
-        writer.abandon()
-        if isinstance(exc, errors.Cancelled):
-            exc.hint = "The same command with the same --output goes on where it stopped."
-        raise
+        except BaseException as exc:
+            unwind_after(shop.undo, exc)
+            if isinstance(exc, errors.Cancelled):
+                exc.hint = "The same command with the same --output goes on where it stopped."
+            raise
     return ExportReport(
         path=output,
         plan=plan,
@@ -138,6 +128,12 @@ class _Work:
         self._writer = writer
         self._downloader = downloader
         self._algorithm = algorithm
+
+    def run(self) -> tuple[FetchedDisk, ...]:
+        """Runs all lanes; the disks in their order."""
+        lanes = [functools.partial(self.lane, number) for number in range(len(self._plan.lanes))]
+        cancelled = self._shop.patience.cancelled
+        return tuple(run_lanes(lanes, width=self._plan.width, cancelled=cancelled))
 
     def lane(self, number: int) -> FetchedDisk:
         """Runs one lane; every lane fetches exactly one disk."""

@@ -18,20 +18,19 @@ from typing import Any
 from osc_imagetools.cloud import Cloud
 from osc_imagetools.execution import block_storage
 from osc_imagetools.execution.block_storage import Made, Workshop
-from osc_imagetools.execution.conversion import check_converter, convert
+from osc_imagetools.execution.conversion import converted
 from osc_imagetools.execution.image_store import (
     create_image,
     differences,
+    protect_image,
     set_properties,
     settle_image,
 )
 from osc_imagetools.execution.interrupt import interrupts_set
 from osc_imagetools.execution.lanes import run_lanes
-from osc_imagetools.execution.temporary import Run
 from osc_imagetools.execution.undo import unwind_after
-from osc_imagetools.execution.wait import Patience
 from osc_imagetools.inventory.image import Image, get_image
-from osc_imagetools.plan.image_import import ImageDraft, ImportPlan, NotReplayed, VolumeDraft
+from osc_imagetools.plan.image_drafts import ImageDraft, ImportPlan, NotReplayed, VolumeDraft
 from osc_imagetools.transfer.progress import Progress
 
 
@@ -63,20 +62,20 @@ def import_image(
     :raises errors.ImagetoolsError: with ``left`` naming everything that remains in the cloud.
     """
     started = time.monotonic()
-    shop = Workshop(cloud, Run(purpose), patience=Patience(timeout=timeout))
+    shop = Workshop.of(cloud, purpose, timeout)
     work = _Work(plan, shop, bundle, progress)
-    if any(image.convert for image in plan.images):
-        check_converter()
-    try:
-        with interrupts_set(shop.patience.cancelled):
+    with interrupts_set(shop.patience.cancelled, shop.removal.cancelled):
+        try:
             made = work.volumes_and_mapping(jobs) if plan.volumes else work.images(jobs)
             refused = [r for image, draft in made for r in settle_image(shop, image, draft)]
+            work.unmark_volumes()
+            refused += [r for image, draft in made for r in protect_image(shop, image, draft)]
             images = [(get_image(cloud, image.id), draft) for image, draft in made]
-            work.keep()
-    except BaseException as exc:
-        unwind_after(shop.undo, exc, shop.removal.cancelled)
-        raise
-    left = shop.undo.unwind()  # what was only needed on the way
+        except BaseException as exc:
+            unwind_after(shop.undo, exc)
+            raise
+        work.keep()
+        left = shop.undo.unwind()  # what was only needed on the way
     return ImportReport(
         image=images[0][0],
         bytes=sum(draft.size for draft in plan.images) + sum(v.image.size for v in plan.volumes),
@@ -115,27 +114,33 @@ class _Work:
         lanes = [functools.partial(self._volume, draft) for draft in self._plan.volumes]
         entries = run_lanes(lanes, width=jobs, cancelled=self._shop.patience.cancelled)
         (main,) = self._plan.images
-        mapping = {"block_device_mapping": json.dumps(entries), "bdm_v2": "True"}
+        mapping = {"block_device_mapping": json.dumps([*entries, *self._plan.blank]), "bdm_v2": "True"}
         draft = replace(main, properties={**main.properties, **mapping})
         made, image = self._create(draft, None)
         self._kept.append(made)
         return [(image, draft)]
 
-    def keep(self) -> None:
-        """All is there and proven: what was made is the user's."""
+    def unmark_volumes(self) -> None:
+        """Makes the volumes and snapshots the user's; until :meth:`keep` they can be removed all the same."""
         for volume, snapshot, draft in self._volumes:
-            for made, metadata in ((volume, draft.metadata), (snapshot, {})):
-                block_storage.keep(self._shop, made, description=draft.description, metadata=metadata)
-        for made in self._kept:
+            block_storage.unmark(self._shop, volume, description=draft.description, metadata=draft.metadata)
+            block_storage.unmark(self._shop, snapshot, description=None, metadata={})
+
+    def keep(self) -> None:
+        """All is there and proven: nothing of it is removed at the end."""
+        volumes = (made for volume, snapshot, _ in self._volumes for made in (volume, snapshot))
+        for made in (*self._kept, *volumes):
             assert made.entry is not None
             made.entry.keep()
 
     def _image(self, draft: ImageDraft) -> tuple[Image, ImageDraft]:
         assert draft.file is not None
         path = self._bundle / draft.file
-        if draft.convert:
-            path = convert(self._shop, path, draft.content_format or "raw", draft.convert)
-        made, image = self._create(draft, path)
+        if not draft.convert:
+            made, image = self._create(draft, path)
+        else:
+            with converted(self._shop, path, draft.content_format or "raw", draft.convert) as path:
+                made, image = self._create(draft, path)
         self._kept.append(made)
         return image, draft
 

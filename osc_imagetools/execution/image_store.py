@@ -10,17 +10,20 @@ Source: https://docs.openstack.org/api-ref/image/v2/ , JSON patch of the media t
 
 from __future__ import annotations
 
+import hashlib
+import io
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from osc_imagetools import errors
 from osc_imagetools.cloud import Cloud
-from osc_imagetools.execution.block_storage import Made, Workshop, remove_image
+from osc_imagetools.execution.block_storage import Made, Workshop, making, remove_image
 from osc_imagetools.inventory.image import Image, get_image
-from osc_imagetools.plan.image_import import ImageDraft, NotReplayed
+from osc_imagetools.plan.image_drafts import ImageDraft, NotReplayed
 from osc_imagetools.transfer.progress import Progress
+from osc_imagetools.transfer.source import supported
 from osc_imagetools.transfer.upload import upload
 
 
@@ -51,7 +54,8 @@ def create_image(
     }
     if owner:
         body["owner"] = owner
-    shop.cloud.request("image", "POST", "/images", what=draft.title, json=body)
+    with making(made):
+        shop.cloud.request("image", "POST", "/images", what=draft.title, json=body)
     sent = upload(
         shop.cloud.connection.session,
         shop.cloud.url("image", f"/images/{made.id}/file"),
@@ -70,11 +74,32 @@ def create_image(
             f"{draft.title}: after the upload it is {image.status} with {image.size} bytes, "
             f"and {size} were sent"
         )
-    if image.hash_algo == algorithm and image.hash_value != sent:
-        raise errors.HashMismatch(
-            f"{draft.title}: the cloud has other bytes than were sent ({algorithm} {image.hash_value})"
-        )
+    _prove(image, path, algorithm, sent, draft.title)
     return made, image
+
+
+def proof_of(image: Image) -> tuple[str, str] | None:
+    """(algorithm, hex digest) that the cloud has for an image's data; None where it has none."""
+    if image.hash_algo and image.hash_value and supported(image.hash_algo):
+        return image.hash_algo.lower(), image.hash_value.lower()
+    return ("md5", image.checksum.lower()) if image.checksum else None
+
+
+def _prove(image: Image, path: Path | None, algorithm: str, sent: str, title: str) -> None:
+    """Compares what was sent with the cloud's own hash, whichever algorithm that is of.
+
+    :raises errors.HashMismatch: they differ.
+    """
+    proof = proof_of(image)
+    if proof is None:
+        return  # told by differences()
+    if proof[0] != algorithm:
+        with path.open("rb") if path else io.BytesIO() as file:
+            sent = hashlib.file_digest(file, lambda: hashlib.new(proof[0], usedforsecurity=False)).hexdigest()
+    if proof[1] != sent:
+        raise errors.HashMismatch(
+            f"{title}: the cloud has other bytes than were sent ({proof[0]} {proof[1]})"
+        )
 
 
 def set_properties(shop: Workshop, image: Image, draft: ImageDraft) -> None:
@@ -83,44 +108,45 @@ def set_properties(shop: Workshop, image: Image, draft: ImageDraft) -> None:
         {"op": "add", "path": _pointer(key), "value": value} for key, value in draft.properties.items()
     ]
     if changes:
-        _patch(shop.cloud, f"/images/{image.id}", changes, draft.title)
+        shop.cloud.patch_image(image.id, changes, what=draft.title)
 
 
 def settle_image(shop: Workshop, image: Image, draft: ImageDraft) -> list[NotReplayed]:
-    """Gives a proven image its metadata; what the cloud refuses, and why.
+    """Gives a proven image its metadata but for the protection; what the cloud refuses, and why.
 
     Our mark goes in the request that sets the name; what others see comes last.
     """
     refused: list[NotReplayed] = []
-    path = f"/images/{image.id}"
     marks = [{"op": "remove", "path": _pointer(key)} for key in shop.run.marks()]
-    base = [
-        {"op": "replace", "path": _pointer(key), "value": draft.document.get(key)}
-        for key in ("name", "min_disk", "min_ram")
+    base = [{"op": "replace", "path": "/name", "value": draft.document.get("name")}]
+    base += [
+        {"op": "replace", "path": _pointer(key), "value": draft.document[key]}
+        for key in ("min_disk", "min_ram")
         if draft.document.get(key) is not None
     ]
-    if draft.document.get("name") is None:
-        base.append({"op": "replace", "path": "/name", "value": ""})
-    properties = [
-        {"op": "add", "path": _pointer(key), "value": value} for key, value in draft.properties.items()
-    ]
+    properties = [{"op": "add", "path": _pointer(k), "value": v} for k, v in draft.properties.items()]
     tags = [{"op": "replace", "path": "/tags", "value": list(draft.tags)}]
     try:
-        _patch(shop.cloud, path, [*marks, *base, *tags, *properties], draft.title)
+        shop.cloud.patch_image(image.id, [*marks, *base, *tags, *properties], what=draft.title)
     except (errors.Forbidden, errors.CloudError):
-        _patch(shop.cloud, path, [*marks, *base], draft.title)
+        shop.cloud.patch_image(image.id, [*marks, *base], what=draft.title)
         single: list[Mapping[str, Any]] = [*tags, *properties]
         for change in single:
-            refused += _try(shop.cloud, path, change, draft.title)
+            refused += _try(shop.cloud, image.id, change, draft.title)
     for key in ("os_hidden", "visibility"):
         if draft.document.get(key) not in (None, image.document.get(key)):
             change = {"op": "replace", "path": _pointer(key), "value": draft.document[key]}
-            refused += _try(shop.cloud, path, change, draft.title)
-    refused += list(_add_members(shop.cloud, path, draft))
-    if draft.document.get("protected"):
-        change = {"op": "replace", "path": "/protected", "value": True}
-        refused += _try(shop.cloud, path, change, draft.title)
+            refused += _try(shop.cloud, image.id, change, draft.title)
+    refused += list(_add_members(shop.cloud, image.id, draft))
     return refused
+
+
+def protect_image(shop: Workshop, image: Image, draft: ImageDraft) -> list[NotReplayed]:
+    """The last effect of all: a protected image cannot be removed any more when something else fails."""
+    if not draft.document.get("protected"):
+        return []
+    change = {"op": "replace", "path": "/protected", "value": True}
+    return _try(shop.cloud, image.id, change, draft.title)
 
 
 def differences(image: Image, draft: ImageDraft, algorithm: str) -> list[str]:
@@ -132,9 +158,7 @@ def differences(image: Image, draft: ImageDraft, algorithm: str) -> list[str]:
             found.append(f"{draft.title}: {what} is {got!r}, not {wanted!r}")
 
     for key, value in draft.document.items():
-        wanted = "" if key == "name" and value is None else value
-        got = image.document.get(key)
-        compare(key, wanted, "" if key == "name" and got is None else got)
+        compare(key, value, image.document.get(key))
     for key in sorted(set(draft.properties) | set(image.properties)):
         compare(f"property {key}", draft.properties.get(key), image.properties.get(key))
     compare("tags", sorted(draft.tags), sorted(image.tags))
@@ -145,10 +169,12 @@ def differences(image: Image, draft: ImageDraft, algorithm: str) -> list[str]:
         compare("size", draft.size, image.size)
         if image.hash_algo == algorithm:
             compare(algorithm, draft.digest, image.hash_value)
+    if draft.file is not None and proof_of(image) is None:
+        found.append(f"{draft.title}: the cloud has no hash for it, nothing proves its bytes")
     return found
 
 
-def _add_members(cloud: Cloud, path: str, draft: ImageDraft) -> Iterator[NotReplayed]:
+def _add_members(cloud: Cloud, image_id: str, draft: ImageDraft) -> Iterator[NotReplayed]:
     if not draft.members:
         return
     if draft.document.get("visibility") != "shared":
@@ -156,8 +182,9 @@ def _add_members(cloud: Cloud, path: str, draft: ImageDraft) -> Iterator[NotRepl
         return
     for member in draft.members:
         project = member["project_id"]
+        path, body = f"/images/{image_id}/members", {"member": project}
         try:
-            cloud.request("image", "POST", f"{path}/members", what=draft.title, json={"member": project})
+            cloud.request("image", "POST", path, what=draft.title, json=body)
         except errors.ImagetoolsError as exc:
             yield NotReplayed(f"member {project}", exc.message)
             continue
@@ -168,23 +195,12 @@ def _add_members(cloud: Cloud, path: str, draft: ImageDraft) -> Iterator[NotRepl
             )
 
 
-def _try(cloud: Cloud, path: str, change: Mapping[str, Any], title: str) -> list[NotReplayed]:
+def _try(cloud: Cloud, image_id: str, change: Mapping[str, Any], title: str) -> list[NotReplayed]:
     try:
-        _patch(cloud, path, [change], title)
+        cloud.patch_image(image_id, [change], what=title)
     except (errors.Forbidden, errors.CloudError) as exc:
         return [NotReplayed(f"{title}: {change['path'][1:]}", exc.message)]
     return []
-
-
-def _patch(cloud: Cloud, path: str, changes: Sequence[Mapping[str, Any]], title: str) -> None:
-    cloud.request(
-        "image",
-        "PATCH",
-        path,
-        what=title,
-        json=list(changes),
-        content_type="application/openstack-images-v2.1-json-patch",
-    )
 
 
 def _pointer(key: str) -> str:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Interrupts while a run holds temporary resources: Ctrl-C, a closed terminal, a service being stopped.
 
-Contract: SIGINT, SIGTERM and SIGHUP set an event and raise nothing, so that no effect is cut off between
-its request and its answer: whoever waits looks at the event. The second signal puts the handlers back that
-were there before; so the third ends the process even if a service never answers.
+Contract: the first two of SIGINT, SIGTERM and SIGHUP set events and raise nothing, so that no effect is cut
+off between its request and its answer: whoever waits looks at the event. The first stops the work, the
+second the clean-up, and the third ends the process even if a service never answers.
 """
 
 from __future__ import annotations
@@ -18,28 +18,27 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @contextmanager
-def interrupts_set(event: threading.Event) -> Iterator[None]:
-    """Within it, each of the three signals sets *event*.
+def interrupts_set(*events: threading.Event) -> Iterator[None]:
+    """Within it, the first of the three signals sets the first event, the next one the next.
 
-    A signal that is ignored (``nohup``) stays ignored. Outside the main thread it does nothing.
+    When all are set, a signal raises KeyboardInterrupt. One that is ignored (``nohup``) stays ignored.
+    Outside the main thread it does nothing.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     before = {n: h for n in SIGNALS if (h := signal.getsignal(n)) is not signal.SIG_IGN}
-
-    def restore() -> None:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    waiting = list(events)
 
     def interrupt(number: int, frame: FrameType | None) -> None:
-        if event.is_set():
-            restore()
-        event.set()
+        if not waiting:
+            raise KeyboardInterrupt(signal.Signals(number).name)
+        waiting.pop(0).set()
 
     for number in before:
         signal.signal(number, interrupt)
     try:
         yield
     finally:
-        restore()
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -13,7 +13,6 @@ import threading
 from collections.abc import Callable
 
 from osc_imagetools import errors
-from osc_imagetools.execution.interrupt import interrupts_set
 
 LOG = logging.getLogger(__name__)
 
@@ -71,22 +70,29 @@ class Undo:
         for entry in self.pending():
             try:
                 entry.run()
-            except errors.ImagetoolsError as exc:
-                left.append(f"{entry.what} ({exc.message})")
+            except Exception as exc:
+                left.append(f"{entry.what} ({getattr(exc, 'message', exc)})")
         return tuple(left)
 
 
-def unwind_after(undo: Undo, exc: BaseException, cancelled: threading.Event) -> None:
+def unwind_after(undo: Undo, exc: BaseException) -> None:
     """The clean-up after a failure or an interrupt; *exc* learns what is left behind.
 
-    :param cancelled: set by a signal that comes meanwhile; the removals look at it.
+    An interrupt that could not wait (KeyboardInterrupt) finds requests still under way: nothing can be
+    removed safely then, and what there may be is told.
     """
     pending = undo.pending()
     if not pending:
         return
+    if isinstance(exc, KeyboardInterrupt):
+        LOG.error("Left behind, perhaps: %s", "; ".join(entry.what for entry in pending))
+        return
     LOG.warning("Removing what was made so far (%d); please wait.", len(pending))
-    with interrupts_set(cancelled):
+    try:
         left = undo.unwind()
+    except KeyboardInterrupt:
+        LOG.error("Left behind: %s", "; ".join(entry.what for entry in undo.pending()))
+        raise
     if isinstance(exc, errors.ImagetoolsError):
         exc.left = (*exc.left, *left)
     elif left:

@@ -62,7 +62,7 @@ def parse_mapping(value: Any, *, root_device: Any, what: str) -> tuple[BlockDevi
         return ()
     broken = errors.ResourceUnusable(
         f"{what}: its property block_device_mapping is not a JSON list of objects",
-        hint="openstack image show -c properties <image>",
+        hint=f"openstack {what.split()[0]} show -c properties {what.split()[-1]}",
     )
     if isinstance(value, str):
         try:
@@ -73,7 +73,7 @@ def parse_mapping(value: Any, *, root_device: Any, what: str) -> tuple[BlockDevi
         raise broken
     try:
         devices = [_entry(e, root_device) for e in value if not e.get("no_device")]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise broken from None
     return tuple(sorted(devices, key=lambda d: d.boot_order))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from urllib.parse import quote
 
 from osc_imagetools import errors
 from osc_imagetools.cloud import Cloud, Origin
@@ -55,14 +56,14 @@ def destination(
         block_storage=block_storage,
         volume_types=types,
         quota=volume_quota(cloud) if read_volumes else None,
-        owner=_project(cloud, project) if project else None,
+        owner=_project(cloud, project) if project is not None else None,
         projects={member: _exists(cloud, member) for member in members},
     )
 
 
 def _exists(cloud: Cloud, project_id: str) -> bool | None:
     try:
-        cloud.get("identity", f"/projects/{project_id}", what=f"project {project_id}")
+        cloud.get("identity", f"/projects/{quote(project_id, safe='')}", what=f"project {project_id}")
     except errors.ResourceNotFound:
         return False
     except errors.ImagetoolsError:
@@ -81,7 +82,9 @@ def _stores(cloud: Cloud) -> tuple[str, ...]:
 
 def _project(cloud: Cloud, name_or_id: str) -> str:
     try:
-        answer = cloud.get("identity", f"/projects/{name_or_id}", what=f"project {name_or_id}")
+        answer = cloud.get(
+            "identity", f"/projects/{quote(name_or_id, safe='')}", what=f"project {name_or_id}"
+        )
         return str(answer["project"]["id"])
     except errors.Forbidden:
         return name_or_id

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 from osc_imagetools import errors
 from osc_imagetools.cloud import Cloud
@@ -145,17 +146,21 @@ def get_image(cloud: Cloud, image_id: str) -> Image:
     :raises errors.ResourceNotFound: there is none, or this account may not see it.
     """
     what = f"image {image_id}"
-    document = cloud.get("image", f"/images/{image_id}", what=what)
+    path = f"/images/{quote(image_id, safe='')}"
+    document = cloud.get("image", path, what=what)
     members: tuple[Member, ...] | None = ()
     if document.get("visibility") == "shared":
         try:
-            answer = cloud.get("image", f"/images/{image_id}/members", what=f"members of {what}")
+            answer = cloud.get("image", f"{path}/members", what=f"members of {what}")
             members = tuple(
                 Member(m["member_id"], m["status"])
                 for m in sorted(answer["members"], key=lambda m: str(m["member_id"]))
             )
         except (errors.Forbidden, errors.ResourceNotFound):
             members = None
+        project = cloud.origin.project_id
+        if members and document.get("owner") != project and {m.project_id for m in members} == {project}:
+            members = None  # a member sees itself alone, and not who else there is
     return read_image(document, members)
 
 
@@ -165,7 +170,7 @@ def find_image(cloud: Cloud, name_or_id: str) -> Image:
     :raises errors.ResourceNotFound: there is none.
     :raises errors.ResourceAmbiguous: the name fits several; the message lists them.
     """
-    if "/" not in name_or_id and name_or_id not in ("", ".", ".."):
+    if name_or_id not in ("", ".", ".."):
         try:
             return get_image(cloud, name_or_id)
         except errors.ResourceNotFound:

@@ -7,7 +7,6 @@ here, before any effect, and listed at once.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,6 +16,7 @@ from osc_imagetools.inventory.block_device import BlockDevice
 from osc_imagetools.inventory.export import ImageInventory
 from osc_imagetools.inventory.image import Image
 from osc_imagetools.inventory.volume import GIB, Snapshot, Volume
+from osc_imagetools.plan.disk_file import disk_file, extension
 from osc_imagetools.plan.operations import (
     FetchImage,
     ImageFromVolume,
@@ -32,7 +32,7 @@ from osc_imagetools.plan.quota import Need, Room, fit_quota
 
 # What Cinder lets a snapshot be on the way to available; anything else never gets there by itself.
 SNAPSHOT_USABLE = frozenset({"available", "creating", "backing-up"})
-VOLUME_USABLE = frozenset({"available", "in-use", "creating", "uploading", "backing-up"})
+VOLUME_USABLE = frozenset({"available", "in-use"})
 IN_WORK = frozenset({"saving", "importing", "uploading"})
 
 
@@ -183,7 +183,7 @@ def _no_data(image: Image, not_captured: Sequence[NotCaptured]) -> errors.NoData
 def _add_stored(draft: _Draft, image: Image, *, name: str, device: BlockDevice | None) -> None:
     """A disk whose bytes are an image's own data."""
     index = len(draft.disks)
-    file = disk_file(index, name, _extension(image))
+    file = disk_file(index, name, extension(image))
     role = "image" if device is None else ("boot" if device.is_boot else "data")
     draft.disks.append(
         DiskPlan(
@@ -213,15 +213,23 @@ def _add_device(draft: _Draft, found: ImageInventory, device: BlockDevice, disk_
         _add_image(draft, found, device)
     elif device.source_type == "image" and found.image.size:
         return  # the image's own data, which is a disk already
-    else:
+    elif device.source_type == "blank":
         swap = device.guest_format == "swap"
-        reason = "swap" if swap else "ephemeral" if device.source_type == "blank" else "no-source"
-        detail = {
-            "swap": "a swap disk: made empty with each server",
-            "ephemeral": "an empty or ephemeral disk: no copy that the API can make holds its data",
-            "no-source": f"an entry of type {device.source_type} that names no source",
-        }[reason]
+        reason = "swap" if swap else "ephemeral"
+        detail = (
+            "a swap disk: made empty with each server"
+            if swap
+            else "an empty or ephemeral disk: no copy that the API can make holds its data"
+        )
         draft.not_captured.append(NotCaptured(device.device, device.device_name, reason, detail))
+    else:
+        draft.problems.append(
+            errors.NoData(
+                f"{device.device}: its entry in the mapping is of type {device.source_type}, "
+                "but names no source that could be read",
+                hint=f"openstack image show -c properties {found.image.id}",
+            )
+        )
 
 
 def _add_image(draft: _Draft, found: ImageInventory, device: BlockDevice) -> None:
@@ -263,7 +271,12 @@ def _add_volume(draft: _Draft, found: ImageInventory, device: BlockDevice, disk_
     if volume is None:
         draft.problems.append(_gone(found, f"{device.device}: volume {device.volume_id}"))
     elif volume.status not in VOLUME_USABLE:
-        draft.problems.append(errors.ResourceUnusable(f"{device.device}: {volume.label} is {volume.status}"))
+        draft.problems.append(
+            errors.ResourceUnusable(
+                f"{device.device}: {volume.label} is {volume.status}",
+                hint=f"Wait until it is available or in-use: openstack volume show {volume.id}",
+            )
+        )
     elif _encrypted(device, volume):
         draft.problems.append(_encrypted_problem(device, volume.label))
     else:
@@ -372,8 +385,8 @@ def _encrypted_problem(device: BlockDevice, label: str) -> errors.ImagetoolsErro
     return errors.ResourceUnusable(
         f"{device.device}: {label} is of an encrypted volume; its bytes could only be read with its key, "
         "which would be cloned for the temporary image and deleted together with it",
-        hint="Copy the volume to one of an unencrypted type inside the cloud first (volume retype), "
-        "or back it up inside the guest.",
+        hint="Make a copy inside the cloud, retype that to an unencrypted type (openstack volume set "
+        "--type <type> --retype-policy on-demand <copy>) and export it; or back up inside the guest.",
     )
 
 
@@ -381,16 +394,3 @@ def _consistency(image: Image) -> str:
     """What the copy can be relied on for; Nova never says whether the freeze worked."""
     agent = str(image.properties.get("hw_qemu_guest_agent", "")).lower()
     return "freeze-requested" if agent in ("yes", "true", "1", "on") else "crash"
-
-
-def _extension(image: Image) -> str:
-    form = image.disk_format or "raw"
-    container = image.container_format or "bare"
-    return form if container in ("bare", form) else container
-
-
-def disk_file(index: int, name: str, extension: str) -> str:
-    """The path of a disk below the bundle: ``disks/0-vda.qcow2``; only plain characters in it."""
-    stem = re.sub(r"[^A-Za-z0-9_.-]", "_", name)[:100] or "disk"
-    suffix = re.sub(r"[^A-Za-z0-9]", "", extension)[:20] or "img"
-    return f"disks/{index}-{stem}.{suffix}"

@@ -8,140 +8,26 @@ silently; what cannot work is found here, before any effect, and listed at once.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 from osc_imagetools import errors
+from osc_imagetools.inventory.block_device import parse_mapping
 from osc_imagetools.inventory.destination import Destination
-from osc_imagetools.inventory.image import BASE, RESERVED_PREFIX
+from osc_imagetools.inventory.image import RESERVED_PREFIX
 from osc_imagetools.inventory.volume import GIB
-from osc_imagetools.plan.operations import Step, quota_steps
-from osc_imagetools.plan.quota import Need, Room, fit_quota
-
-# They point at the snapshots that a copy with the data in itself does not need.
-MAPPING = ("block_device_mapping", "bdm_v2")
-VISIBILITIES = ("private", "shared", "community", "public")
-# Glance deletes the key together with the image: the key is the original's as well (api-ref, Barbican).
-KEY_DELETION = "cinder_encryption_key_deletion_policy"
-CORE = BASE | {"locations", "direct_url", "members"}
-
-
-@dataclass(frozen=True)
-class ImportOptions:
-    """What the user asked for; None and empty: as in the bundle."""
-
-    name: str | None = None
-    properties: Mapping[str, str] = field(default_factory=dict)
-    remove_properties: frozenset[str] = frozenset()
-    visibility: str | None = None
-    store: str | None = None
-    disk_format: str | None = None
-    as_volumes: bool = False
-
-    def check(self) -> None:
-        """:raises errors.UsageError: options that contradict each other, all of them at once."""
-        wrong = [
-            f"--property {k} and --remove-property {k}"
-            for k in self.properties
-            if k in self.remove_properties
-        ]
-        if self.as_volumes and self.disk_format:
-            wrong.append("--as-volumes and --disk-format (a volume has none)")
-        if self.as_volumes and self.store:
-            wrong.append("--as-volumes and --store (the data goes into volumes)")
-        for key in self.properties:
-            if key in CORE or key.startswith(RESERVED_PREFIX):
-                wrong.append(f"--property {key}: it is no custom property")
-        if wrong:
-            raise errors.UsageError("these options do not go together: " + "; ".join(wrong))
-
-
-@dataclass(frozen=True)
-class NotReplayed:
-    """Something of the bundle that the copy will not have."""
-
-    what: str
-    reason: str
-
-
-@dataclass(frozen=True)
-class ImageDraft:
-    """An image to make; ``file`` is its data below the bundle, None for an image of 0 bytes.
-
-    ``document`` holds the base properties, ``properties`` the custom ones, ``digest`` what the data must
-    hash to (None when it is converted to ``convert`` first), ``size`` is in bytes.
-    """
-
-    title: str
-    file: str | None
-    size: int
-    content_format: str | None
-    digest: str | None
-    convert: str | None
-    document: Mapping[str, Any]
-    properties: Mapping[str, str]
-    tags: tuple[str, ...]
-    members: tuple[Mapping[str, str], ...]
-
-
-@dataclass(frozen=True)
-class VolumeDraft:
-    """A volume and its snapshot to make from ``image``, which is removed again; ``size`` in bytes.
-
-    ``entry`` is the part of the block device mapping that does not name the snapshot.
-    """
-
-    image: ImageDraft
-    name: str
-    description: str | None
-    size: int
-    volume_type: str | None
-    bootable: bool
-    metadata: Mapping[str, str]
-    entry: Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class ImportPlan:
-    """What an import does: ``images`` in the order of the disks, or volumes and one image that maps them."""
-
-    images: tuple[ImageDraft, ...]
-    volumes: tuple[VolumeDraft, ...]
-    not_replayed: tuple[NotReplayed, ...]
-    mapped: tuple[str, ...]
-    needs: tuple[Need, ...]
-    algorithm: str
-    owner: str | None
-    store: str | None
-
-    def steps(self) -> tuple[Step, ...]:
-        """The plan as rows for a dry run."""
-        rows = list(quota_steps(self.needs))
-        for volume in self.volumes:
-            title = volume.image.title
-            rows += [
-                _step("create image", f"{title}, temporary", True, volume.image.size),
-                _step("create volume", f"{volume.name} from {title}", False, volume.size),
-                _step("delete image", title, True, None),
-                _step("create snapshot", f"of volume {volume.name}", False, volume.size),
-            ]
-        for image in self.images:
-            if image.convert:
-                text = f"{image.file} from {image.content_format} to {image.convert}"
-                rows.append(_step("convert", text, True, image.size))
-            rows.append(_step("create image", image.title, False, image.size))
-            rows.append(_step("set metadata", image.title, False, None))
-        numbers = iter(range(1, len(rows) + 1))
-        return tuple(
-            row
-            if row.action == "need quota"
-            else Step(next(numbers), row.action, row.resource, row.temporary, row.bytes)
-            for row in rows
-        )
-
-
-def _step(action: str, resource: str, temporary: bool, size: int | None) -> Step:
-    return Step(0, action, resource, temporary, size)
+from osc_imagetools.plan.image_drafts import (
+    CONVERTIBLE,
+    CORE,
+    KEY_DELETION,
+    MAPPING,
+    ImageDraft,
+    ImportOptions,
+    ImportPlan,
+    NotReplayed,
+    VolumeDraft,
+)
+from osc_imagetools.plan.quota import Room, fit_quota
 
 
 def plan_image_import(manifest: Mapping[str, Any], to: Destination, options: ImportOptions) -> ImportPlan:
@@ -156,7 +42,7 @@ def plan_image_import(manifest: Mapping[str, Any], to: Destination, options: Imp
             hint=f"openstack {manifest['kind']} import-full <bundle>",
         )
     disks = sorted(manifest["disks"], key=lambda d: int(d["index"]))
-    _check(manifest, disks, to, options)
+    _check(disks, to, options)
     main, lost = _main_image(manifest, disks, options)
     main, strangers = _without_strangers(main, manifest, to)
     lost += strangers
@@ -167,12 +53,15 @@ def plan_image_import(manifest: Mapping[str, Any], to: Destination, options: Imp
             volumes=(),
             not_replayed=tuple(lost),
             mapped=_mapped(main, images),
+            blank=(),
             needs=(),
             algorithm=manifest["hash_algorithm"],
             owner=to.owner,
             store=options.store,
         )
     volumes, mapped = _volumes(main, disks, to)
+    blank = _blank_entries(manifest)
+    lost = [entry for entry in lost if not entry.what.startswith("disk ")] + _lost_of_volumes(disks, to)
     rooms = [Room(v.size // GIB, v.volume_type, with_snapshot=True) for v in volumes]
     _, needs = fit_quota(to.quota, rooms, len(rooms), project=to.origin.project_id, at_once=True)
     return ImportPlan(
@@ -180,6 +69,7 @@ def plan_image_import(manifest: Mapping[str, Any], to: Destination, options: Imp
         volumes=volumes,
         not_replayed=tuple(lost),
         mapped=mapped,
+        blank=blank,
         needs=needs,
         algorithm=manifest["hash_algorithm"],
         owner=to.owner,
@@ -188,7 +78,6 @@ def plan_image_import(manifest: Mapping[str, Any], to: Destination, options: Imp
 
 
 def _check(
-    manifest: Mapping[str, Any],
     disks: Sequence[Mapping[str, Any]],
     to: Destination,
     options: ImportOptions,
@@ -217,10 +106,13 @@ def _check(
                 problems.append(
                     errors.UsageError(f"{disk['file']} is in a container that cannot be converted")
                 )
+            elif disk["content_format"] not in CONVERTIBLE:
+                form = disk["content_format"]
+                problems.append(errors.UsageError(f"{disk['file']} is {form}, which cannot be converted"))
     if problems:
         if len(problems) == 1:
             raise problems[0]
-        raise errors.Unready(f"{manifest['resource']['name']} cannot be imported", problems)
+        raise errors.Unready("the bundle cannot be imported", problems)
 
 
 def _is_mapping(disks: Sequence[Mapping[str, Any]]) -> bool:
@@ -236,7 +128,7 @@ def _main_image(
     lost: list[NotReplayed] = []
     properties: dict[str, str] = {}
     removed = set(options.remove_properties)
-    if _is_mapping(disks):
+    if any(disk["role"] != "image" for disk in disks):
         removed.update(MAPPING)
         if not options.as_volumes and "block_device_mapping" in source["properties"]:
             reason = "each disk becomes an image that holds its data itself (see --as-volumes)"
@@ -370,7 +262,10 @@ def _volumes(
         size = max(-(-virtual // GIB), int(volume.get("size") or 1)) * GIB
         name = volume.get("name") or f"{main.document['name'] or 'volume'}-{disk['name']}"
         image = _with_data(_data_image(main, disk), disk, None)
-        entry = {key: device.get(key) for key in ("device_type", "disk_bus", "tag", "guest_format")}
+        keys = ("device_type", "disk_bus", "tag", "guest_format")
+        entry = {key: device.get(key) for key in keys}
+        if device.get("volume_type") in to.volume_types:
+            entry["volume_type"] = device["volume_type"]
         entry.update(
             source_type="snapshot",
             destination_type="volume",
@@ -392,3 +287,25 @@ def _volumes(
             )
         )
     return tuple(made), tuple(mapped)
+
+
+def _blank_entries(manifest: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
+    """The entries of the original mapping that need no data, as they were."""
+    properties = manifest["replayable"]["properties"]
+    devices = parse_mapping(
+        properties.get("block_device_mapping"),
+        root_device=properties.get("root_device_name"),
+        what="image of the bundle",
+    )
+    return tuple(device.document for device in devices if device.source_type == "blank")
+
+
+def _lost_of_volumes(disks: Sequence[Mapping[str, Any]], to: Destination) -> list[NotReplayed]:
+    """What the volumes will not have of the originals, besides what is mapped."""
+    lost = []
+    for disk in disks:
+        zone = (disk["replayable"].get("volume") or {}).get("availability_zone")
+        if zone:
+            reason = f"{zone} there; made in the default zone here"
+            lost.append(NotReplayed(f"availability zone of {disk['name']}", reason))
+    return lost

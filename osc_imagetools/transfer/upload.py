@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,8 +25,11 @@ from osc_imagetools.transfer.progress import Progress
 
 if TYPE_CHECKING:
     from keystoneauth1.session import Session
+    from requests import Response
 
 BLOCK = 1 << 20  # bytes
+# Seconds: for a block to be taken, and for the answer after the last one (a store may have much to do).
+TIMEOUT = (60, 3600)
 
 
 class _Body:
@@ -44,7 +47,7 @@ class _Body:
         advance: Callable[[int], None],
     ) -> None:
         self._file = path.open("rb", buffering=0) if path else None
-        self._left = self.size = path.stat().st_size if path else 0
+        self.left = self.size = path.stat().st_size if path else 0
         self._expected = expected
         self._cancelled = cancelled
         self._digest = hashlib.new(algorithm, usedforsecurity=False)
@@ -59,16 +62,16 @@ class _Body:
     def read(self, size: int = -1) -> bytes:
         if self._cancelled.is_set():
             raise errors.Cancelled("interrupted")
-        if not self._left or self._file is None:
+        if not self.left or self._file is None:
             return b""
-        block = self._file.read(min(BLOCK, self._left))
+        block = self._file.read(min(BLOCK, self.left))
         if not block:
             raise errors.TransferError(f"{self._path} became shorter while it was sent")
-        self._left -= len(block)
+        self.left -= len(block)
         if self._hashed is not None:
             self._hashed.result()
         self._hashed = self._pool.submit(self._digest.update, block)
-        if not self._left and self._expected not in (None, self.hexdigest()):
+        if not self.left and self._expected not in (None, self.hexdigest()):
             raise errors.HashMismatch(
                 f"{self._path} changed while it was sent: its hash is no longer the manifest's",
                 hint="openstack bundle verify <bundle>",
@@ -111,17 +114,37 @@ def upload(
     if store:
         headers["X-Image-Meta-Store"] = store
     task = progress.task(path.name if path else label, path.stat().st_size if path else 0)
-    body = _Body(path, algorithm, expected, cancelled, task.advance)
     try:
-        response = session.request(
+        for again in (True, False):
+            body = _Body(path, algorithm, expected, cancelled, task.advance)
+            response = _put(session, url, body, headers, label)
+            if not (again and response.status_code == 401):
+                break
+            session.invalidate()  # an expired token: log in again, and send from the beginning
+            task.advance(body.left - body.size)
+    finally:
+        task.done()
+    if response.status_code >= 300:
+        raise errors.TransferError(
+            f"{label}: the image service refused the data with {response.status_code}: {message_of(response)}"
+        )
+    return body.hexdigest()
+
+
+def _put(session: Session, url: str, body: _Body, headers: Mapping[str, str], label: str) -> Response:
+    """One try; keystoneauth must not repeat it by itself, for the body would be at its end."""
+    try:
+        response: Response = session.request(
             url,
             "PUT",
             data=body if body.size else b"",
-            headers=headers,
+            headers=dict(headers),
             raise_exc=False,
             authenticated=True,
+            allow_reauth=False,
             connect_retries=0,
             status_code_retries=0,
+            timeout=TIMEOUT,
         )
     except (ksa_exceptions.ClientException, requests_exceptions.RequestException, OSError) as exc:
         raise errors.TransferError(
@@ -129,9 +152,4 @@ def upload(
         ) from exc
     finally:
         body.close()
-        task.done()
-    if response.status_code >= 300:
-        raise errors.TransferError(
-            f"{label}: the image service refused the data with {response.status_code}: {message_of(response)}"
-        )
-    return body.hexdigest()
+    return response

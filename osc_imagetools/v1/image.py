@@ -94,7 +94,7 @@ class ImportFullImage(base.ShowOne):
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Any, Any]:
         base.check_dry_run_format(parsed_args)
-        from osc_imagetools.plan.image_import import ImportOptions
+        from osc_imagetools.plan.image_drafts import ImportOptions
 
         options = ImportOptions(
             name=parsed_args.name,
@@ -106,6 +106,10 @@ class ImportFullImage(base.ShowOne):
             as_volumes=parsed_args.as_volumes,
         )
         options.check()
+        if options.disk_format:
+            from osc_imagetools.execution.conversion import check_converter
+
+            check_converter()
         from osc_imagetools.v1.restore import import_image
 
         return import_image(self, parsed_args, options)

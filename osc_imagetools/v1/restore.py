@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from osc_imagetools.v1 import base
 
 if TYPE_CHECKING:
-    from osc_imagetools.plan.image_import import ImportOptions
+    from osc_imagetools.plan.image_drafts import ImportOptions
     from osc_imagetools.v1.image import ImportFullImage
 
 LISTS = ("differences", "not_replayed", "mapped")

@@ -51,15 +51,13 @@ class Fault:
     """What is done to one answer: another status instead of it, or what happens after ``after`` bytes.
 
     ``end``: ``reset`` the connection, ``close`` it although more was announced, ``stall`` (send nothing more,
-    until the other side gives up). ``flip`` is the offset in the image of a byte that arrives changed.
-    ``hook`` is called before the end.
+    until the other side gives up). ``hook`` is called before the end.
     """
 
     status: int | None = None
     headers: tuple[tuple[str, str], ...] = ()
     after: int | None = None
     end: Literal["reset", "close", "stall"] = "close"
-    flip: int | None = None
     hook: Callable[[Answer], None] | None = None
 
 
@@ -68,7 +66,8 @@ class GlanceProxy(fixtures.Fixture):
 
     ``faults`` is what happens to the next answers (None: nothing), ``always`` to all that come after these.
     ``rate`` limits each answer to so many bytes per second. ``answers`` has all that were given. ``tokens``
-    maps tokens that come to tokens that Glance sees instead.
+    maps tokens that come to tokens that Glance sees instead. ``flips`` maps the offset of a byte in the image
+    to how many times it arrives changed.
     """
 
     def __init__(self, directory: pathlib.Path, cloud: str = "devcloud-demo") -> None:
@@ -78,6 +77,7 @@ class GlanceProxy(fixtures.Fixture):
         self.rate: int | None = None
         self.answers: list[Answer] = []
         self.tokens: dict[str, str] = {}
+        self.flips: collections.Counter[int] = collections.Counter()
         self.most_at_once = 0
         self.stopped = threading.Event()
         self._directory = directory
@@ -130,6 +130,7 @@ class GlanceProxy(fixtures.Fixture):
             self._hooks.clear()
             self.answers.clear()
             self.tokens.clear()
+            self.flips.clear()
             self.always = self.rate = None
             self._sent = self.most_at_once = 0
 
@@ -161,6 +162,16 @@ class GlanceProxy(fixtures.Fixture):
         finally:
             with self._lock:
                 self._open -= 1
+
+    def flipped(self, piece: bytes, offset: int) -> bytes:
+        """The bytes from ``offset`` on as they are to arrive."""
+        with self._lock:
+            for at in [at for at in +self.flips if 0 <= at - offset < len(piece)]:
+                self.flips[at] -= 1
+                changed = bytearray(piece)
+                changed[at - offset] ^= 1
+                piece = bytes(changed)
+        return piece
 
     def passing(self, answer: Answer, count: int) -> None:
         """``count`` bytes are about to be sent."""
@@ -246,7 +257,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         began = time.monotonic()
         while piece := response.read1(PIECE):
             if answer is not None:
-                piece = self._harm(piece, answer, fault)
+                if fault is not None and fault.after is not None:
+                    piece = piece[: fault.after - answer.sent]
+                piece = self.proxy.flipped(piece, answer.first + answer.sent)
                 self.proxy.passing(answer, len(piece))
             if piece:  # an empty chunk would be the end
                 self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece) if chunked else piece)
@@ -258,18 +271,6 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 time.sleep(max(0.0, began + answer.sent / self.proxy.rate - time.monotonic()))
         if chunked:
             self.wfile.write(b"0\r\n\r\n")
-
-    @staticmethod
-    def _harm(piece: bytes, answer: Answer, fault: Fault | None) -> bytes:
-        """The piece as it is to arrive."""
-        if fault is None:
-            return piece
-        if fault.after is not None:
-            piece = piece[: fault.after - answer.sent]
-        at = -1 if fault.flip is None else fault.flip - answer.first - answer.sent
-        if 0 <= at < len(piece):
-            piece = piece[:at] + bytes((piece[at] ^ 1,)) + piece[at + 1 :]
-        return piece
 
     def _break(self, answer: Answer, fault: Fault) -> None:
         if fault.hook:

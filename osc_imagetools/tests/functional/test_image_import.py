@@ -307,6 +307,8 @@ class TestServerImage(ImportCase):
             volume = cinder.get_volume(snapshot.volume_id)
             self.addCleanup(self.remove_volume, volume.id, OTHER)
             self.assertEqual((self.name, {}), (volume.name, volume.metadata))
+            inherited = volume.volume_image_metadata or {}
+            self.assertEqual([], [key for key in inherited if temporary.MARK in key])
         self.openstack(
             "image",
             "export-full",

@@ -152,6 +152,8 @@ class TestOneStream(FaultCase):
     def test_token_refused_once(self):
         for store in self.both():
             self.survived(store, Fault(401), Fault(after=9 * MIB), Fault(401))
+            tokens = [answer.token for answer in self.proxy.answers if answer.status != 400]
+            self.assertEqual(3, len(set(tokens)), "a token was used again that had been refused")
 
     def test_token_revoked_in_the_middle(self):
         for store in self.both():
@@ -171,18 +173,19 @@ class TestOneStream(FaultCase):
 
     def test_a_flipped_bit_once(self):
         for store in self.both():
-            report = self.survived(store, Fault(flip=17 * MIB + 3))
-            self.assertEqual(2 * SIZE, report["bytes_fetched"])
+            self.proxy.flips[17 * MIB + 3] = 1
+            report = self.fetch(store)
+            self.assertEqual((1, 2 * SIZE), (report["retries"], report["bytes_fetched"]))
             self.assertEqual(0, report["bytes_reused"])
 
     def test_a_flipped_bit_each_time(self):
         for store in self.both():
-            self.proxy.always = Fault(flip=17 * MIB + 3)
+            self.proxy.flips[17 * MIB + 3] = 9
             self.fails(store, "[hash-mismatch]")
             self.assertEqual(2 * SIZE, self.proxy.sent, "it is fetched twice, and no more")
             parts = [p for p in (self.dir / store).rglob("*") if "image" in p.name]
             self.assertEqual([], parts, "what does not verify is kept")
-            self.proxy.always = None
+            self.proxy.flips.clear()
             self.assertEqual((SIZE, 0), self.counts(self.fetch(store)))
 
     def test_an_outage_that_lasts(self):
@@ -232,9 +235,11 @@ class TestParallelRanges(FaultCase):
 
     def test_a_bit_flipped_in_one_of_them(self):
         self.proxy.rate = 12 * MIB
-        self.proxy.faults.extend([None, Fault(flip=SIZE - 1)])
+        self.proxy.flips[SIZE - 1] = 1
         self.proxy.at(SIZE, lambda: setattr(self.proxy, "rate", None))
-        self.fetch("file")
+        report = self.fetch("file")
+        self.assertGreater(self.proxy.most_at_once, 1)
+        self.assertEqual(1, report["retries"])
 
 
 class TestNoSpace(FaultCase):

@@ -66,6 +66,33 @@ class TestEffects(TestCase):
         self.assertEqual((), self.shop.undo.unwind())
         self.assertEqual([f"/v3/volumes/{volume['id']}"], [path for path, _ in self.mocked.sent("DELETE")])
 
+    def test_an_answer_that_got_lost_and_nothing_that_appears_is_told(self):
+        snapshot, _ = self.made_volume("available")
+        self.http.post(f"{VOLUME}/volumes", status_code=504)
+        self.patch(block_storage, "LATEST", 0.01)
+        self.assertRaises(errors.CloudError, block_storage.create_volume, self.shop, snapshot["id"], GIB, "v")
+        self.http.get(f"{VOLUME}/volumes/detail", json={"volumes": []})
+        (left,) = self.shop.undo.unwind()
+        self.assertIn("may still appear", left)
+
+    def test_a_refusal_leaves_nothing_to_look_for(self):
+        snapshot, _ = self.made_volume("available")
+        self.http.post(f"{VOLUME}/volumes", status_code=413)
+        self.assertRaises(errors.CloudError, block_storage.create_volume, self.shop, snapshot["id"], GIB, "v")
+        self.assertEqual((), self.shop.undo.unwind())
+
+    def test_what_is_kept_loses_our_mark_everywhere(self):
+        _, volume = self.made_volume("available")
+        made = block_storage.create_volume_from_image(self.shop, "i1", GIB, name="root", fields={})
+        self.http.put(f"{VOLUME}/volumes/{volume['id']}", json={})
+        self.http.put(f"{VOLUME}/volumes/{volume['id']}/metadata", json={})
+        self.http.post(f"{VOLUME}/volumes/{volume['id']}/action", status_code=200)
+        block_storage.unmark(self.shop, made, description="d", metadata={"a": "1"})
+        unset = [body for path, body in self.mocked.sent("POST") if path.endswith("action")]
+        keys = {body["os-unset_image_metadata"]["key"] for body in unset}
+        self.assertEqual(set(self.shop.run.marks()), keys)
+        self.assertIn({"metadata": {"a": "1"}}, [body for _, body in self.mocked.sent("PUT")])
+
     def test_a_volume_goes_as_soon_as_its_state_allows_it(self):
         snapshot, volume = self.made_volume(
             "available", "uploading", "uploading", "available", "deleting", None

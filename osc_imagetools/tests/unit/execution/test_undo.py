@@ -7,7 +7,7 @@ from osc_imagetools import errors
 from osc_imagetools.execution.interrupt import SIGNALS, interrupts_set
 from osc_imagetools.execution.lanes import run_lanes
 from osc_imagetools.execution.temporary import Run
-from osc_imagetools.execution.undo import Undo
+from osc_imagetools.execution.undo import Undo, unwind_after
 from osc_imagetools.execution.wait import Patience
 from osc_imagetools.tests.unit.base import TestCase
 
@@ -32,6 +32,23 @@ class TestUndo(TestCase):
         first.run()
         self.assertEqual((), self.undo.unwind())
         self.assertEqual(["image", "volume"], self.removed)
+
+    def test_even_an_error_of_our_own_making_does_not_stop_the_rest(self):
+        self.register("snapshot")
+        self.register("volume", KeyError("volume"))
+        self.assertEqual(("volume ('volume')",), self.undo.unwind())
+        self.assertEqual(["snapshot"], self.removed)
+
+    def test_what_an_interrupt_cuts_short_is_told(self):
+        self.register("volume", KeyboardInterrupt())
+        self.assertRaises(KeyboardInterrupt, unwind_after, self.undo, errors.CloudError("x"))
+        self.assertEqual(["volume"], [entry.what for entry in self.undo.pending()])
+
+    def test_the_error_learns_what_is_left(self):
+        self.register("volume", errors.CloudError("it is stuck"))
+        error = errors.CloudError("it broke")
+        unwind_after(self.undo, error)
+        self.assertEqual(("volume (it is stuck)",), error.left)
 
     def test_a_failure_is_listed_and_does_not_stop_the_rest(self):
         self.register("snapshot")
@@ -86,9 +103,13 @@ class TestInterrupts(TestCase):
             self.assertIs(before, signal.getsignal(number))
 
     def test_the_third_signal_is_no_longer_held_back(self):
-        with interrupts_set(threading.Event()):
+        work, clean_up = threading.Event(), threading.Event()
+        work.set()  # a lane has failed: that is no signal
+        with interrupts_set(work, clean_up):
             os.kill(os.getpid(), signal.SIGINT)
-            os.kill(os.getpid(), signal.SIGINT)
+            self.assertFalse(clean_up.is_set())
+            os.kill(os.getpid(), signal.SIGTERM)
+            self.assertTrue(clean_up.is_set())
             self.assertRaises(KeyboardInterrupt, os.kill, os.getpid(), signal.SIGINT)
 
     def test_what_is_ignored_stays_ignored(self):

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from osc_imagetools import errors
 from osc_imagetools.inventory.image import find_image, get_image, read_image
-from osc_imagetools.tests.unit.base import IMAGE, TestCase, image_document
+from osc_imagetools.tests.unit.base import IMAGE, PROJECT, TestCase, image_document
 
 
 class TestReadImage(TestCase):
@@ -64,10 +64,11 @@ class TestFindImage(TestCase):
         self.found_by_name()
         self.assertRaises(errors.ResourceNotFound, find_image, self.cloud, "web01")
 
-    def test_a_name_with_a_slash_is_never_a_path(self):
+    def test_a_name_is_never_a_path_or_a_query(self):
         self.http.get(f"{IMAGE}/v2/images", json={"images": []})
-        self.assertRaises(errors.ResourceNotFound, find_image, self.cloud, "../stores")
-        self.assertEqual({"/v2/images"}, {path for path, _ in self.mocked.sent("GET") if "images" in path})
+        for name, quoted in (("../stores", "..%2fstores"), ("a?b", "a%3fb")):
+            self.http.get(f"{IMAGE}/v2/images/{quoted}", status_code=404)
+            self.assertRaises(errors.ResourceNotFound, find_image, self.cloud, name)
 
     def test_pages(self):
         first, second = image_document(), image_document()
@@ -80,9 +81,9 @@ class TestFindImage(TestCase):
 
 
 class TestMembers(TestCase):
-    def members(self, **answer):
+    def members(self, owner=PROJECT, **answer):
         mocked = self.mocked_cloud()
-        document = image_document(visibility="shared")
+        document = image_document(visibility="shared", owner=owner)
         mocked.http.get(f"{IMAGE}/v2/images/{document['id']}", json=document)
         mocked.http.get(f"{IMAGE}/v2/images/{document['id']}/members", **answer)
         return get_image(mocked.cloud, document["id"]).members
@@ -90,6 +91,10 @@ class TestMembers(TestCase):
     def test_in_a_fixed_order(self):
         members = [{"member_id": m, "status": "pending"} for m in ("b", "a")]
         self.assertEqual(["a", "b"], [m.project_id for m in self.members(json={"members": members})])
+
+    def test_what_a_member_sees_is_not_the_whole_list(self):
+        members = {"members": [{"member_id": PROJECT, "status": "accepted"}]}
+        self.assertIsNone(self.members(owner="another", json=members))
 
     def test_not_readable_is_not_none_at_all(self):
         self.assertIsNone(self.members(status_code=403))

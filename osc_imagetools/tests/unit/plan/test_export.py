@@ -7,7 +7,8 @@ from osc_imagetools.inventory.export import ImageInventory
 from osc_imagetools.inventory.image import read_image
 from osc_imagetools.inventory.quota import Quota
 from osc_imagetools.inventory.volume import GIB, Snapshot, Volume
-from osc_imagetools.plan.export import disk_file, plan_image_export
+from osc_imagetools.plan.disk_file import disk_file
+from osc_imagetools.plan.export import plan_image_export
 from osc_imagetools.plan.operations import FetchImage, ImageFromVolume, Remove, VolumeFromSnapshot
 from osc_imagetools.tests.unit.base import PROJECT, TestCase, image_document, mapping_entry
 
@@ -147,6 +148,10 @@ class TestPlan(TestCase):
         found = inventory([BOOT], snapshots={}, volumes={}, block_storage=False)
         self.refused(found, errors.ServiceAbsent, "no block storage", "RegionOne")
         self.assertEqual(1, len(plan(inventory(block_storage=False)).disks))
+
+    def test_an_entry_that_names_no_source_is_a_problem_and_no_lesser_copy(self):
+        found = inventory([BOOT, {**DATA, "snapshot_id": "bad/id"}])
+        self.refused(found, errors.NoData, "vdb", "names no source")
 
     def test_states_of_a_snapshot(self):
         found = inventory([BOOT], snapshots={"s1": snapshot("s1", status="error")})

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import dataclasses
+import json
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,7 +10,8 @@ from osc_imagetools.cloud import Origin
 from osc_imagetools.inventory.destination import Destination
 from osc_imagetools.inventory.quota import Quota
 from osc_imagetools.inventory.volume import GIB
-from osc_imagetools.plan.image_import import ImportOptions, plan_image_import
+from osc_imagetools.plan.image_drafts import ImportOptions
+from osc_imagetools.plan.image_import import plan_image_import
 from osc_imagetools.tests.unit.base import PROJECT, TestCase
 
 TO = Destination(
@@ -143,6 +145,19 @@ class TestPlan(TestCase):
             + ["create image", "set metadata"],
             actions,
         )
+
+    def test_as_volumes_keeps_swap_and_tells_the_zone(self):
+        swap = {"source_type": "blank", "destination_type": "local", "guest_format": "swap"}
+        mapping = {"properties": {"block_device_mapping": json.dumps([swap])}}
+        zone = {"volume": {"availability_zone": "az1"}}
+        made = plan(manifest(disk(0, "boot", replayable=zone), **mapping), as_volumes=True)
+        self.assertEqual((swap,), made.blank)
+        self.assertEqual(["availability zone of vda"], [n.what for n in made.not_replayed])
+
+    def test_a_mapping_beside_data_is_not_replayed(self):
+        made = plan(manifest(disk(0), disk(1, "data"), **MAPPED))
+        self.assertNotIn("block_device_mapping", made.images[0].properties)
+        self.assertEqual(["property block_device_mapping"], [n.what for n in made.not_replayed])
 
     def test_as_volumes_needs_room_for_all_at_once(self):
         small = dataclasses.replace(TO, quota=Quota({"volumes": 1}))
