@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib.metadata
 import json
 import os
 import pathlib
@@ -33,18 +34,16 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
-import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+
+from embedded_cloud import PROGRAMS, Cloud
 
 MIB, GIB = 1 << 20, 1 << 30
-PROGRAMS = pathlib.Path(sys.executable).parent
+PACKAGES = ("osc-imagetools", "python-openstackclient", "openstacksdk", "python-glanceclient")
 STORES = ("file", "rbdlike")  # with ranges and without
 DISKS = 4
 MEMORY = 160  # MiB
-TOKEN_AGE = 600  # seconds after which a new token is asked for
 
 START = "openstack token issue"
 EXPORT = "openstack image export-full"
@@ -111,88 +110,6 @@ class Target:
         return f"{'met' if self.met else 'MISSED':8}{self.text}: {self.value:.2f} ({word} {self.limit:g})"
 
 
-class Cloud:
-    """The image service, and who may use it. All images have names that begin with ``prefix``."""
-
-    def __init__(self, name: str, folder: pathlib.Path) -> None:
-        self.prefix = f"benchmark-{uuid.uuid4().hex[:8]}"
-        kept = {k: v for k, v in os.environ.items() if not k.startswith(("OS_", "PYTHON"))}
-        config = {k: v for k, v in os.environ.items() if k == "OS_CLIENT_CONFIG_FILE"}
-        self.environment = kept | config | {"OS_CLOUD": name}
-        command = _openstack("configuration", "show", "--unmask", "-f", "json")
-        self._settings = json.loads(subprocess.check_output(command, env=self.environment))
-        # python-glanceclient does not read clouds.yaml.
-        for setting, value in self._settings.items():
-            if setting.startswith("auth."):
-                self.environment[f"OS_{setting.removeprefix('auth.').upper()}"] = str(value)
-        self.environment["OS_REGION_NAME"] = self._settings["region_name"]
-        self._header = folder / "header"
-        self._header.touch(0o600)
-        self._since = -float(TOKEN_AGE)
-        self.url = ""
-
-    def header(self) -> pathlib.Path:
-        """A file with the header that holds a valid token."""
-        if time.monotonic() - self._since > TOKEN_AGE:
-            self._log_in()
-        return self._header
-
-    def add(self, data: pathlib.Path | None, store: str, **properties: str) -> str:
-        """The ID of a new image with this data (None: 0 bytes)."""
-        document = {"name": self.prefix, "disk_format": "raw", "container_format": "bare", **properties}
-        image = str(self._request("POST", "/images", document)["id"])
-        words = ["-sS", "-f", "-H", f"@{self.header()}", "-H", "Content-Type: application/octet-stream"]
-        words += ["-H", f"X-Image-Meta-Store: {store}", "-T", str(data or os.devnull)]
-        subprocess.run(["curl", *words, self.file(image)], check=True, stdout=subprocess.DEVNULL)
-        return image
-
-    def file(self, image: str) -> str:
-        """The address of an image's data."""
-        return f"{self.url}/images/{image}/file"
-
-    def remove(self, image: str) -> None:
-        self._request("DELETE", f"/images/{image}")
-
-    def remove_all(self, prefix: str) -> None:
-        """Remove every image of this run whose name begins so."""
-        found = self._request("GET", "/images?limit=1000&sort=created_at:desc")["images"]
-        for image in found:
-            if (image["name"] or "").startswith(prefix):
-                self.remove(image["id"])
-
-    def _log_in(self) -> None:
-        auth = {k.removeprefix("auth."): v for k, v in self._settings.items() if k.startswith("auth.")}
-        user = {"name": auth["username"], "password": auth["password"]}
-        user["domain"] = {"name": auth["user_domain_name"]}
-        project = {"name": auth["project_name"], "domain": {"name": auth["project_domain_name"]}}
-        identity = {"methods": ["password"], "password": {"user": user}}
-        body = {"auth": {"identity": identity, "scope": {"project": project}}}
-        headers, answer = _http("POST", f"{auth['auth_url']}/auth/tokens", {}, body)
-        self._since = time.monotonic()
-        self._token = headers["X-Subject-Token"]
-        self._header.write_text(f"X-Auth-Token: {self._token}\n")
-        (service,) = (s for s in answer["token"]["catalog"] if s["type"] == "image")
-        wanted = ("public", self._settings["region_name"])
-        self.url = next(
-            e["url"].rstrip("/").removesuffix("/v2") + "/v2"
-            for e in service["endpoints"]
-            if (e["interface"], e["region"]) == wanted
-        )
-
-    def _request(self, method: str, path: str, body: Any = None) -> Any:
-        self.header()
-        return _http(method, self.url + path, {"X-Auth-Token": self._token}, body)[1]
-
-
-def _http(method: str, url: str, headers: Mapping[str, str], body: Any) -> tuple[Mapping[str, str], Any]:
-    """The headers and the document of an answer."""
-    data = None if body is None else json.dumps(body).encode()
-    headers = {"Content-Type": "application/json", **headers}
-    request = urllib.request.Request(url, data, headers, method=method)  # noqa: S310
-    with urllib.request.urlopen(request, timeout=600) as response:  # noqa: S310
-        return response.headers, json.loads(response.read() or b"null")
-
-
 class Bench:
     """Runs cases by turns, and keeps what they took."""
 
@@ -221,20 +138,17 @@ class Bench:
         try:
             commands = case.commands(output)
             os.sync()
-            runs = [self._process(command) for command in commands]
+            runs = [self.process(command) for command in commands]
             written = sum(path.stat().st_size for path in output.rglob("*"))
             if written < case.bytes:
                 raise SystemExit(f"{case.name} wrote {written} bytes, not {case.bytes}")
         finally:
             shutil.rmtree(output)
             self.cloud.remove_all(output.name)
-        return Run(
-            sum(run.seconds for run in runs),
-            sum(run.processor for run in runs),
-            max(run.peak for run in runs),
-        )
+        seconds, processor = sum(r.seconds for r in runs), sum(r.processor for r in runs)
+        return Run(seconds, processor, max(r.peak for r in runs))
 
-    def _process(self, command: Sequence[str]) -> Run:
+    def process(self, command: Sequence[str]) -> Run:
         """Run one command to its end; it is ended with this program."""
         with (self.folder / "log").open("w+") as log:
             started = time.perf_counter()
@@ -264,10 +178,6 @@ def _openstack(*words: str) -> list[str]:
     return [str(PROGRAMS / "openstack"), *words]
 
 
-def _start() -> Case:
-    return Case(START, lambda output: [_openstack("token", "issue", "-f", "value", "-c", "id")])
-
-
 def _downloads(cloud: Cloud, image: str, data: pathlib.Path) -> list[Case]:
     """All ways to have the data of an image in a file."""
     size = data.stat().st_size
@@ -275,19 +185,18 @@ def _downloads(cloud: Cloud, image: str, data: pathlib.Path) -> list[Case]:
     def save(*words: str) -> Callable[[pathlib.Path], list[list[str]]]:
         return lambda output: [_openstack("image", "save", *words, "--file", f"{output}/disk", image)]
 
-    def glance(output: pathlib.Path) -> list[list[str]]:
-        return [[str(PROGRAMS / "glance"), "image-download", "--file", f"{output}/disk", image]]
+    glance = [str(PROGRAMS / "glance"), "image-download", image, "--file"]
 
     def curl(output: pathlib.Path) -> list[list[str]]:
         words = ["-sS", "-f", "-H", f"@{cloud.header()}", "-o", f"{output}/disk"]
         return [["curl", *words, cloud.file(image)]]
 
     return [
-        _start(),
+        Case(START, lambda output: [_openstack("token", "issue", "-f", "value", "-c", "id")]),
         Case(EXPORT, lambda output: [_export(image, output)], size),
         Case(SAVE, save(), size),
         Case(SAVE_LARGE, save("--chunk-size", str(MIB)), size),
-        Case(GLANCE, glance, size),
+        Case(GLANCE, lambda output: [[*glance, f"{output}/disk"]], size),
         Case(CURL, curl, size),
         Case(SUM, lambda output: [["sha512sum", str(data)]]),
     ]
@@ -335,7 +244,7 @@ def _uploads(bundle: pathlib.Path, data: pathlib.Path) -> list[Case]:
 
 def _bundle(bench: Bench, image: str) -> pathlib.Path:
     """A bundle that stays."""
-    bench._process(_export(image, bench.folder))
+    bench.process(_export(image, bench.folder))
     return bench.folder / f"{image}.bundle"
 
 
@@ -433,10 +342,7 @@ def _gib(size: int) -> str:
 
 
 def _bytes(text: str) -> int:
-    size = int(float(text) * GIB)
-    if size < 0:
-        raise ValueError(text)
-    return size
+    return int(float(text) * GIB)
 
 
 def _arguments() -> argparse.Namespace:
@@ -466,11 +372,16 @@ def main() -> int:
         finally:
             cloud.remove_all(cloud.prefix)
     targets = list(_targets(bench.groups))
-    print(f"{os.cpu_count()} processors, {platform.machine()}, Python {platform.python_version()}\n")
+    packages = {name: importlib.metadata.version(name) for name in PACKAGES}
+    where = f"{os.cpu_count()} processors, Python {platform.python_version()}"
+    print(where, *(f"{name} {version}" for name, version in packages.items()), sep=", ", end="\n\n")
     _print(bench.groups, targets)
     if arguments.json:
         document = {
             "command": sys.argv,
+            "processors": os.cpu_count(),
+            "python": platform.python_version(),
+            "packages": packages,
             "groups": [asdict(group) for group in bench.groups],
             "targets": [asdict(target) | {"met": target.met} for target in targets],
         }
@@ -480,4 +391,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import logging
 import os
 import re
 import stat
@@ -30,6 +31,7 @@ from osc_imagetools.bundle.state import ExportState, format_state, parse_state, 
 from osc_imagetools.bundle.tree import Entry, Tree
 
 ELSEWHERE = "Choose another --output, or move it away."
+LOG = logging.getLogger(__name__)
 
 
 @dataclass
@@ -168,7 +170,7 @@ def _take(path: Path, lock: int, wanted: ExportState) -> ExportState:
     try:
         _look(path)
         found = _found(path)
-        if found is not None and not found.same_source(wanted):
+        if found is not None and not (found.same_source(wanted) or found.same_name(wanted)):
             raise errors.OutputExists(
                 f"{path} holds an export of {found.label()} that is not complete",
                 hint=f"Choose another --output, or remove {path} if that export is not wanted.",
@@ -177,6 +179,14 @@ def _take(path: Path, lock: int, wanted: ExportState) -> ExportState:
         if os.fstat(lock).st_size == 0:  # made just now: nothing was changed
             durable.remove_file(path / LOCK)
         raise
+    if found is not None and not found.same_source(wanted):
+        # The transfer finds out by size and hash that nothing of what is there can be used.
+        LOG.warning(
+            "%s holds an unfinished export of %s; that name is now %s: starting over",
+            path,
+            found.label(),
+            wanted.label(),
+        )
     state = replace(wanted, created=found.created, files=found.files) if found else wanted
     with contextlib.suppress(PermissionError):  # somebody else's directory, in which we may write
         os.chmod(path, durable.DIRECTORY_MODE)

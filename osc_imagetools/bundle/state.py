@@ -22,8 +22,8 @@ FORMAT_VERSION = 1
 class ExportState:
     """An export that has not ended.
 
-    :param identity: ``id`` makes the source the same source; anything else, as ``name``, is only
-        told.
+    :param identity: ``id`` makes the source the same source; what has its ``name`` and another ID is
+        what has come in its place.
     :param created: whether the export made the directory, which is its to remove then.
     :param files: the disks and documents that it has begun, by path.
     """
@@ -36,6 +36,11 @@ class ExportState:
     def same_source(self, other: ExportState) -> bool:
         """Whether *other* is an export of the same thing."""
         return (self.kind, self.identity["id"]) == (other.kind, other.identity["id"])
+
+    def same_name(self, other: ExportState) -> bool:
+        """Whether *other* is an export of what has the same name, and is perhaps something else now."""
+        name = self.identity.get("name")
+        return bool(name) and (self.kind, name) == (other.kind, other.identity.get("name"))
 
     def label(self) -> str:
         """The source, for messages: ``image web01 (ID)``."""

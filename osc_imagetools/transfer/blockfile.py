@@ -20,6 +20,8 @@ from osc_imagetools.transfer.blockmap import open_private
 PAGE = 4096
 _ZERO = bytearray(PAGE)
 _ZEROS = bytearray(1024 * 1024)
+# macOS has no fdatasync.
+_datasync = getattr(os, "fdatasync", os.fsync)
 # A file system that writes directly, but below this speed (bytes per second, judged after so many
 # bytes), is not made for it: an ordinary disk is faster even while the machine is busy.
 _SLOW = 32 * 1024 * 1024
@@ -62,7 +64,8 @@ class BlockFile:
 
     def expect_read(self, offset: int, length: int) -> None:
         """Have the operating system read ahead."""
-        os.posix_fadvise(self._file.fileno(), offset, length, os.POSIX_FADV_WILLNEED)
+        if hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(self._file.fileno(), offset, length, os.POSIX_FADV_WILLNEED)
 
     def write(self, offset: int, view: memoryview, *, over: bool) -> None:
         """Write ``view``; ``offset`` is a multiple of PAGE. ``over``: there may be something else
@@ -82,7 +85,7 @@ class BlockFile:
 
     def sync(self) -> None:
         """Make all that was written outlive a power failure."""
-        os.fdatasync(self._file.fileno())
+        _datasync(self._file.fileno())
 
     def close(self) -> None:
         """Give the file back."""

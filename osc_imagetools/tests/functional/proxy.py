@@ -41,6 +41,7 @@ class Answer:
     token: str
     range: str | None  # the request's header
     began: float  # seconds of time.monotonic()
+    epoch: int  # how many times the proxy had been reset
     status: int = 0
     first: int = 0  # the offset in the image of its first byte
     sent: int = 0  # bytes of data
@@ -84,6 +85,7 @@ class GlanceProxy(fixtures.Fixture):
         self._cloud = cloud
         self._open = 0
         self._sent = 0
+        self._epoch = 0
         self._hooks: list[tuple[int, Callable[[], None]]] = []
         self._lock = threading.Lock()
 
@@ -124,8 +126,9 @@ class GlanceProxy(fixtures.Fixture):
             self._hooks.append((sent, hook))
 
     def reset(self) -> None:
-        """Forget what was done and what was to be done."""
+        """Forget what was done and what was to be done; answers that are still being given do not count."""
         with self._lock:
+            self._epoch += 1
             self.faults.clear()
             self._hooks.clear()
             self.answers.clear()
@@ -141,14 +144,19 @@ class GlanceProxy(fixtures.Fixture):
         assert self._glance.hostname
         return http.client.HTTPConnection(self._glance.hostname, self._glance.port, timeout=60)
 
+    def begin(self, token: str, asked: str | None) -> Answer:
+        """A request for data has come."""
+        with self._lock:
+            return Answer(token, asked, time.monotonic(), self._epoch)
+
     def next_fault(self, answer: Answer) -> Fault | None:
         """What to do to an answer that would carry data."""
-        with self._lock:
+        with self._current(answer):
             return self.faults.popleft() if self.faults else self.always
 
     def record(self, answer: Answer) -> None:
         """An answer to a request for data is about to be given."""
-        with self._lock:
+        with self._current(answer):
             self.answers.append(answer)
 
     @contextlib.contextmanager
@@ -175,13 +183,21 @@ class GlanceProxy(fixtures.Fixture):
 
     def passing(self, answer: Answer, count: int) -> None:
         """``count`` bytes are about to be sent."""
-        with self._lock:
+        with self._current(answer):
             answer.sent += count
             self._sent += count
             due = [hook for at, hook in self._hooks if at < self._sent]
             self._hooks = [(at, hook) for at, hook in self._hooks if at >= self._sent]
         for hook in due:
             hook()
+
+    @contextlib.contextmanager
+    def _current(self, answer: Answer) -> Iterator[None]:
+        """The lock, for an answer that counts."""
+        with self._lock:
+            if answer.epoch != self._epoch:
+                raise _Cut
+            yield
 
 
 class _Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
@@ -210,12 +226,15 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             headers["X-Auth-Token"] = self.proxy.tokens[token]
         length = int(self.headers.get("Content-Length", 0))
         body = self.rfile.read(length) if length else None
+        answer = None
+        if self.command == "GET" and _DATA.fullmatch(urlsplit(self.path).path):
+            answer = self.proxy.begin(self.headers.get("X-Auth-Token", ""), self.headers.get("Range"))
         upstream = self.proxy.connect()
         try:
             upstream.request(self.command, self.path, body=body, headers=headers)
             response = upstream.getresponse()
-            if self.command == "GET" and _DATA.fullmatch(urlsplit(self.path).path):
-                self._answer_data(response)
+            if answer is not None:
+                self._answer_data(response, answer)
             else:
                 self._answer(response, None, None)
         except _Cut:
@@ -225,8 +244,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = forward
 
-    def _answer_data(self, response: http.client.HTTPResponse) -> None:
-        answer = Answer(self.headers.get("X-Auth-Token", ""), self.headers.get("Range"), time.monotonic())
+    def _answer_data(self, response: http.client.HTTPResponse, answer: Answer) -> None:
         carries = response.status in {200, 206}
         fault = self.proxy.next_fault(answer) if carries else None
         answer.status = fault.status if fault and fault.status else response.status

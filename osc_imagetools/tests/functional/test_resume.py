@@ -192,12 +192,24 @@ class TestOneOutput(ResumeCase):
         self.proxy.rate = 16 * MIB
         self.kill_when(self.name, 8 * MIB)
         self.remove_image(old)
-        new = self.image(self.random_file(SIZE, "other", seed=7))
-        self.assertNotEqual(old, new)
+        other = self.random_file(SIZE, "other", seed=7)
+        new = self.image(other)
+        self.proxy.reset()
+        result = self.openstack(*self.words(self.name), cloud=CLOUD)
+        for text in (old, new, "starting over"):
+            self.assertIn(text, result.err)
+        self.assertEqual(0, result.json["bytes_reused"])
+        disk = self.output / "disks" / "0-image.raw"
+        self.assertEqual(other.read_bytes(), disk.read_bytes())
+        self.openstack("bundle", "verify", self.output, cloud=None)
+
+    def test_another_image_into_the_same_output(self):
+        self.proxy.rate = 16 * MIB
+        self.kill_when(self.image(self.data), 8 * MIB)
+        other = self.image(b"x" * 4096, name=f"{self.name}-other")
         before = {p: p.read_bytes() for p in self.output.rglob("*") if p.is_file()}
         self.proxy.reset()
-        refused = self.openstack(*self.words(self.name), cloud=CLOUD, code=1)
+        refused = self.openstack(*self.words(other), cloud=CLOUD, code=1)
         self.assertIn("[output-exists]", refused.err)
-        self.assertIn(old, refused.err)
         self.assertEqual(0, self.proxy.sent)
         self.assertEqual(before, {p: p.read_bytes() for p in self.output.rglob("*") if p.is_file()})

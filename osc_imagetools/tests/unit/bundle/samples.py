@@ -218,9 +218,11 @@ def contents() -> dict[str, tuple[bytes, dict[str, Any]]]:
     return {FIRST: (b"disk a" * 4000, {}), SECOND: (qcow2(), qcow)}
 
 
-def open_writer(path: Path, identifier: str = IMAGE_ID, kind: str = "image") -> BundleWriter:
+def open_writer(
+    path: Path, identifier: str = IMAGE_ID, kind: str = "image", name: str = "web01"
+) -> BundleWriter:
     """A writer for the sample image."""
-    return BundleWriter.open(path, kind=kind, identity={"id": identifier, "name": "web01"})
+    return BundleWriter.open(path, kind=kind, identity={"id": identifier, "name": name})
 
 
 def fill(writer: BundleWriter) -> dict[str, Any]:

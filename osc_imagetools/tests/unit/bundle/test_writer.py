@@ -265,10 +265,26 @@ class Open(samples.TestCase):
             samples.fill(writer)
         before = everything(self.path)
         for identifier, kind in (("other", "image"), (samples.IMAGE_ID, "server")):
-            text = self.fails(errors.OutputExists, samples.open_writer, self.path, identifier, kind)
+            other = (self.path, identifier, kind, "web02")
+            text = self.fails(errors.OutputExists, samples.open_writer, *other)
             self.assertIn(f"image web01 ({samples.IMAGE_ID})", text)
             self.assertIn("--output", text)
         self.assertEqual(before, everything(self.path))
+
+    def test_something_else_of_the_same_name_starts_over(self) -> None:
+        with samples.open_writer(self.path) as writer:
+            samples.fill(writer)
+        log = self.useFixture(fixtures.FakeLogger("osc_imagetools"))
+        with samples.open_writer(self.path, "other") as writer:
+            self.assertIn("starting over", log.output)
+            self.assertIn(samples.IMAGE_ID, log.output)
+            writer.finish(samples.fill(writer))
+        self.assertEqual([], [f for f in verify(self.path) if f.result != "ok"])
+
+    def test_without_a_name_nothing_is_the_same_but_the_id(self) -> None:
+        with samples.open_writer(self.path, name="") as writer:
+            samples.fill(writer)
+        self.fails(errors.OutputExists, samples.open_writer, self.path, "other", "image", "")
 
     def test_a_state_that_is_not_understood(self) -> None:
         for state in (b"", b"{", b"[]", b'{"format": "osc-imagetools-export"}'):

@@ -146,7 +146,7 @@ class RangesTest(TransferTestCase):
 
     def test_a_stream_gives_way_to_a_file_that_has_none(self) -> None:
         self.useFixture(AlwaysMore())
-        server = self.serve(random_bytes(16 * MIB))
+        server = self.serve(random_bytes(12 * MIB))
         server.rate = 24 * MIB
         downloader = self.downloader(server, jobs=1 + self.ranges)
         ended: list[str] = []

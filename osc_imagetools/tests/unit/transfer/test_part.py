@@ -171,6 +171,7 @@ class BlockFileTest(testtools.TestCase):
 
         self.useFixture(fixtures.MonkeyPatch("os.pwrite", pwrite))
         file = BlockFile(self.path, sparse=False)
+        self.addCleanup(file.close)
         data = random_bytes(2 * MIB)
         for at in (0, MIB):
             file.write(at, memoryview(data)[at : at + MIB], over=False)
@@ -181,6 +182,7 @@ class BlockFileTest(testtools.TestCase):
         self.useFixture(fixtures.MonkeyPatch(f"{blockfile.__name__}._SLOW", 1 << 60))
         self.useFixture(fixtures.MonkeyPatch(f"{blockfile.__name__}._TRIAL", MIB))
         file = BlockFile(self.path, sparse=False)
+        self.addCleanup(file.close)
         data = random_bytes(4 * MIB + 5)
         for at in range(0, len(data), MIB):
             file.write(at, memoryview(data)[at : at + MIB], over=False)
@@ -194,6 +196,7 @@ class BlockFileTest(testtools.TestCase):
             fixtures.MonkeyPatch("os.pwrite", lambda f, d, o: real(f, d[: max(len(d) // 2, 1)], o))
         )
         file = BlockFile(self.path, sparse=False)
+        self.addCleanup(file.close)
         data = random_bytes(64 * 1024 + 3)
         file.write(0, memoryview(data), over=False)
         self.assertTrue(self.path.read_bytes() == data)
