@@ -5,7 +5,6 @@ import functools
 import json
 import pathlib
 import signal
-import time
 
 from osc_imagetools.tests.functional import base
 from osc_imagetools.tests.functional.base import MIB
@@ -85,20 +84,22 @@ class TestServerImage(base.TestCase):
             for list_of in (connection.block_storage.volumes, connection.image.images)
         ]
 
-    def killed(self, number, seconds):
-        """Ends an export by a signal after it has made something: its exit code and stderr."""
-        process = base.start_openstack(
-            "image", "export-full", self.image_id, "--output", str(self.dir / "bundle")
-        )
-        self.wait(lambda: bool(self.temporaries(self.image_id)) or process.poll(), True)
-        time.sleep(seconds)
+    def killed(self, number, kind):
+        """Ends an export by a signal when it has made a temporary resource: its exit code and stderr."""
+        output = str(self.dir / "bundle")
+        process = base.start_openstack("image", "export-full", self.image_id, "--output", output)
+
+        def made():
+            return process.poll() is not None or any(kind in what for what in self.temporaries(self.image_id))
+
+        self.wait(made, True)
         process.send_signal(number)
         _, err = process.communicate(timeout=base.PATIENCE)
         return process.returncode, err
 
     def test_interrupted_leaves_nothing(self):
-        for number, seconds in ((signal.SIGINT, 0), (signal.SIGTERM, 1.5)):
-            code, err = self.killed(number, seconds)
+        for number, kind in ((signal.SIGINT, "volume"), (signal.SIGTERM, "image")):
+            code, err = self.killed(number, kind)
             self.assertEqual(130, code, err)
             self.assertNotIn("Traceback", err)
             self.assertEqual([], self.temporaries(self.image_id))
@@ -115,7 +116,7 @@ class TestServerImage(base.TestCase):
                 *(f"image {i.id}" for i in glance.images() if i.name.startswith("osc-imagetools")),
             }
 
-        self.killed(signal.SIGKILL, 0.7)
+        self.killed(signal.SIGKILL, "image")
         left = self.temporaries(self.image_id)
         self.addCleanup(self.remove_left, left)
         self.assertNotEqual([], left)

@@ -129,7 +129,9 @@ class TestOneStream(FaultCase):
         for store in self.both():
             self.survived(store, *map(Fault, (500, 502)), cut, *map(Fault, (503, 504)))
             success = 206 if store == "file" else 200
-            self.assertEqual([500, 502, success, 503, 504, success], self.statuses())
+            statuses = self.statuses()
+            self.assertEqual([500, 502, 503, 504], [s for s in statuses if s != success])
+            self.assertEqual([500, 502, success], statuses[:3])
 
     def test_stall(self):
         for store in self.both():
@@ -160,9 +162,12 @@ class TestOneStream(FaultCase):
             self.proxy.faults.append(Fault(after=9 * MIB, hook=lambda answer: self.revoke(answer.token)))
             report = self.fetch(store)
             success = 206 if store == "file" else 200
-            self.assertEqual([success, 401, success], self.statuses(), "it is Glance that says 401")
-            before, _, after = (a.token for a in self.proxy.answers if a.status != 400)
-            self.assertNotEqual(before, after)
+            # More streams may be opened when the machine is slow: then more answers follow.
+            statuses = self.statuses()
+            self.assertEqual([success, 401], statuses[:2], "it is Glance that says 401")
+            self.assertEqual({success}, set(statuses[2:]))
+            before, _, *after = (a.token for a in self.proxy.answers if a.status != 400)
+            self.assertNotIn(before, after)
             self.assertEqual(2, report["retries"])
 
     def test_every_login_refused(self):
