@@ -17,6 +17,7 @@ from urllib.parse import urlsplit, urlunsplit
 from keystoneauth1 import exceptions as ksa_exceptions
 from keystoneauth1.identity.base import BaseIdentityPlugin
 from openstack import exceptions as sdk_exceptions
+from openstack.utils import maximum_supported_microversion
 
 from osc_imagetools import errors
 
@@ -32,6 +33,7 @@ SERVICES = {
     "image": "image",
     "block-storage": "block storage",
     "compute": "compute",
+    "network": "network",
     "identity": "identity",
 }
 
@@ -106,6 +108,23 @@ class Cloud:
     def url(self, service_type: str, path: str) -> str:
         """The absolute URL of *path* (it begins with ``/``) at a service."""
         return str(self.service(service_type).get_endpoint()).rstrip("/") + path
+
+    def microversion(self, service_type: str, wanted: str) -> str | None:
+        """The newest microversion that a service knows, up to *wanted*; None where it knows none."""
+        try:
+            found = maximum_supported_microversion(self.service(service_type), wanted)
+        except (ksa_exceptions.ClientException, sdk_exceptions.SDKException) as exc:
+            raise errors.CloudError(
+                f"the {SERVICES[service_type]} service does not answer: {exc}",
+                hint="Try again when the service is back.",
+            ) from exc
+        return str(found) if found else None
+
+    def require_block_storage(self, what: str, hint: str) -> None:
+        """:raises errors.ServiceAbsent: the catalog has no block storage, which *what* needs."""
+        if not self.has_block_storage:
+            region = self.origin.region or "this cloud"
+            raise errors.ServiceAbsent(f"{what}: the catalog of {region} has no block storage", hint=hint)
 
     def request(
         self,

@@ -93,6 +93,12 @@ class WaitTimeout(ImagetoolsError):
     reference = "timeout"
 
 
+class JournalUnwritable(ImagetoolsError):
+    """What a run makes cannot be written down, so it makes nothing."""
+
+    reference = "journal-unwritable"
+
+
 class Unready(ImagetoolsError):
     """Several problems, found before any effect and listed together."""
 

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from osc_imagetools import errors
-from osc_imagetools.execution.block_storage import Workshop
+from osc_imagetools.execution.workshop import Workshop
 from osc_imagetools.plan.image_drafts import CONVERTIBLE
 
 

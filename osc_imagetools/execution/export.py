@@ -18,11 +18,9 @@ from osc_imagetools.bundle.disk_format import DiskFacts, inspect_disk
 from osc_imagetools.bundle.writer import BundleWriter
 from osc_imagetools.cloud import Cloud
 from osc_imagetools.execution import block_storage
-from osc_imagetools.execution.block_storage import Made, Workshop
-from osc_imagetools.execution.interrupt import interrupts_set
 from osc_imagetools.execution.lanes import run_lanes
 from osc_imagetools.execution.manifest import bundle_algorithm, image_documents, image_manifest
-from osc_imagetools.execution.undo import unwind_after
+from osc_imagetools.execution.workshop import Made, Workshop, workshop
 from osc_imagetools.inventory.image import Image, get_image
 from osc_imagetools.plan.export import DiskPlan, ExportPlan
 from osc_imagetools.plan.operations import (
@@ -82,26 +80,23 @@ def export(
     """
     started = time.monotonic()
     image = plan.source.image
-    shop = Workshop.of(cloud, purpose, timeout)
     writer = BundleWriter.open(output, kind=plan.kind, identity={"id": image.id, "name": image.name or ""})
     algorithm = bundle_algorithm(image)
-    with writer, interrupts_set(shop.patience.cancelled, shop.removal.cancelled):
+    with writer, workshop(cloud, purpose, timeout) as shop:
+        downloader = Downloader(
+            cloud.connection.session,
+            jobs=jobs,
+            progress=progress,
+            cancelled=shop.patience.cancelled,
+        )
         try:
-            downloader = Downloader(
-                cloud.connection.session,
-                jobs=jobs,
-                progress=progress,
-                cancelled=shop.patience.cancelled,
-            )
             disks = _Work(plan, shop, writer, downloader, algorithm).run()
-            for name, document in image_documents(plan.source):
-                writer.add_document(name, document)
-            writer.finish(image_manifest(plan, disks, algorithm))
-        except BaseException as exc:
-            unwind_after(shop.undo, exc)
-            if isinstance(exc, errors.Cancelled):
-                exc.hint = "The same command with the same --output goes on where it stopped."
+        except errors.Cancelled as exc:
+            exc.hint = "The same command with the same --output goes on where it stopped."
             raise
+        for name, document in image_documents(plan.source):
+            writer.add_document(name, document)
+        writer.finish(image_manifest(plan, disks, algorithm))
     return ExportReport(
         path=output,
         plan=plan,

@@ -17,7 +17,6 @@ from typing import Any
 
 from osc_imagetools.cloud import Cloud
 from osc_imagetools.execution import block_storage
-from osc_imagetools.execution.block_storage import Made, Workshop
 from osc_imagetools.execution.conversion import converted
 from osc_imagetools.execution.image_store import (
     create_image,
@@ -26,9 +25,8 @@ from osc_imagetools.execution.image_store import (
     set_properties,
     settle_image,
 )
-from osc_imagetools.execution.interrupt import interrupts_set
 from osc_imagetools.execution.lanes import run_lanes
-from osc_imagetools.execution.undo import unwind_after
+from osc_imagetools.execution.workshop import Made, Workshop, workshop
 from osc_imagetools.inventory.image import Image, get_image
 from osc_imagetools.plan.image_drafts import ImageDraft, ImportPlan, NotReplayed, VolumeDraft
 from osc_imagetools.transfer.progress import Progress
@@ -62,18 +60,13 @@ def import_image(
     :raises errors.ImagetoolsError: with ``left`` naming everything that remains in the cloud.
     """
     started = time.monotonic()
-    shop = Workshop.of(cloud, purpose, timeout)
-    work = _Work(plan, shop, bundle, progress)
-    with interrupts_set(shop.patience.cancelled, shop.removal.cancelled):
-        try:
-            made = work.volumes_and_mapping(jobs) if plan.volumes else work.images(jobs)
-            refused = [r for image, draft in made for r in settle_image(shop, image, draft)]
-            work.unmark_volumes()
-            refused += [r for image, draft in made for r in protect_image(shop, image, draft)]
-            images = [(get_image(cloud, image.id), draft) for image, draft in made]
-        except BaseException as exc:
-            unwind_after(shop.undo, exc)
-            raise
+    with workshop(cloud, purpose, timeout) as shop:
+        work = _Work(plan, shop, bundle, progress)
+        made = work.volumes_and_mapping(jobs) if plan.volumes else work.images(jobs)
+        refused = [r for image, draft in made for r in settle_image(shop, image, draft)]
+        work.unmark_volumes()
+        refused += [r for image, draft in made for r in protect_image(shop, image, draft)]
+        images = [(get_image(cloud, image.id), draft) for image, draft in made]
         work.keep()
         left = shop.undo.unwind()  # what was only needed on the way
     return ImportReport(

@@ -19,7 +19,8 @@ from typing import Any
 
 from osc_imagetools import errors
 from osc_imagetools.cloud import Cloud
-from osc_imagetools.execution.block_storage import Made, Workshop, making, remove_image
+from osc_imagetools.execution.removal import remove_image
+from osc_imagetools.execution.workshop import Made, Workshop, making
 from osc_imagetools.inventory.image import Image, get_image
 from osc_imagetools.plan.image_drafts import ImageDraft, NotReplayed
 from osc_imagetools.transfer.progress import Progress
@@ -42,8 +43,8 @@ def create_image(
 
     :raises errors.TransferError: the upload broke; :raises errors.HashMismatch: the cloud has other bytes.
     """
-    made = Made("image", shop.run.name(draft.title), id=str(uuid.uuid4()))
-    made.entry = shop.undo.register(made.label, lambda: remove_image(shop, made))
+    name = shop.run.name(draft.title)
+    made = shop.register("image", name, remove_image, identifier=str(uuid.uuid4()))
     body: dict[str, Any] = {
         "id": made.id,
         "name": made.name,

@@ -12,9 +12,9 @@ from dataclasses import asdict
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from osc_imagetools.execution.temporary import now
 from osc_imagetools.inventory.export import ImageInventory
 from osc_imagetools.inventory.image import Image
+from osc_imagetools.marks import now
 from osc_imagetools.plan.export import ExportPlan
 
 if TYPE_CHECKING:

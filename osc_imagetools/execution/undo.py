@@ -15,14 +15,19 @@ from collections.abc import Callable
 from osc_imagetools import errors
 
 LOG = logging.getLogger(__name__)
+FIND_LEFT = "openstack leftover list shows what is left behind, openstack leftover delete removes it."
 
 
 class Entry:
-    """A registered removal of *what* (for messages); ``remove`` raises an ImagetoolsError on failure."""
+    """A registered removal of *what* (for messages); ``remove`` raises an ImagetoolsError on failure.
 
-    def __init__(self, what: str, remove: Callable[[], None]) -> None:
+    ``settled`` is called once, when it is removed or kept.
+    """
+
+    def __init__(self, what: str, remove: Callable[[], None], settled: Callable[[], None]) -> None:
         self.what = what
         self._remove = remove
+        self._settled = settled
         self._done = False
         self._lock = threading.Lock()
 
@@ -35,12 +40,17 @@ class Entry:
         with self._lock:
             if not self._done:
                 self._remove()
-                self._done = True
+                self._end()
 
     def keep(self) -> None:
         """What was made is the user's now: there is nothing to undo any more."""
         with self._lock:
-            self._done = True
+            if not self._done:
+                self._end()
+
+    def _end(self) -> None:
+        self._done = True
+        self._settled()
 
 
 class Undo:
@@ -50,8 +60,11 @@ class Undo:
         self._entries: list[Entry] = []
         self._lock = threading.Lock()
 
-    def register(self, what: str, remove: Callable[[], None]) -> Entry:
-        entry = Entry(what, remove)
+    def register(
+        self, what: str, remove: Callable[[], None], settled: Callable[[], None] = lambda: None
+    ) -> Entry:
+        """A removal to come; see :class:`Entry`."""
+        entry = Entry(what, remove, settled)
         with self._lock:
             self._entries.append(entry)
         return entry
@@ -95,5 +108,7 @@ def unwind_after(undo: Undo, exc: BaseException) -> None:
         raise
     if isinstance(exc, errors.ImagetoolsError):
         exc.left = (*exc.left, *left)
+        if left:
+            exc.hint = "\n".join(filter(None, (exc.hint, FIND_LEFT)))
     elif left:
         LOG.error("Left behind: %s", "; ".join(left))

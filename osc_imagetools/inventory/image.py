@@ -16,6 +16,7 @@ from urllib.parse import quote
 from osc_imagetools import errors
 from osc_imagetools.cloud import Cloud
 from osc_imagetools.inventory.block_device import BlockDevice, parse_mapping
+from osc_imagetools.inventory.find import find_one
 
 SECRET = frozenset({"locations", "direct_url"})
 # What a client may send again. Everything else in a document is read-only or a custom property.
@@ -167,29 +168,29 @@ def get_image(cloud: Cloud, image_id: str) -> Image:
 def find_image(cloud: Cloud, name_or_id: str) -> Image:
     """The one image with this name or ID, hidden ones included.
 
-    :raises errors.ResourceNotFound: there is none.
-    :raises errors.ResourceAmbiguous: the name fits several; the message lists them.
+    :raises errors.ResourceNotFound, errors.ResourceAmbiguous: see :func:`find_one`.
     """
-    if name_or_id not in ("", ".", ".."):
-        try:
-            return get_image(cloud, name_or_id)
-        except errors.ResourceNotFound:
-            pass
-    found: dict[str, dict[str, Any]] = {}
-    for hidden in ("false", "true"):
-        query = {"name": name_or_id, "os_hidden": hidden}
-        for document in cloud.list("image", "/images", "images", what="list of images", params=query):
-            found[document["id"]] = document
-    if not found:
-        raise errors.ResourceNotFound(
-            f"no image has the name or ID {name_or_id!r}", hint="openstack image list"
-        )
-    if len(found) > 1:
-        lines = "".join(
-            f"\n- {d['id']} {d.get('status')} {d.get('size')} bytes, created {d.get('created_at')}"
-            for d in found.values()
-        )
-        raise errors.ResourceAmbiguous(
-            f"{len(found)} images have the name {name_or_id!r}:{lines}", hint="Give the ID."
-        )
-    return get_image(cloud, next(iter(found)))
+    return find_one(
+        "image",
+        name_or_id,
+        get=lambda identifier: _image_or_none(cloud, identifier),
+        search=lambda name: (
+            document
+            for hidden in ("false", "true")
+            for document in cloud.list(
+                "image",
+                "/images",
+                "images",
+                what="list of images",
+                params={"name": name, "os_hidden": hidden},
+            )
+        ),
+        facts=lambda d: f"{d.get('status')} {d.get('size')} bytes, created {d.get('created_at')}",
+    )
+
+
+def _image_or_none(cloud: Cloud, image_id: str) -> Image | None:
+    try:
+        return get_image(cloud, image_id)
+    except errors.ResourceNotFound:
+        return None

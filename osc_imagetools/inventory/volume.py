@@ -11,9 +11,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 from osc_imagetools import errors
 from osc_imagetools.cloud import Cloud
+from osc_imagetools.inventory.find import find_one
 
 GIB = 1 << 30
 
@@ -36,8 +38,19 @@ class Snapshot:
 
 
 @dataclass(frozen=True)
+class Attachment:
+    """Where a volume is attached: ``device`` as the server has it (/dev/vdb)."""
+
+    server_id: str
+    device: str | None
+
+
+@dataclass(frozen=True)
 class Volume:
-    """A volume; ``size`` in bytes, ``image_metadata`` the properties of the image it was made from."""
+    """A volume; ``size`` in bytes, ``image_metadata`` the properties of the image it was made from.
+
+    ``snapshot_id`` is the snapshot that it was made from, if any.
+    """
 
     id: str
     name: str | None
@@ -47,6 +60,8 @@ class Volume:
     encrypted: bool
     bootable: bool
     image_metadata: Mapping[str, Any]
+    attachments: tuple[Attachment, ...]
+    snapshot_id: str | None
     document: Mapping[str, Any]
 
     @property
@@ -54,13 +69,8 @@ class Volume:
         return f"volume {self.name or ''} ({self.id})".replace("  ", " ")
 
 
-def get_snapshot(cloud: Cloud, snapshot_id: str) -> Snapshot | None:
-    """The snapshot, or None where it is gone or not visible to this login."""
-    try:
-        answer = cloud.get("block-storage", f"/snapshots/{snapshot_id}", what=f"snapshot {snapshot_id}")
-    except errors.ResourceNotFound:
-        return None
-    document = answer["snapshot"]
+def read_snapshot(document: Mapping[str, Any]) -> Snapshot:
+    """A value from a document of ``GET /v3/snapshots/{id}``."""
     return Snapshot(
         id=document["id"],
         name=document.get("name"),
@@ -72,13 +82,8 @@ def get_snapshot(cloud: Cloud, snapshot_id: str) -> Snapshot | None:
     )
 
 
-def get_volume(cloud: Cloud, volume_id: str) -> Volume | None:
-    """The volume, or None where it is gone or not visible to this login."""
-    try:
-        answer = cloud.get("block-storage", f"/volumes/{volume_id}", what=f"volume {volume_id}")
-    except errors.ResourceNotFound:
-        return None
-    document = answer["volume"]
+def read_volume(document: Mapping[str, Any]) -> Volume:
+    """A value from a document of ``GET /v3/volumes/{id}``."""
     return Volume(
         id=document["id"],
         name=document.get("name"),
@@ -88,5 +93,65 @@ def get_volume(cloud: Cloud, volume_id: str) -> Volume | None:
         encrypted=bool(document.get("encrypted")),
         bootable=str(document.get("bootable")).lower() == "true",
         image_metadata=document.get("volume_image_metadata") or {},
+        attachments=tuple(
+            Attachment(a["server_id"], a.get("device")) for a in document.get("attachments") or ()
+        ),
+        snapshot_id=document.get("snapshot_id"),
         document=document,
     )
+
+
+def get_snapshot(cloud: Cloud, snapshot_id: str) -> Snapshot | None:
+    """The snapshot, or None where it is gone or not visible to this login."""
+    path = f"/snapshots/{quote(snapshot_id, safe='')}"
+    try:
+        answer = cloud.get("block-storage", path, what=f"snapshot {snapshot_id}")
+    except errors.ResourceNotFound:
+        return None
+    return read_snapshot(answer["snapshot"])
+
+
+def get_volume(cloud: Cloud, volume_id: str) -> Volume | None:
+    """The volume, or None where it is gone or not visible to this login."""
+    path = f"/volumes/{quote(volume_id, safe='')}"
+    try:
+        answer = cloud.get("block-storage", path, what=f"volume {volume_id}")
+    except errors.ResourceNotFound:
+        return None
+    return read_volume(answer["volume"])
+
+
+def find_volume(cloud: Cloud, name_or_id: str) -> Volume:
+    """The one volume with this name or ID.
+
+    :raises errors.ResourceNotFound, errors.ResourceAmbiguous: see :func:`find_one`.
+    """
+    return find_one(
+        "volume",
+        name_or_id,
+        get=lambda identifier: get_volume(cloud, identifier),
+        search=lambda name: cloud.list(
+            "block-storage", "/volumes/detail", "volumes", what="list of volumes", params={"name": name}
+        ),
+        facts=_facts,
+    )
+
+
+def find_snapshot(cloud: Cloud, name_or_id: str) -> Snapshot:
+    """The one volume snapshot with this name or ID.
+
+    :raises errors.ResourceNotFound, errors.ResourceAmbiguous: see :func:`find_one`.
+    """
+    return find_one(
+        "volume snapshot",
+        name_or_id,
+        get=lambda identifier: get_snapshot(cloud, identifier),
+        search=lambda name: cloud.list(
+            "block-storage", "/snapshots/detail", "snapshots", what="list of snapshots", params={"name": name}
+        ),
+        facts=_facts,
+    )
+
+
+def _facts(document: Mapping[str, Any]) -> str:
+    return f"{document.get('status')} {document.get('size')} GiB, created {document.get('created_at')}"

@@ -95,7 +95,8 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
         "--timeout",
         metavar="<seconds>",
         type=positive(float, "seconds"),
-        help="Longest time to wait for the cloud to finish one step (default: no limit)",
+        help="Longest time to wait for the cloud to finish one step (default: no limit; removing what "
+        "was made gets a minute at least)",
     )
     parser.add_argument(
         "--dry-run",

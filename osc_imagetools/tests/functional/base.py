@@ -28,7 +28,7 @@ import testtools
 from openstack.connection import Connection
 from openstackclient import shell
 
-from osc_imagetools.execution import temporary
+from osc_imagetools import marks
 
 ROOT = pathlib.Path(__file__).parents[3]
 STATE = pathlib.Path(os.environ["OS_CLIENT_CONFIG_FILE"]).parent
@@ -80,6 +80,7 @@ class TestCase(testtools.TestCase):
     def setUp(self) -> None:
         super().setUp()
         self.dir = pathlib.Path(self.useFixture(fixtures.TempDir()).path)
+        self.useFixture(fixtures.EnvironmentVariable("XDG_STATE_HOME", str(self.dir / "state")))
         self.name = f"test-{uuid.uuid4().hex[:8]}"
 
     @classmethod
@@ -228,9 +229,9 @@ class TestCase(testtools.TestCase):
                 ("snapshot", connection.block_storage.snapshots()),
             )
             for resource in resources
-            if resource.metadata.get(temporary.PURPOSE) == purpose
+            if resource.metadata.get(marks.PURPOSE) == purpose
         ]
-        query = {temporary.PURPOSE: purpose}
+        query = {marks.PURPOSE: purpose}
         images = connection.image.get("/images", params=query).json()["images"]
         return marked + [f"image {image['id']}" for image in images]
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import pathlib
 import uuid
 from typing import Any
 
@@ -84,7 +85,12 @@ def _self(url: str) -> dict[str, str]:
 
 
 class TestCase(testtools.TestCase):
-    """Base of the unit tests."""
+    """Base of the unit tests; the journals of their runs are in a directory of each one's own."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.state = pathlib.Path(self.useFixture(fixtures.TempDir()).path)
+        self.useFixture(fixtures.EnvironmentVariable("XDG_STATE_HOME", str(self.state)))
 
     def mocked_cloud(self, **kwargs: str | bool) -> MockedCloud:
         return self.useFixture(MockedCloud(**kwargs))

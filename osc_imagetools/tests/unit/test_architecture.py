@@ -16,12 +16,14 @@ ROOT = pathlib.Path(osc_imagetools.__file__).parent
 MAY_IMPORT = {
     "errors": frozenset(),
     "plugin": frozenset(),
+    "marks": frozenset(),
+    "journal": frozenset({"marks"}),
     "cloud": frozenset(),
-    "inventory": frozenset({"cloud"}),
+    "inventory": frozenset({"cloud", "marks", "journal"}),
     "plan": frozenset({"inventory"}),
     "transfer": frozenset({"cloud"}),
     "bundle": frozenset(),
-    "execution": frozenset({"cloud", "inventory", "plan", "transfer", "bundle"}),
+    "execution": frozenset({"cloud", "marks", "journal", "inventory", "plan", "transfer", "bundle"}),
     "report": frozenset({"execution", "transfer"}),
     "v1": frozenset({"cloud", "inventory", "plan", "execution", "bundle", "report"}),
 }

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 from osc_imagetools import errors
 from osc_imagetools.execution import block_storage, wait
-from osc_imagetools.execution.block_storage import Workshop
-from osc_imagetools.execution.temporary import RUN, Run
+from osc_imagetools.execution.workshop import Workshop
 from osc_imagetools.inventory.volume import GIB
+from osc_imagetools.marks import RUN
 from osc_imagetools.tests.unit.base import (
     IMAGE,
     VOLUME,
@@ -19,7 +19,7 @@ class TestEffects(TestCase):
         super().setUp()
         self.mocked = self.mocked_cloud()
         self.http = self.mocked.http
-        self.shop = Workshop(self.mocked.cloud, Run("test"))
+        self.shop = Workshop.of(self.mocked.cloud, "test", None)
         self.patch(wait, "FIRST_PAUSE", 0.001)
         self.http.get(f"{VOLUME}/messages", json={"messages": [{"user_message": "no room"}]})
 

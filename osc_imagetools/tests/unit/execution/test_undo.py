@@ -6,9 +6,9 @@ import threading
 from osc_imagetools import errors
 from osc_imagetools.execution.interrupt import SIGNALS, interrupts_set
 from osc_imagetools.execution.lanes import run_lanes
-from osc_imagetools.execution.temporary import Run
 from osc_imagetools.execution.undo import Undo, unwind_after
 from osc_imagetools.execution.wait import Patience
+from osc_imagetools.marks import Run
 from osc_imagetools.tests.unit.base import TestCase
 
 

@@ -6,11 +6,11 @@ from osc_imagetools.cloud import Origin
 from osc_imagetools.inventory.export import ImageInventory
 from osc_imagetools.inventory.image import read_image
 from osc_imagetools.inventory.quota import Quota
-from osc_imagetools.inventory.volume import GIB, Snapshot, Volume
+from osc_imagetools.inventory.volume import GIB, Snapshot, read_volume
 from osc_imagetools.plan.disk_file import disk_file
 from osc_imagetools.plan.export import plan_image_export
 from osc_imagetools.plan.operations import FetchImage, ImageFromVolume, Remove, VolumeFromSnapshot
-from osc_imagetools.tests.unit.base import PROJECT, TestCase, image_document, mapping_entry
+from osc_imagetools.tests.unit.base import PROJECT, TestCase, image_document, mapping_entry, volume_document
 
 
 def snapshot(identifier, volume="v1", **changes):
@@ -19,15 +19,15 @@ def snapshot(identifier, volume="v1", **changes):
 
 
 def volume(identifier="v1", **changes):
-    fields = {"status": "in-use", "size": GIB, "volume_type": "fast", "encrypted": False}
-    return Volume(
-        id=identifier,
-        name="v",
-        bootable=True,
-        image_metadata={},
-        document={"metadata": {}},
-        **{**fields, **changes},
-    )
+    document = {
+        "volume_type": "fast",
+        "name": "v",
+        "metadata": {},
+        "bootable": "true",
+        "id": identifier,
+        **changes,
+    }
+    return read_volume(volume_document(**document))
 
 
 def inventory(entries=(), *, block_storage=True, snapshots=None, volumes=None, left=None, **document):

@@ -278,7 +278,7 @@ class RangesTest(_Faults):
     def test_no_space_is_survived(self) -> None:
         server = self.serve(DATA)
         disk = self.useFixture(_Full(3 * MIB))
-        error = self.assertRaises(errors.NoSpace, self.fetch, server)
+        error = self.assertRaises(errors.NoSpace, self.fetch, server, jobs=1)  # so that a block is whole
         self.assertIn("bytes are missing", str(error))
         self.assertIn("Make room", str(error.hint))
         self.assertNotIn(self.target.name, self.names())

@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Removing what is ours: images, volumes and snapshots, each until it is gone.
+
+Contract: removes only what it is given by ID, or what bears both the name and the mark of the run. A
+resource that is gone already is as good as removed; one in a passing state is waited for.
+Source: https://docs.openstack.org/api-ref/block-storage/v3/ , https://docs.openstack.org/api-ref/image/v2/
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from osc_imagetools import errors
+from osc_imagetools.cloud import Cloud, StatusError
+from osc_imagetools.execution.states import failure, image_document
+from osc_imagetools.execution.wait import FIRST_PAUSE
+from osc_imagetools.execution.workshop import Made, Workshop
+from osc_imagetools.inventory.volume import get_snapshot, get_volume
+from osc_imagetools.marks import RUN
+
+# How long something may take to appear whose making was never answered, in seconds.
+LATEST = 30.0
+
+
+def remove_image(shop: Workshop, made: Made) -> None:
+    """Deletes an image of ours and waits until it is gone; one that is protected loses that first."""
+    for image_id in _ids(shop, made, lambda: _images_of(shop, made)):
+        path = f"/images/{image_id}"
+        try:
+            _delete(shop, "image", path, made)
+        except errors.Forbidden:
+            unprotect = [{"op": "replace", "path": "/protected", "value": False}]
+            shop.cloud.patch_image(image_id, unprotect, what=made.label)
+            _delete(shop, "image", path, made)
+        shop.removal.until(f"image {image_id} to go", functools.partial(_image_gone, shop, image_id))
+
+
+def _image_gone(shop: Workshop, image_id: str) -> bool:
+    return image_document(shop.cloud, image_id) is None
+
+
+def remove_volume(shop: Workshop, made: Made) -> None:
+    """Deletes a volume of ours as soon as its state allows it, and waits until it is gone."""
+    for volume_id in _ids(shop, made, lambda: _marked(shop, "/volumes/detail", "volumes", made)):
+        _remove_when_idle(shop, made, f"/volumes/{volume_id}", volume_id, get_volume)
+
+
+def remove_snapshot(shop: Workshop, made: Made) -> None:
+    """Deletes a snapshot of ours as soon as its state allows it, and waits until it is gone."""
+    for snapshot_id in _ids(shop, made, lambda: _marked(shop, "/snapshots/detail", "snapshots", made)):
+        path = f"/snapshots/{snapshot_id}"
+        _remove_when_idle(shop, made, path, snapshot_id, get_snapshot)
+
+
+def _remove_when_idle(
+    shop: Workshop,
+    made: Made,
+    path: str,
+    resource_id: str,
+    get: Callable[[Cloud, str], Any],
+) -> None:
+    """Deletes as soon as the state allows it, and waits until the resource is gone.
+
+    A state that is passing (creating, uploading) refuses the deletion with 400 or 409; a deletion that
+    fails shows as ``error_deleting``.
+    """
+
+    refusal = ""
+
+    def gone() -> bool:
+        nonlocal refusal
+        found = get(shop.cloud, resource_id)
+        if found is None:
+            return True
+        if found.status == "error_deleting":
+            raise failure(shop, made.kind, resource_id, found.status, resource_id)
+        if found.status != "deleting":
+            try:
+                _delete(shop, "block-storage", path, made)
+            except StatusError as exc:
+                if exc.status not in (400, 409):
+                    raise
+                refusal = exc.message
+        return False
+
+    try:
+        shop.removal.until(f"{made.label} to go", gone)
+    except (errors.WaitTimeout, errors.Cancelled) as exc:
+        exc.message += f"; {refusal}" if refusal else ""
+        raise
+
+
+def _delete(shop: Workshop, service: str, path: str, made: Made) -> None:
+    try:
+        shop.cloud.request(service, "DELETE", path, what=made.label)
+    except errors.ResourceNotFound:
+        return
+
+
+def _ids(shop: Workshop, made: Made, search: Callable[[], Iterator[str]]) -> tuple[str, ...]:
+    """The IDs of what was made: the one that is known, or what is found by name and mark.
+
+    :raises errors.CloudError: the cloud never said whether it made it, and nothing has appeared.
+    """
+    if made.id and not made.unsure:
+        return (made.id,)
+    if not made.unsure:
+        return ()
+    end = time.monotonic() + LATEST
+    while not (found := tuple(search())) and time.monotonic() < end:
+        if shop.removal.cancelled.wait(FIRST_PAUSE * 5):
+            break
+    if not found:
+        raise errors.CloudError("the cloud never answered the request: it may still appear")
+    return found
+
+
+def _marked(shop: Workshop, path: str, key: str, made: Made) -> Iterator[str]:
+    query = {"name": made.name}
+    for document in shop.cloud.list("block-storage", path, key, what=made.label, params=query):
+        if (document.get("metadata") or {}).get(RUN) == shop.run.id:
+            yield document["id"]
+
+
+def _images_of(shop: Workshop, made: Made) -> Iterator[str]:
+    query = {"name": made.name, RUN: shop.run.id}
+    for document in shop.cloud.list("image", "/images", "images", what=made.label, params=query):
+        yield document["id"]
+
+
+REMOVALS: Mapping[str, Callable[[Workshop, Made], None]] = {
+    "image": remove_image,
+    "volume": remove_volume,
+    "snapshot": remove_snapshot,
+}

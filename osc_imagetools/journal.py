@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The journal of a run: what it makes in a cloud, written down before it is made.
+
+Contract: standard library only; effects below one directory of the user's, ``osc-imagetools/runs`` in
+``$XDG_STATE_HOME`` (default ``~/.local/state``). A journal is a file of JSON objects, one in a line, each on
+the disk before the effect that it announces begins. A run that leaves nothing behind removes its journal;
+one that was killed cannot, and so the next reader learns what it had made. No secret is in it.
+Source: https://specifications.freedesktop.org/basedir-spec/latest/
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from osc_imagetools import errors
+from osc_imagetools.marks import Run, is_alive
+
+SUFFIX = ".jsonl"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a run works: what tells one project in one cloud from any other."""
+
+    auth_url: str | None
+    region: str | None
+    project_id: str | None
+
+
+@dataclass(frozen=True)
+class Noted:
+    """Something that a run makes, as its journal has it; ``id`` None where no answer ever gave one.
+
+    ``kind`` is image, volume, snapshot, server, port or keypair; or ``stopped-server``: a server of the
+    user's that the run has stopped, and that is to be started again.
+    """
+
+    kind: str
+    name: str
+    id: str | None
+
+
+@dataclass(frozen=True)
+class JournaledRun:
+    """A run that has not ended well, or not yet; ``alive`` None where another machine would have to tell."""
+
+    run: Run
+    place: Place
+    pending: tuple[Noted, ...]
+    alive: bool | None
+    path: Path
+
+
+class Journal:
+    """The journal of one run; its file comes with the first thing that the run makes. Thread-safe."""
+
+    def __init__(self, run: Run, place: Place) -> None:
+        self._run = run
+        self._place = place
+        self._file: int | None = None
+        self._pending: set[int] = set()
+        self._number = 0
+        self._lock = threading.Lock()
+
+    def make(self, kind: str, name: str, identifier: str | None) -> int:
+        """Notes that something will be made now; gives the number of the entry.
+
+        :raises errors.NoSpace, errors.JournalUnwritable: it cannot be written, so nothing may be made.
+        """
+        with self._lock:
+            try:
+                if self._file is None:
+                    self._file = self._begin()
+                self._number += 1
+                self._write(
+                    {"event": "make", "entry": self._number, "kind": kind, "name": name, "id": identifier}
+                )
+            except OSError as exc:
+                raise errors.JournalUnwritable(
+                    f"what this run makes cannot be written down in {directory()}: {exc.strerror or exc}",
+                    hint="Make room there, or name another directory: XDG_STATE_HOME.",
+                ) from exc
+            self._pending.add(self._number)
+            return self._number
+
+    def made(self, entry: int, identifier: str) -> None:
+        """The cloud has given it an ID."""
+        self._note({"event": "made", "entry": entry, "id": identifier})
+
+    def settled(self, entry: int) -> None:
+        """It is gone, or the user's: nothing is left of it."""
+        with self._lock:
+            self._pending.discard(entry)
+        self._note({"event": "settled", "entry": entry})
+
+    def close(self) -> None:
+        """Ends the journal: its file goes unless something of the run is left."""
+        with self._lock:
+            if self._file is None:
+                return
+            os.close(self._file)
+            self._file = None
+            if not self._pending:
+                forget(path_of(self._run.id))
+
+    def _begin(self) -> int:
+        path = path_of(self._run.id)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
+        self._write({"event": "begin", "run": asdict(self._run), "place": asdict(self._place)})
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+        return self._file
+
+    def _note(self, record: Mapping[str, Any]) -> None:
+        """What can be lost without harm: the cloud itself tells it too."""
+        with self._lock, contextlib.suppress(OSError):
+            self._write(record)
+
+    def _write(self, record: Mapping[str, Any]) -> None:
+        if self._file is not None:
+            os.write(self._file, (json.dumps(record) + "\n").encode())
+            os.fsync(self._file)
+
+
+def directory() -> Path:
+    """The directory of all journals of this user."""
+    base = os.environ.get("XDG_STATE_HOME") or ""
+    state = Path(base) if os.path.isabs(base) else Path.home() / ".local" / "state"
+    return state / "osc-imagetools" / "runs"
+
+
+def path_of(run_id: str) -> Path:
+    """The journal of a run."""
+    return directory() / f"{run_id}{SUFFIX}"
+
+
+def forget(path: Path) -> None:
+    """Removes a journal, whose run has nothing left."""
+    path.unlink(missing_ok=True)
+
+
+def journaled_runs() -> list[JournaledRun]:
+    """All runs of this user that have a journal on this machine, in the order of their beginning.
+
+    :raises errors.JournalUnwritable: the directory is there, and cannot be read.
+    """
+    try:
+        paths = sorted(directory().glob(f"*{SUFFIX}"))
+        found = [run for path in paths if (run := _read(path)) is not None]
+    except OSError as exc:
+        raise errors.JournalUnwritable(f"the journals in {directory()} cannot be read: {exc}") from exc
+    return sorted(found, key=lambda entry: (entry.run.since, entry.run.id))
+
+
+def _read(path: Path) -> JournaledRun | None:
+    """A journal; None where it is gone meanwhile, or was not even begun."""
+    try:
+        records = list(_records(path.read_text(errors="replace")))
+        begin = next(record for record in records if record["event"] == "begin")
+        run, place = Run(**begin["run"]), Place(**begin["place"])
+        entries: dict[int, Noted] = {}
+        for record in records:
+            entry = record.get("entry", 0)
+            if record["event"] == "make":
+                entries[entry] = Noted(record["kind"], record["name"], record["id"])
+            elif record["event"] == "made":
+                entries[entry] = Noted(entries[entry].kind, entries[entry].name, record["id"])
+            elif record["event"] == "settled":
+                entries.pop(entry, None)
+    except (FileNotFoundError, StopIteration, KeyError, TypeError):
+        return None
+    return JournaledRun(run, place, tuple(entries.values()), is_alive(run.process), path)
+
+
+def _records(text: str) -> Iterator[dict[str, Any]]:
+    """The records; the last line may have been cut off."""
+    for line in text.splitlines():
+        with contextlib.suppress(ValueError):
+            record = json.loads(line)
+            if isinstance(record, dict):
+                yield record

@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+import json
+import os
+import subprocess
+import sys
+
+import testtools
+
+from osc_imagetools import errors, journal, marks
+from osc_imagetools.journal import Journal, Noted, Place, journaled_runs
+from osc_imagetools.marks import Run
+from osc_imagetools.tests.unit.base import TestCase
+
+PLACE = Place("http://identity.test/v3", "RegionOne", "p1")
+
+
+class TestJournal(TestCase):
+    def pending(self):
+        return [run.pending for run in journaled_runs()]
+
+    def test_a_run_that_makes_nothing_has_none(self):
+        Journal(Run("test"), PLACE).close()
+        self.assertEqual([], journaled_runs())
+        self.assertEqual([], list(self.state.iterdir()))
+
+    def test_what_is_made_is_there_before_it_is_made(self):
+        run = Run("volume export-full v1")
+        kept = Journal(run, PLACE)
+        volume = kept.make("volume", "osc-v", None)
+        self.assertEqual([(Noted("volume", "osc-v", None),)], self.pending())
+        kept.made(volume, "v1")
+        image = kept.make("image", "osc-i", "i1")
+        (found,) = journaled_runs()
+        self.assertEqual((run, PLACE, True), (found.run, found.place, found.alive))
+        self.assertEqual((Noted("volume", "osc-v", "v1"), Noted("image", "osc-i", "i1")), found.pending)
+        kept.settled(volume)
+        self.assertEqual([(Noted("image", "osc-i", "i1"),)], self.pending())
+        kept.settled(image)
+        kept.close()
+        self.assertEqual([], journaled_runs())
+
+    def test_what_is_left_stays_on_record(self):
+        kept = Journal(Run("test"), PLACE)
+        kept.make("volume", "osc-v", None)
+        kept.close()
+        self.assertEqual([(Noted("volume", "osc-v", None),)], self.pending())
+
+    def test_a_line_that_was_cut_off(self):
+        kept = Journal(Run("test"), PLACE)
+        kept.make("volume", "osc-v", None)
+        (file,) = journal.directory().iterdir()
+        whole = file.read_text()
+        for length in range(len(whole)):
+            file.write_text(whole[:length])
+            for found in journaled_runs():
+                self.assertIn(found.pending, ((), (Noted("volume", "osc-v", None),)))
+
+    def test_nothing_is_made_that_cannot_be_written_down(self):
+        (self.state / "osc-imagetools").write_text("in the way")
+        error = self.assertRaises(
+            errors.JournalUnwritable, Journal(Run("test"), PLACE).make, "volume", "v", None
+        )
+        self.assertIn("XDG_STATE_HOME", str(error))
+
+    def test_it_is_private(self):
+        Journal(Run("test"), PLACE).make("volume", "osc-v", None)
+        (file,) = journal.directory().iterdir()
+        self.assertEqual(0o600, file.stat().st_mode & 0o777)
+        self.assertEqual(0o700, file.parent.stat().st_mode & 0o777)
+
+    def test_it_knows_what_is_no_journal(self):
+        journal.directory().mkdir(parents=True)
+        for number, text in enumerate(("", "{}", "[1]", json.dumps({"event": "begin"}), "\0")):
+            (journal.directory() / f"{number}.jsonl").write_text(text)
+        self.assertEqual([], journaled_runs())
+
+
+class TestMarks(testtools.TestCase):
+    def test_this_process_lives(self):
+        self.assertIs(True, marks.is_alive(marks.this_process()))
+
+    def test_a_process_that_has_ended(self):
+        say = "from osc_imagetools import marks; print(marks.this_process())"
+        done = subprocess.run([sys.executable, "-c", say], check=True, capture_output=True, text=True)
+        self.assertIs(False, marks.is_alive(done.stdout.strip()))
+
+    def test_a_number_that_was_given_again(self):
+        machine, pid, start = marks.this_process().split(".")
+        self.assertIs(False, marks.is_alive(f"{machine}.{pid}.{int(start) - 1}"))
+
+    def test_a_process_that_was_killed_and_not_waited_for(self):
+        read, write = os.pipe()
+        child = os.fork()
+        if child == 0:
+            os.write(write, marks.this_process().encode())
+            os._exit(0)
+        process = os.read(read, 100).decode()
+        self.addCleanup(os.waitpid, child, 0)
+        os.close(write)
+        self.assertEqual(b"", os.read(read, 1))  # it has ended
+        for _ in range(100):
+            if marks.is_alive(process) is False:
+                break
+        self.assertIs(False, marks.is_alive(process))
+
+    def test_another_machine(self):
+        _, rest = marks.this_process().split(".", 1)
+        for process in (f"0123456789ab.{rest}", "", None, "x", "..."):
+            self.assertIsNone(marks.is_alive(process))
+
+    def test_the_run_is_in_every_name(self):
+        run = Run("test")
+        name = run.name("image of 0-vda")
+        self.assertEqual(run.id, marks.run_of_name(name))
+        self.assertEqual(run.id, marks.run_of_name(f"snapshot for {name}"))
+        for other in (
+            "web01",
+            "osc-imagetools-",
+            f"osc-imagetools-{run.id}",
+            f"xosc-imagetools-{run.id}-a",
+            None,
+        ):
+            self.assertIsNone(marks.run_of_name(other))
