@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -20,6 +19,7 @@ from openstack import exceptions as sdk_exceptions
 from openstack.utils import maximum_supported_microversion
 
 from osc_imagetools import errors
+from osc_imagetools.origin import Origin
 
 if TYPE_CHECKING:
     from keystoneauth1.adapter import Adapter
@@ -44,17 +44,6 @@ class StatusError(errors.CloudError):
     def __init__(self, message: str, status: int, *, hint: str | None = None) -> None:
         super().__init__(message, hint=hint)
         self.status = status
-
-
-@dataclass(frozen=True)
-class Origin:
-    """Where something comes from, as the manifest of a bundle states it; no secret in it."""
-
-    cloud: str | None
-    region: str | None
-    auth_url: str | None
-    project_id: str | None
-    project_name: str | None
 
 
 class Cloud:

@@ -10,26 +10,33 @@ from __future__ import annotations
 import functools
 import logging
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from osc_imagetools import errors
 from osc_imagetools.bundle.disk_format import DiskFacts, inspect_disk
 from osc_imagetools.bundle.writer import BundleWriter
 from osc_imagetools.cloud import Cloud
-from osc_imagetools.execution import block_storage
+from osc_imagetools.execution import block_storage, servers
 from osc_imagetools.execution.lanes import run_lanes
-from osc_imagetools.execution.manifest import bundle_algorithm, image_documents, image_manifest
+from osc_imagetools.execution.manifest import bundle_algorithm, manifest
 from osc_imagetools.execution.workshop import Made, Workshop, workshop
+from osc_imagetools.inventory.block_device import BlockDevice
 from osc_imagetools.inventory.image import Image, get_image
-from osc_imagetools.plan.export import DiskPlan, ExportPlan
+from osc_imagetools.inventory.volume import get_snapshot
+from osc_imagetools.plan.disk_file import disk_file, extension
+from osc_imagetools.plan.export import DiskPlan, ExportPlan, place_of
 from osc_imagetools.plan.operations import (
     FetchImage,
     ImageFromVolume,
     Operation,
     Reference,
     Remove,
+    ServerImage,
     SnapshotVolume,
+    StartServer,
+    StopServer,
     VolumeFromSnapshot,
 )
 from osc_imagetools.transfer.download import Downloader
@@ -41,12 +48,16 @@ LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class FetchedDisk:
-    """A disk that is in the bundle: what was planned, what arrived, what its content is."""
+    """A disk that is in the bundle: what was planned, what arrived, what its content is.
+
+    ``moment`` is the snapshot that holds its state (or the image that Nova made of it), and since when.
+    """
 
     plan: DiskPlan
     fetched: Fetched
     facts: DiskFacts
     image: Image  # whose data it was
+    moment: tuple[str, str | None] | None
 
 
 @dataclass(frozen=True)
@@ -79,9 +90,10 @@ def export(
         :class:`errors.Cancelled` when a signal interrupted it.
     """
     started = time.monotonic()
-    image = plan.source.image
-    writer = BundleWriter.open(output, kind=plan.kind, identity={"id": image.id, "name": image.name or ""})
-    algorithm = bundle_algorithm(image)
+    subject = plan.subject
+    identity = {"id": subject.id, "name": subject.name or ""}
+    writer = BundleWriter.open(output, kind=subject.kind, identity=identity)
+    algorithm = bundle_algorithm(subject)
     with writer, workshop(cloud, purpose, timeout) as shop:
         downloader = Downloader(
             cloud.connection.session,
@@ -94,9 +106,9 @@ def export(
         except errors.Cancelled as exc:
             exc.hint = "The same command with the same --output goes on where it stopped."
             raise
-        for name, document in image_documents(plan.source):
+        for name, document in subject.documents.items():
             writer.add_document(name, document)
-        writer.finish(image_manifest(plan, disks, algorithm))
+        writer.finish(manifest(plan, disks, algorithm))
     return ExportReport(
         path=output,
         plan=plan,
@@ -108,7 +120,7 @@ def export(
 
 
 class _Work:
-    """The lanes of one export; the methods run in worker threads."""
+    """The stages and lanes of one export; the methods but :meth:`run` work in threads of their own."""
 
     def __init__(
         self,
@@ -123,29 +135,57 @@ class _Work:
         self._writer = writer
         self._downloader = downloader
         self._algorithm = algorithm
+        self._made: dict[str, Made] = {}  # by the stages
+        self._devices: dict[str, BlockDevice] = {}  # by the ID of the volume
 
     def run(self) -> tuple[FetchedDisk, ...]:
-        """Runs all lanes; the disks in their order."""
-        lanes = [functools.partial(self.lane, number) for number in range(len(self._plan.lanes))]
+        """Runs all stages, then all lanes; the disks in their order."""
         cancelled = self._shop.patience.cancelled
+        for stage in self._plan.stages:
+            operations = [functools.partial(self._stage, operation) for operation in stage]
+            for made in run_lanes(operations, width=len(operations), cancelled=cancelled):
+                self._made.update(made)
+        lanes = [functools.partial(self._lane, number) for number in range(len(self._plan.lanes))]
         return tuple(run_lanes(lanes, width=self._plan.width, cancelled=cancelled))
 
-    def lane(self, number: int) -> FetchedDisk:
+    def _stage(self, operation: Operation) -> dict[str, Made]:
+        """One operation of a stage; what it made, by role."""
+        match operation:
+            case StopServer(server):
+                return {server.role: servers.stop_server(self._shop, str(server.id))}
+            case StartServer(server):
+                self._remove(self._made[server.role])
+            case ServerImage():
+                made, devices = servers.create_server_image(self._shop, operation)
+                self._devices.update(devices)
+                return made
+            case Remove(what):
+                self._remove(self._made[what.role])
+            case SnapshotVolume() | VolumeFromSnapshot() | ImageFromVolume():
+                return {operation.makes.role: self._make(operation, self._made)}
+        return {}
+
+    def _lane(self, number: int) -> FetchedDisk:
         """Runs one lane; every lane fetches exactly one disk."""
-        made: dict[str, Made] = {}
+        made = dict(self._made)
         disk: FetchedDisk | None = None
         for operation in self._plan.lanes[number]:
-            if isinstance(operation, FetchImage):
-                disk = self._fetch(operation, made)
-            elif isinstance(operation, Remove):
-                self._remove(made[operation.what.role])
-            else:
-                self._shop.patience.check()
-                made[operation.makes.role] = self._make(operation, made)
+            match operation:
+                case FetchImage():
+                    disk = self._fetch(operation, made)
+                case Remove(what):
+                    self._remove(made[what.role])
+                case SnapshotVolume() | VolumeFromSnapshot() | ImageFromVolume():
+                    self._shop.patience.check()
+                    made[operation.makes.role] = self._make(operation, made)
+                case _:
+                    raise AssertionError(operation)
         assert disk is not None
         return disk
 
-    def _make(self, operation: Operation, made: dict[str, Made]) -> Made:
+    def _make(
+        self, operation: SnapshotVolume | VolumeFromSnapshot | ImageFromVolume, made: Mapping[str, Made]
+    ) -> Made:
         shop = self._shop
         match operation:
             case SnapshotVolume(volume, makes, _):
@@ -154,14 +194,14 @@ class _Work:
                 return block_storage.create_volume(shop, _id(snapshot, made), size, makes.role)
             case ImageFromVolume(volume, makes, disk_format, _):
                 return block_storage.upload_volume(shop, _id(volume, made), disk_format, makes.role)
-        raise AssertionError(operation)
 
     def _fetch(self, operation: FetchImage, made: dict[str, Made]) -> FetchedDisk:
         disk = self._plan.disks[operation.disk]
         image = disk.image or get_image(self._shop.cloud, _id(operation.image, made))
+        disk = self._as_it_came(disk, operation, image)
         source = Source(
             url=self._shop.cloud.url("image", f"/images/{image.id}/file"),
-            label=image.label if disk.image else f"{operation.file} ({image.label})",
+            label=image.label if disk.image else f"{disk.file} ({image.label})",
             size=image.size,
             hash_algo=image.hash_algo,
             hash_value=image.hash_value,
@@ -172,13 +212,11 @@ class _Work:
 
         def accept(path: Path) -> None:
             container = disk.container_format or "bare"
-            facts.append(
-                inspect_disk(path, disk.disk_format, container_format=container, label=operation.file)
-            )
+            facts.append(inspect_disk(path, disk.disk_format, container_format=container, label=disk.file))
 
         fetched = self._downloader.fetch(
             source,
-            self._writer.disk_path(operation.file),
+            self._writer.disk_path(disk.file),
             algorithms=frozenset({self._algorithm}),
             sparse=disk.disk_format == "raw",
             accept=accept,
@@ -192,7 +230,41 @@ class _Work:
                 disk.disk_format,
                 facts[0].content_format,
             )
-        return FetchedDisk(plan=disk, fetched=fetched, facts=facts[0], image=image)
+        moment = self._moment(disk, image, made)
+        return FetchedDisk(plan=disk, fetched=fetched, facts=facts[0], image=image, moment=moment)
+
+    def _as_it_came(self, disk: DiskPlan, operation: FetchImage, image: Image) -> DiskPlan:
+        """The disk with what only the cloud's work has told: its format, its place in the server."""
+        if disk.moment == operation.image:  # the compute host chooses the format
+            form = image.disk_format or "raw"
+            file = disk_file(disk.index, disk.name, extension(image))
+            disk = replace(disk, disk_format=form, container_format=image.container_format, file=file)
+        device = self._devices.get(str(disk.observed.get("volume_id")))
+        if device is None:
+            return disk
+        told = place_of(device)
+        planned = disk.replayable.get("block_device") or {}
+        facts = {**(told.facts or {}), **{k: v for k, v in planned.items() if v is not None}}
+        facts.pop("encrypted", None)
+        return replace(
+            disk,
+            role=told.role,
+            boot_index=device.boot_index,
+            replayable={**disk.replayable, "block_device": facts},
+        )
+
+    def _moment(
+        self, disk: DiskPlan, image: Image, made: Mapping[str, Made]
+    ) -> tuple[str, str | None] | None:
+        """What holds the disk's state, and since when."""
+        if disk.snapshot is not None:
+            return disk.snapshot.id, disk.snapshot.created_at
+        if disk.moment is None:
+            return None
+        if disk.moment.kind == "image":
+            return image.id, image.document.get("created_at")
+        snapshot = get_snapshot(self._shop.cloud, _id(disk.moment, made))
+        return (snapshot.id, snapshot.created_at) if snapshot else None
 
     def _remove(self, made: Made) -> None:
         """The bytes are safe: what cannot be removed now is reported, and fails nothing."""
@@ -212,7 +284,7 @@ def _unproven(image: Image, fetched: Fetched) -> str:
     )
 
 
-def _id(reference: Reference, made: dict[str, Made]) -> str:
+def _id(reference: Reference, made: Mapping[str, Made]) -> str:
     identifier = reference.id or made[reference.role].id
     assert identifier is not None
     return identifier

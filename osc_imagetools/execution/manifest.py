@@ -7,15 +7,13 @@ temporary resources are not in it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from osc_imagetools.inventory.export import ImageInventory
-from osc_imagetools.inventory.image import Image
 from osc_imagetools.marks import now
-from osc_imagetools.plan.export import ExportPlan
+from osc_imagetools.plan.export import ExportPlan, Subject
 
 if TYPE_CHECKING:
     from osc_imagetools.execution.export import FetchedDisk
@@ -24,56 +22,35 @@ if TYPE_CHECKING:
 SUM_ALGORITHMS = frozenset({"sha224", "sha256", "sha384", "sha512"})
 
 
-def bundle_algorithm(image: Image) -> str:
+def bundle_algorithm(subject: Subject) -> str:
     """The hash algorithm of the bundle: the cloud's own, where coreutils can check it."""
-    return image.hash_algo if image.hash_algo in SUM_ALGORITHMS and image.hash_algo else "sha512"
+    return subject.hash_algo if subject.hash_algo in SUM_ALGORITHMS and subject.hash_algo else "sha512"
 
 
-def image_documents(found: ImageInventory) -> Iterator[tuple[str, Any]]:
-    """(name, document) of everything that was read, as received less secrets."""
-    members = found.image.members
-    yield "image", dict(found.image.document)
-    if members is not None:
-        yield "members", [asdict(member) for member in members]
-    for snapshot in found.snapshots.values():
-        if snapshot is not None:
-            yield f"snapshot-{snapshot.id}", dict(snapshot.document)
-    for volume in found.volumes.values():
-        if volume is not None:
-            yield f"volume-{volume.id}", dict(volume.document)
-    for image in found.images.values():
-        if image is not None:
-            yield f"image-{image.id}", dict(image.document)
-
-
-def image_manifest(plan: ExportPlan, disks: Sequence[FetchedDisk], algorithm: str) -> dict[str, Any]:
-    """The manifest of an image's bundle, but for the list of files, which the writer knows."""
-    image = plan.source.image
+def manifest(plan: ExportPlan, disks: Sequence[FetchedDisk], algorithm: str) -> dict[str, Any]:
+    """The manifest of a bundle, but for the list of files, which the writer knows."""
+    subject = plan.subject
     return {
         "format": "osc-imagetools-bundle",
         "format_version": 1,
-        "kind": plan.kind,
+        "kind": subject.kind,
         "generator": {"name": "osc-imagetools", "version": version("osc-imagetools")},
         "created_at": now(),
-        "source": asdict(plan.source.origin),
-        "resource": {"id": image.id, "name": image.name},
+        "source": asdict(subject.origin),
+        "resource": {"id": subject.id, "name": subject.name},
         "consistency": {
             "mode": plan.consistency,
             "snapshots": [
-                {
-                    "disk": disk.plan.name,
-                    "snapshot_id": disk.plan.snapshot.id,
-                    "created_at": disk.plan.snapshot.created_at,
-                }
+                {"disk": disk.plan.name, "snapshot_id": disk.moment[0], "created_at": disk.moment[1]}
                 for disk in disks
-                if disk.plan.snapshot is not None
+                if disk.moment is not None
             ],
         },
         "hash_algorithm": algorithm,
         "disks": [_disk(disk, algorithm) for disk in disks],
         "not_captured": [asdict(entry) for entry in plan.not_captured],
-        "replayable": image.replayable(),
-        "observed": image.observed(),
+        "replayable": dict(subject.replayable),
+        "observed": dict(subject.observed),
     }
 
 

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from urllib.parse import quote
 
 from osc_imagetools import errors
-from osc_imagetools.cloud import Cloud, Origin
+from osc_imagetools.cloud import Cloud
 from osc_imagetools.inventory.quota import Quota, volume_quota
+from osc_imagetools.origin import Origin
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from osc_imagetools import errors
-from osc_imagetools.cloud import Cloud, Origin
+from osc_imagetools.cloud import Cloud
 from osc_imagetools.inventory.image import Image, find_image, get_image
 from osc_imagetools.inventory.quota import Quota, volume_quota
-from osc_imagetools.inventory.volume import Snapshot, Volume, get_snapshot, get_volume
+from osc_imagetools.inventory.server import get_server
+from osc_imagetools.inventory.volume import (
+    Snapshot,
+    Volume,
+    find_snapshot,
+    find_volume,
+    get_snapshot,
+    get_volume,
+)
+from osc_imagetools.origin import Origin
 
 
 @dataclass(frozen=True)
@@ -31,6 +40,49 @@ class ImageInventory:
     volumes: Mapping[str, Volume | None]
     images: Mapping[str, Image | None]
     quota: Quota | None
+
+
+@dataclass(frozen=True)
+class VolumeInventory:
+    """A volume, or a snapshot and the volume that it was taken of (None where that is not visible).
+
+    ``stopped``: all servers that have the volume are stopped.
+    """
+
+    origin: Origin
+    volume: Volume | None
+    snapshot: Snapshot | None
+    stopped: bool
+    quota: Quota | None
+
+
+NO_VOLUMES = "In a region with block storage: --os-region-name <region>. Images: openstack image export-full"
+
+
+def volume_inventory(cloud: Cloud, name_or_id: str) -> VolumeInventory:
+    """Reads a volume, and whether the servers that have it run.
+
+    :raises errors.ServiceAbsent: the catalog has no block storage.
+    :raises errors.ResourceNotFound, errors.ResourceAmbiguous: see :func:`find_one`.
+    """
+    cloud.require_block_storage(f"volume {name_or_id}", NO_VOLUMES)
+    volume = find_volume(cloud, name_or_id)
+    servers = [get_server(cloud, attachment.server_id) for attachment in volume.attachments]
+    return VolumeInventory(
+        origin=cloud.origin,
+        volume=volume,
+        snapshot=None,
+        stopped=bool(servers) and all(server is not None and server.is_stopped for server in servers),
+        quota=volume_quota(cloud),
+    )
+
+
+def snapshot_inventory(cloud: Cloud, name_or_id: str) -> VolumeInventory:
+    """Reads a volume snapshot and the volume that it was taken of; raises as :func:`volume_inventory`."""
+    cloud.require_block_storage(f"volume snapshot {name_or_id}", NO_VOLUMES)
+    snapshot = find_snapshot(cloud, name_or_id)
+    volume = get_volume(cloud, snapshot.volume_id)
+    return VolumeInventory(cloud.origin, volume, snapshot, False, volume_quota(cloud))
 
 
 def image_inventory(cloud: Cloud, name_or_id: str) -> ImageInventory:

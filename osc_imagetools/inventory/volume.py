@@ -18,6 +18,7 @@ from osc_imagetools.cloud import Cloud
 from osc_imagetools.inventory.find import find_one
 
 GIB = 1 << 30
+MICROVERSION = "3.64"  # tells the encryption_key_id
 
 
 @dataclass(frozen=True)
@@ -114,8 +115,9 @@ def get_snapshot(cloud: Cloud, snapshot_id: str) -> Snapshot | None:
 def get_volume(cloud: Cloud, volume_id: str) -> Volume | None:
     """The volume, or None where it is gone or not visible to this login."""
     path = f"/volumes/{quote(volume_id, safe='')}"
+    version = cloud.microversion("block-storage", MICROVERSION)
     try:
-        answer = cloud.get("block-storage", path, what=f"volume {volume_id}")
+        answer = cloud.get("block-storage", path, what=f"volume {volume_id}", microversion=version)
     except errors.ResourceNotFound:
         return None
     return read_volume(answer["volume"])

@@ -10,6 +10,7 @@ makes it, and :class:`Remove` only says when it is no longer needed.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from osc_imagetools.plan.quota import Need
@@ -19,7 +20,7 @@ from osc_imagetools.plan.quota import Need
 class Reference:
     """A resource that exists (``id``) or that the plan makes (``id`` None, told apart by ``role``)."""
 
-    kind: str  # image, volume, snapshot
+    kind: str  # image, volume, snapshot, server
     id: str | None
     role: str  # "snapshot of 0-vda", unique among what the plan makes
     temporary: bool = False
@@ -36,6 +37,35 @@ class SnapshotVolume:
     volume: Reference
     makes: Reference
     size: int
+
+
+@dataclass(frozen=True)
+class ServerImage:
+    """Let Nova make an image of a server (createImage); ``size`` in bytes.
+
+    Of a server that boots from an image it holds the root disk. Of one that boots from a volume it is empty,
+    and Nova takes a snapshot of each of its volumes for it, all under one freeze: ``snapshots`` are those
+    by the ID of the volume.
+    """
+
+    server: Reference
+    makes: Reference
+    size: int
+    snapshots: tuple[tuple[str, Reference], ...] = ()
+
+
+@dataclass(frozen=True)
+class StopServer:
+    """Stop a running server, which the undo starts again whatever happens."""
+
+    server: Reference
+
+
+@dataclass(frozen=True)
+class StartServer:
+    """Start the server again that was stopped."""
+
+    server: Reference
 
 
 @dataclass(frozen=True)
@@ -74,7 +104,8 @@ class Remove:
     what: Reference
 
 
-Operation = SnapshotVolume | VolumeFromSnapshot | ImageFromVolume | FetchImage | Remove
+Making = SnapshotVolume | ServerImage | VolumeFromSnapshot | ImageFromVolume
+Operation = Making | StopServer | StartServer | FetchImage | Remove
 
 
 @dataclass(frozen=True)
@@ -94,8 +125,9 @@ def steps(lanes: tuple[tuple[Operation, ...], ...], needs: tuple[Need, ...]) -> 
     number = 0
     for lane in lanes:
         for operation in lane:
-            number += 1
-            rows.append(_step(number, operation))
+            for action, resource, temporary, size in _rows(operation):
+                number += 1
+                rows.append(Step(number, action, resource, temporary, size))
     return tuple(rows)
 
 
@@ -108,16 +140,24 @@ def _left(left: int | None) -> str:
     return "no limit" if left is None else f"{left} left"
 
 
-def _step(number: int, operation: Operation) -> Step:
+def _rows(operation: Operation) -> Iterator[tuple[str, str, bool, int | None]]:
+    """(action, resource, temporary, bytes) of what an operation does, one for each resource."""
     match operation:
         case SnapshotVolume(volume, makes, size):
-            return Step(number, "create snapshot", f"{makes.label} from {volume.label}", True, size)
+            yield "create snapshot", f"{makes.label} from {volume.label}", True, size
+        case ServerImage(server, makes, size, snapshots):
+            yield "create image", f"{makes.label} from {server.label}", True, size
+            for volume_id, snapshot in snapshots:
+                yield "create snapshot", f"{snapshot.label} from volume {volume_id}", True, None
         case VolumeFromSnapshot(snapshot, makes, size):
-            return Step(number, "create volume", f"{makes.label} from {snapshot.label}", True, size)
+            yield "create volume", f"{makes.label} from {snapshot.label}", True, size
         case ImageFromVolume(volume, makes, disk_format, size):
-            text = f"{makes.label} from {volume.label}, as {disk_format}"
-            return Step(number, "create image", text, True, size)
+            yield "create image", f"{makes.label} from {volume.label}, as {disk_format}", True, size
         case FetchImage(image, _, file, size):
-            return Step(number, "fetch", f"{file} from {image.label}", False, size)
+            yield "fetch", f"{file} from {image.label}", False, size
         case Remove(what):
-            return Step(number, f"delete {what.kind}", what.label, True, None)
+            yield f"delete {what.kind}", what.label, True, None
+        case StopServer(server):
+            yield "stop server", server.label, False, None
+        case StartServer(server):
+            yield "start server", server.label, False, None

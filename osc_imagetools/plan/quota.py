@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from osc_imagetools import errors
 from osc_imagetools.inventory.quota import Quota
 
+ORDER = {"volumes": 0, "gigabytes": 1, "snapshots": 2}
+
 
 @dataclass(frozen=True)
 class Need:
@@ -32,15 +34,18 @@ class Need:
 
 @dataclass(frozen=True)
 class Room:
-    """What one lane takes: a volume of so many GiB, and perhaps a snapshot of the same size."""
+    """What one lane takes: a volume of so many GiB, a snapshot of the same size, or both."""
 
     gigabytes: int
     volume_type: str | None
     with_snapshot: bool
+    with_volume: bool = True
 
     def amounts(self) -> dict[str, int]:
         """What it takes by quota name."""
-        taken = {"volumes": 1, "gigabytes": self.gigabytes * (2 if self.with_snapshot else 1)}
+        taken = {"gigabytes": self.gigabytes * (self.with_snapshot + self.with_volume)}
+        if self.with_volume:
+            taken["volumes"] = 1
         if self.with_snapshot:
             taken["snapshots"] = 1
         if self.volume_type:
@@ -55,17 +60,19 @@ def fit_quota(
     *,
     project: str | None,
     at_once: bool = False,
+    besides: Sequence[Room] = (),
 ) -> tuple[int, tuple[Need, ...]]:
     """(how many lanes may run at a time, what they need): *wanted* lanes, or as many as fit.
 
     :param at_once: what the lanes make stays, so that all of them must fit together.
+    :param besides: what is taken whatever lanes run.
 
     :raises errors.QuotaTooSmall: not even one lane at a time fits.
     """
     if quota is None or not room:
         return wanted, ()
     for width in range(wanted, wanted - 1 if at_once else 0, -1):
-        needs = _needs(quota, room, width)
+        needs = _needs(quota, room, width, besides)
         if all(need.fits for need in needs):
             return width, needs
     short = [
@@ -81,17 +88,21 @@ def fit_quota(
     raise short[0] if len(short) == 1 else errors.Unready("the volume quota is too small", short)
 
 
-def _needs(quota: Quota, room: Sequence[Room], width: int) -> tuple[Need, ...]:
+def _needs(quota: Quota, room: Sequence[Room], width: int, besides: Sequence[Room]) -> tuple[Need, ...]:
     taken: dict[str, list[int]] = {}
     for lane in room:
         for name, amount in lane.amounts().items():
             taken.setdefault(name, []).append(amount)
+    amounts = {name: sum(sorted(each, reverse=True)[:width]) for name, each in taken.items()}
+    for lane in besides:
+        for name, amount in lane.amounts().items():
+            amounts[name] = amounts.get(name, 0) + amount
     needs = [
-        Need(name, sum(sorted(amounts, reverse=True)[:width]), quota.left.get(name))
-        for name, amounts in taken.items()
-        if name in ("volumes", "snapshots", "gigabytes") or name in quota.left
+        Need(name, amount, quota.left.get(name))
+        for name, amount in sorted(amounts.items(), key=lambda each: ORDER.get(each[0], len(ORDER)))
+        if name in ORDER or name in quota.left
     ]
-    largest = max(lane.gigabytes for lane in room)
+    largest = max(lane.gigabytes for lane in (*room, *besides))
     if "per_volume_gigabytes" in quota.left:
         needs.append(Need("per_volume_gigabytes", largest, quota.left["per_volume_gigabytes"]))
     return tuple(needs)

@@ -16,13 +16,13 @@ PROOFS = ("none", "checksum", "os_hash")
 
 def export_fields(report: ExportReport) -> dict[str, Any]:
     """Field names and values, in the order of the documentation."""
-    image = report.plan.source.image
+    subject = report.plan.subject
     fetched = [disk.fetched for disk in report.disks]
     return {
         "bundle": str(report.path),
-        "kind": report.plan.kind,
-        "id": image.id,
-        "name": image.name,
+        "kind": subject.kind,
+        "id": subject.id,
+        "name": subject.name,
         "disks": len(fetched),
         "bytes": sum(f.size for f in fetched),
         "bytes_fetched": sum(f.bytes_fetched for f in fetched),

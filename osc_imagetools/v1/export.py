@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from osc_imagetools.plan.export import ExportPlan
 
 LOG = logging.getLogger(__name__)
+NOUNS = {"snapshot": "volume snapshot"}
 BYTES = ("bytes", "bytes_fetched", "bytes_reused")
 
 
@@ -32,12 +33,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "before it crosses the network), raw, or source (the volume's own bytes, that is raw). "
         "An image's own data is always exported as it is stored.",
     )
+    parser.add_argument(
+        "--allow-encrypted",
+        action="store_true",
+        help="Export encrypted volumes too, as they are: a copy can be read only with its key",
+    )
     base.add_run_options(parser)
 
 
-def carry_out(
-    cloud: Cloud, plan: ExportPlan, parsed_args: argparse.Namespace, purpose: str
-) -> tuple[Any, Any]:
+def carry_out(cloud: Cloud, plan: ExportPlan, parsed_args: argparse.Namespace) -> tuple[Any, Any]:
     """The columns and the data of the report, or of the plan with ``--dry-run``."""
     if parsed_args.dry_run:
         return base.plan_rows(plan.steps())
@@ -48,8 +52,9 @@ def carry_out(
     from osc_imagetools.report.export import export_fields
     from osc_imagetools.report.progress import terminal_progress
 
-    image = plan.source.image
-    output = Path(parsed_args.output or default_output(image.name, image.id))
+    output = Path(parsed_args.output or default_output(plan.subject.name, plan.subject.id))
+    for warning in plan.warnings:
+        LOG.warning("%s", warning)
     with terminal_progress() as progress:
         report = export(
             plan,
@@ -57,7 +62,7 @@ def carry_out(
             output,
             jobs=parsed_args.jobs,
             timeout=parsed_args.timeout,
-            purpose=purpose,
+            purpose=f"{NOUNS.get(plan.subject.kind, plan.subject.kind)} export-full {plan.subject.id}",
             progress=progress,
         )
     if report.left:

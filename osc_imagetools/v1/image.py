@@ -28,15 +28,15 @@ class ExportFullImage(base.ShowOne):
         base.check_dry_run_format(parsed_args)
         cloud = self.cloud()
         from osc_imagetools.inventory.export import image_inventory
-        from osc_imagetools.plan.export import plan_image_export
+        from osc_imagetools.plan.image_export import plan_image_export
 
         plan = plan_image_export(
             image_inventory(cloud, parsed_args.image),
             disk_format=parsed_args.disk_format,
             jobs=parsed_args.jobs,
+            allow_encrypted=parsed_args.allow_encrypted,
         )
-        purpose = f"image export-full {plan.source.image.id}"
-        return export.carry_out(cloud, plan, parsed_args, purpose)
+        return export.carry_out(cloud, plan, parsed_args)
 
 
 class ImportFullImage(base.ShowOne):

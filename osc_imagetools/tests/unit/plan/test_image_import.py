@@ -6,10 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from osc_imagetools import errors
-from osc_imagetools.cloud import Origin
 from osc_imagetools.inventory.destination import Destination
 from osc_imagetools.inventory.quota import Quota
 from osc_imagetools.inventory.volume import GIB
+from osc_imagetools.origin import Origin
 from osc_imagetools.plan.image_drafts import ImportOptions
 from osc_imagetools.plan.image_import import plan_image_import
 from osc_imagetools.tests.unit.base import PROJECT, TestCase

@@ -2,13 +2,13 @@
 import json
 
 from osc_imagetools import errors
-from osc_imagetools.cloud import Origin
 from osc_imagetools.inventory.export import ImageInventory
 from osc_imagetools.inventory.image import read_image
 from osc_imagetools.inventory.quota import Quota
 from osc_imagetools.inventory.volume import GIB, Snapshot, read_volume
+from osc_imagetools.origin import Origin
 from osc_imagetools.plan.disk_file import disk_file
-from osc_imagetools.plan.export import plan_image_export
+from osc_imagetools.plan.image_export import plan_image_export
 from osc_imagetools.plan.operations import FetchImage, ImageFromVolume, Remove, VolumeFromSnapshot
 from osc_imagetools.tests.unit.base import PROJECT, TestCase, image_document, mapping_entry, volume_document
 

@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The effects on servers: stopped and started again, made an image of, made, removed.
+
+Contract: as in :mod:`osc_imagetools.execution.block_storage`: whatever is made, or stopped, has its undo
+registered first. A server of the user's that is stopped bears a mark until it runs again.
+Source: https://docs.openstack.org/api-ref/compute/ ; createImage of a server that boots from a volume:
+nova/compute/api.py, snapshot_volume_backed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from typing import Any
+
+from osc_imagetools import errors
+from osc_imagetools.execution.removal import REMOVALS
+from osc_imagetools.execution.states import await_snapshot, image_document
+from osc_imagetools.execution.workshop import Made, Workshop, making
+from osc_imagetools.inventory.block_device import BlockDevice
+from osc_imagetools.inventory.image import get_image
+from osc_imagetools.inventory.server import Server, get_server
+from osc_imagetools.inventory.volume import get_snapshot
+from osc_imagetools.marks import STOPPED
+from osc_imagetools.plan.operations import ServerImage
+
+# createImage answers with the ID of the image
+IMAGE_MICROVERSION = "2.45"
+# events of an action tell what went wrong
+DETAILS_MICROVERSION = "2.84"
+
+
+def stop_server(shop: Workshop, server_id: str) -> Made:
+    """Stops a running server and waits until its guest is at rest; its undo starts it again."""
+    made = shop.register("stopped-server", server_id, start_server, identifier=server_id)
+    mark = {"metadata": {STOPPED: shop.run.id}}
+    _request(shop, "POST", f"/servers/{server_id}/metadata", server_id, mark)
+    _action(shop, server_id, {"os-stop": None})
+    await_server(shop, server_id, "SHUTOFF")
+    return made
+
+
+def start_server(shop: Workshop, made: Made) -> None:
+    """Starts a server that a run has stopped, unless somebody else did; the mark goes."""
+    server_id = str(made.id)
+
+    def running() -> bool:
+        server = get_server(shop.cloud, server_id)
+        if server is None or server.status in ("ACTIVE", "ERROR", "DELETED", "SOFT_DELETED"):
+            return True
+        if server.status == "SHUTOFF" and server.task_state is None:
+            with contextlib.suppress(errors.CloudError):  # another task has begun in between
+                _action(shop, server_id, {"os-start": None})
+        return False
+
+    shop.removal.until(f"server {server_id} to run again", running)
+    with contextlib.suppress(errors.ResourceNotFound):
+        _request(shop, "DELETE", f"/servers/{server_id}/metadata/{STOPPED}", server_id)
+
+
+def create_server_image(
+    shop: Workshop, operation: ServerImage
+) -> tuple[dict[str, Made], Mapping[str, BlockDevice]]:
+    """Makes an image of a server and waits until it and its snapshots can be read.
+
+    :returns: what was made by its role, and the server's block devices by the ID of their volume, as Nova
+        tells them (nothing for a server that boots from an image).
+    :raises errors.CloudError: it failed; the message has what the cloud says.
+    """
+    server_id = str(operation.server.id)
+    image = shop.register("image", shop.run.name(operation.makes.role), REMOVALS["image"])
+    made = {operation.makes.role: image}
+    for _, reference in operation.snapshots:
+        made[reference.role] = shop.register("snapshot", f"snapshot for {image.name}", REMOVALS["snapshot"])
+    with making(image), contextlib.ExitStack() as stack:
+        for _, reference in operation.snapshots:
+            stack.enter_context(making(made[reference.role]))
+        body = {"createImage": {"name": image.name, "metadata": shop.run.marks()}}
+        answer = _action(shop, server_id, body, IMAGE_MICROVERSION)
+        shop.identify(image, answer["image_id"])
+    _await_server_image(shop, str(image.id), server_id)
+    return made, _identify_snapshots(shop, str(image.id), operation, made)
+
+
+def _identify_snapshots(
+    shop: Workshop, image_id: str, operation: ServerImage, made: Mapping[str, Made]
+) -> dict[str, BlockDevice]:
+    """Finds out which snapshot is whose, marks each, and waits until it can be used."""
+    roles = {volume_id: reference.role for volume_id, reference in operation.snapshots}
+    devices: dict[str, BlockDevice] = {}
+    if not roles:
+        return devices
+    for device in get_image(shop.cloud, image_id).mapping:
+        snapshot = get_snapshot(shop.cloud, device.snapshot_id) if device.snapshot_id else None
+        if snapshot is None or snapshot.volume_id not in roles:
+            continue
+        devices[snapshot.volume_id] = device
+        identifier = shop.identify(made[roles[snapshot.volume_id]], snapshot.id)
+        path = f"/snapshots/{identifier}/metadata"
+        body = {"metadata": shop.run.marks()}
+        shop.cloud.request("block-storage", "POST", path, what=snapshot.label, json=body)
+    missing = sorted(roles.keys() - devices.keys())
+    if missing:
+        raise errors.CloudError(
+            f"image {image_id} of {operation.server.label} has no snapshot of volume {', '.join(missing)}",
+            hint="Was it attached or detached in between? Run the command again.",
+        )
+    for role in roles.values():
+        await_snapshot(shop, str(made[role].id))
+    return devices
+
+
+def _await_server_image(shop: Workshop, image_id: str, server_id: str) -> None:
+    """Waits until the image is active and Nova has finished with the server."""
+
+    def there() -> bool:
+        document = image_document(shop.cloud, image_id)
+        status = document["status"] if document else "gone"
+        if status not in ("queued", "saving", "active"):
+            said = "; ".join(_said_of_image(shop, server_id)) or "the cloud gives no reason"
+            raise errors.CloudError(
+                f"image {image_id} of server {server_id} is {status}: {said}",
+                hint="The log of the server's compute host tells more; the same command can be run again.",
+            )
+        if status != "active":
+            return False
+        server = get_server(shop.cloud, server_id)
+        return server is None or not str(server.task_state or "").startswith("image_")
+
+    shop.patience.until(f"image {image_id} of server {server_id} to become active", there)
+
+
+def _said_of_image(shop: Workshop, server_id: str) -> list[str]:
+    """What the newest createImage of a server says of its failure (action events, 2.84)."""
+    version = shop.cloud.microversion("compute", DETAILS_MICROVERSION)
+    path = f"/servers/{server_id}/os-instance-actions"
+    try:
+        actions = shop.cloud.get("compute", path, what="actions", microversion=version)["instanceActions"]
+        newest = next(action for action in actions if action["action"] == "createImage")
+        path = f"{path}/{newest['request_id']}"
+        answer = shop.cloud.get("compute", path, what="action", microversion=version)["instanceAction"]
+    except (errors.ImagetoolsError, StopIteration, KeyError):
+        return []
+    events = answer.get("events") or ()
+    return [str(e.get("details") or answer.get("message")) for e in events if e.get("result") == "Error"]
+
+
+def await_server(shop: Workshop, server_id: str, status: str) -> Server:
+    """Waits until a server is in a state and Nova does nothing with it.
+
+    :raises errors.CloudError: it went to ERROR (with the fault that Nova tells), or is gone.
+    """
+    found: list[Server] = []
+
+    def reached() -> bool:
+        server = get_server(shop.cloud, server_id)
+        if server is None or server.status == "ERROR":
+            fault = (server.document.get("fault") or {}).get("message") if server else None
+            raise errors.CloudError(
+                f"server {server_id} is {'in ERROR' if server else 'gone'}: {fault or 'no reason is given'}",
+                hint=f"openstack server event list {server_id}" if server else None,
+            )
+        found[:] = [server]
+        return server.status == status and server.task_state is None
+
+    shop.patience.until(f"server {server_id} to become {status}", reached)
+    return found[0]
+
+
+def _action(shop: Workshop, server_id: str, body: Mapping[str, Any], wanted: str = "2.1") -> Any:
+    version = shop.cloud.microversion("compute", wanted)
+    path = f"/servers/{server_id}/action"
+    return _request(shop, "POST", path, server_id, body, version)
+
+
+def _request(
+    shop: Workshop,
+    method: str,
+    path: str,
+    server_id: str,
+    body: Mapping[str, Any] | None = None,
+    version: str | None = None,
+) -> Any:
+    response = shop.cloud.request(
+        "compute", method, path, what=f"server {server_id}", json=body, microversion=version
+    )
+    return response.json() if response.content else {}
