@@ -2,8 +2,8 @@
 """The cloud as a whole: up, down, status.
 
 Contract: ``up`` leaves a cloud that works, whatever was there before: nothing, half of it, or
-all of it. ``down`` leaves none of its processes, guests and mounts. Both may be called at any
-time, and wait for each other.
+all of it. ``down`` leaves none of its processes, guests, mounts and network devices. Both
+may be called at any time, and wait for each other.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import pathlib
 import shutil
 import typing
 
-from orchestrator import configuration, databases, packages, processes, steps
+from orchestrator import configuration, databases, packages, processes, steps, taps
 from orchestrator import settings as settings_module
 from orchestrator.processes import Process
 from orchestrator.settings import Settings
@@ -57,6 +57,7 @@ class Cloud:
             rest = [self.process[name] for name in NAMES[1:-1]]
             processes.end([*rest, self.process["libvirtd"]])
             self._unmount()
+            taps.remove(self.settings)
             steps.say("the cloud is down" + (f"; {ended} guests ended" if ended else ""))
             if wipe:
                 self._wipe()

@@ -26,6 +26,7 @@ DEBIAN_PACKAGES = (
     "qemu-system-x86",
     "qemu-utils",
     "python3-libvirt",
+    "iproute2",  # Nova makes tap devices with "ip"
     "e2fsprogs",  # Nova formats ephemeral disks with mkfs.ext4
     "mount",
     "procps",  # Nova asks "uptime"
@@ -33,6 +34,7 @@ DEBIAN_PACKAGES = (
 PYTHON_VERSION = (3, 11)  # of Debian 12, whose libvirt binding is used
 DEBIAN_MODULES = pathlib.Path("/usr/lib/python3/dist-packages")
 LIBVIRT_ACCOUNT = "libvirt-qemu"
+TUN = pathlib.Path("/dev/net/tun")
 
 
 def install(settings: Settings) -> None:
@@ -43,6 +45,8 @@ def install(settings: Settings) -> None:
     _install_debian_packages(settings)
     _make_libvirt_account(settings)
     _install_environment(settings)
+    if not TUN.exists():
+        steps.say(f"there is no {TUN}: only servers without a network (--nic none) can be made")
 
 
 def _install_debian_packages(settings: Settings) -> None:

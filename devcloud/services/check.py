@@ -15,7 +15,7 @@ import time
 import uuid
 
 from expectations import SETTINGS, connect, expect, expect_refusal, summary, until
-from orchestrator import guest
+from orchestrator import guest, taps
 
 NAME = f"check-{uuid.uuid4().hex[:6]}"
 ACCOUNTS = (
@@ -53,10 +53,10 @@ def volume(cloud, what, **options):
     return until(what, lambda: cloud.block_storage.get_volume(made.id), "available")
 
 
-def server(cloud, what, flavor, **source):
+def server(cloud, what, flavor, networks="none", **source):
     """A server that runs and has been heard on its serial console."""
     made = cloud.compute.create_server(
-        name=NAME, flavor_id=FLAVORS[flavor], networks="none", **source
+        name=NAME, flavor_id=FLAVORS[flavor], networks=networks, **source
     )
     until(what, lambda: cloud.compute.get_server(made.id), "active")
     console = ""
@@ -131,10 +131,49 @@ def check_stores(cloud, disk):
     return images["file"]
 
 
+def addresses(cloud, made):
+    """A server's addresses, for each network and kind."""
+    return {
+        (name, address["OS-EXT-IPS:type"]): address["addr"]
+        for name, found in cloud.compute.get_server(made.id).addresses.items()
+        for address in found
+    }
+
+
+def check_networks(cloud, made):
+    """A server on the network "private" has an address there, and can have others."""
+    port = next(cloud.network.ports(device_id=made.id))
+    device = pathlib.Path("/sys/class/net", taps.device_name(port.id))
+    wanted = {("private", "fixed"): port.fixed_ips[0]["ip_address"]}
+    expect("its address on the network", addresses(cloud, made), wanted)
+    expect("its port and its device", (port.status, device.exists()), ("ACTIVE", True))
+    groups = [cloud.network.get_security_group(found) for found in port.security_group_ids]
+    expect(
+        "its security group, and the rules in it",
+        [(group.name, len(group.security_group_rules)) for group in groups],
+        [("default", 4)],
+    )
+    outside = cloud.network.find_network("public")
+    floating = cloud.network.create_ip(floating_network_id=outside.id, port_id=port.id)
+    wanted["private", "floating"] = floating.floating_ip_address
+    deadline = time.monotonic() + 30
+    while addresses(cloud, made) != wanted and time.monotonic() < deadline:
+        time.sleep(0.3)
+    expect("and with a floating one", addresses(cloud, made), wanted)
+    second = cloud.network.create_port(network_id=cloud.network.find_network("private2").id)
+    cloud.compute.create_server_interface(made.id, port_id=second.id)
+    wanted["private2", "fixed"] = second.fixed_ips[0]["ip_address"]
+    expect("and on a second network", addresses(cloud, made), wanted)
+    cloud.network.delete_ip(floating.id)
+    return port, second, device
+
+
 def check_servers(cloud, image):
     """Servers booted from an image and from a volume, and images of both."""
     storage = cloud.block_storage
-    first = server(cloud, "server from an image", "tiny-extra", image_id=image.id)
+    private = [{"uuid": cloud.network.find_network("private").id}]
+    first = server(cloud, "server from an image", "tiny-extra", private, image_id=image.id)
+    own, given, device = check_networks(cloud, first)
     made = cloud.compute.create_server_image(first.id, f"{NAME}-1")
     taken = until("image of it", lambda: cloud.image.get_image(made.id), "active")
     expect("its size is that of real data", taken.size > guest.MIB, True)
@@ -168,6 +207,12 @@ def check_servers(cloud, image):
         cloud.compute.delete_server(thing.id)
     for thing in (first, second):
         cloud.compute.wait_for_delete(thing, interval=0.3)
+    expect(
+        "of a deleted server's ports and devices there are left",
+        ([port.id for port in (own, given) if cloud.network.find_port(port.id)], device.exists()),
+        ([given.id], False),
+    )
+    cloud.network.delete_port(given.id)
     for snapshot in snapshots:
         storage.delete_snapshot(snapshot)
         storage.wait_for_delete(storage.get_snapshot(snapshot), interval=0.3)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Waits for Nova's and Cinder's workers, then makes flavors, volume types and quotas.
+"""Waits for Nova's and Cinder's workers, then makes flavors, volume types, quotas and networks.
 
 Runs on each start: it makes what is missing and sets the quotas.
 """
@@ -10,6 +10,7 @@ import time
 
 import openstack
 
+import networks
 from orchestrator.settings import Settings
 
 WORKERS = {"nova-conductor", "nova-scheduler", "nova-compute", "cinder-scheduler", "cinder-volume"}
@@ -84,3 +85,4 @@ if __name__ == "__main__":
     make_flavors(admin)
     make_volume_types(admin)
     set_quotas(admin)
+    networks.make(admin)
