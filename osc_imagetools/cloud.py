@@ -58,10 +58,14 @@ class Cloud:
     @property
     def has_block_storage(self) -> bool:
         """Whether the catalog lists block storage in this region (Cinder may be absent)."""
+        return self.has_service("block-storage")
+
+    def has_service(self, service_type: str) -> bool:
+        """Whether the catalog lists a service in this region, or the configuration names its endpoint."""
         config = self.connection.config
-        if config.get_endpoint("block-storage"):
+        if config.get_endpoint(service_type):
             return True
-        return config.get_endpoint_from_catalog("block-storage") is not None
+        return config.get_endpoint_from_catalog(service_type) is not None
 
     @property
     def origin(self) -> Origin:
