@@ -8,6 +8,7 @@ Source: https://docs.openstack.org/api-ref/block-storage/v3/ , https://docs.open
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -15,11 +16,13 @@ from typing import Any
 
 from osc_imagetools import errors
 from osc_imagetools.cloud import Cloud, StatusError
+from osc_imagetools.execution.server_requests import server_action, server_request
 from osc_imagetools.execution.states import failure, image_document
 from osc_imagetools.execution.wait import FIRST_PAUSE
 from osc_imagetools.execution.workshop import Made, Workshop
+from osc_imagetools.inventory.server import get_server
 from osc_imagetools.inventory.volume import get_snapshot, get_volume
-from osc_imagetools.marks import RUN
+from osc_imagetools.marks import RUN, STOPPED, run_of_name
 
 # How long something may take to appear whose making was never answered, in seconds.
 LATEST = 30.0
@@ -121,7 +124,8 @@ def _ids(shop: Workshop, made: Made, search: Callable[[], Iterator[str]]) -> tup
 def _marked(shop: Workshop, path: str, key: str, made: Made) -> Iterator[str]:
     query = {"name": made.name}
     for document in shop.cloud.list("block-storage", path, key, what=made.label, params=query):
-        if (document.get("metadata") or {}).get(RUN) == shop.run.id:
+        ours = (document.get("metadata") or {}).get(RUN) or run_of_name(document.get("name"))
+        if ours == shop.run.id and made.parent in (None, document.get("volume_id")):
             yield document["id"]
 
 
@@ -131,8 +135,67 @@ def _images_of(shop: Workshop, made: Made) -> Iterator[str]:
         yield document["id"]
 
 
+def start_server(shop: Workshop, made: Made) -> None:
+    """Starts a server that a run has stopped, unless somebody else did; the mark goes."""
+    server_id = str(made.id)
+
+    def running() -> bool:
+        server = get_server(shop.cloud, server_id)
+        if server is None or server.status in ("ACTIVE", "ERROR", "DELETED", "SOFT_DELETED"):
+            return True
+        if server.status == "SHUTOFF" and server.task_state is None:
+            with contextlib.suppress(errors.CloudError):  # another task has begun in between
+                server_action(shop, server_id, {"os-start": None})
+        return False
+
+    shop.removal.until(f"server {server_id} to run again", running)
+    with contextlib.suppress(errors.ResourceNotFound):
+        server_request(shop, "DELETE", f"/servers/{server_id}/metadata/{STOPPED}", server_id)
+
+
+def remove_server(shop: Workshop, made: Made) -> None:
+    """Deletes a server of ours and waits until it is gone; its volumes are let go then."""
+    for server_id in _ids(shop, made, lambda: _servers_of(shop)):
+
+        def gone(server_id: str = server_id) -> bool:
+            server = get_server(shop.cloud, server_id)
+            if server is None or server.status == "DELETED":
+                return True
+            if server.task_state != "deleting":
+                with contextlib.suppress(errors.ResourceNotFound):
+                    server_request(shop, "DELETE", f"/servers/{server_id}", server_id)
+            return False
+
+        shop.removal.until(f"server {server_id} to go", gone)
+
+
+def _servers_of(shop: Workshop) -> Iterator[str]:
+    """The servers whose description says that this run makes them."""
+    version = shop.cloud.microversion("compute", "2.19")
+    for document in shop.cloud.list(
+        "compute", "/servers/detail", "servers", what="list of servers", microversion=version
+    ):
+        if run_of_name(document.get("description")) == shop.run.id:
+            yield document["id"]
+
+
+def remove_port(shop: Workshop, made: Made) -> None:
+    """Deletes a port of ours."""
+    for port_id in _ids(shop, made, lambda: _ports_of(shop, made)):
+        _delete(shop, "network", f"/ports/{port_id}", made)
+
+
+def _ports_of(shop: Workshop, made: Made) -> Iterator[str]:
+    query = {"name": made.name}
+    for document in shop.cloud.list("network", "/ports", "ports", what=made.label, params=query):
+        yield document["id"]
+
+
 REMOVALS: Mapping[str, Callable[[Workshop, Made], None]] = {
     "image": remove_image,
     "volume": remove_volume,
     "snapshot": remove_snapshot,
+    "server": remove_server,
+    "port": remove_port,
+    "stopped-server": start_server,
 }

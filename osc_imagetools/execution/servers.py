@@ -9,12 +9,11 @@ nova/compute/api.py, snapshot_volume_backed.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping
-from typing import Any
 
 from osc_imagetools import errors
 from osc_imagetools.execution.removal import REMOVALS
+from osc_imagetools.execution.server_requests import server_action, server_request
 from osc_imagetools.execution.states import await_snapshot, image_document
 from osc_imagetools.execution.workshop import Made, Workshop, making
 from osc_imagetools.inventory.block_device import BlockDevice
@@ -32,30 +31,12 @@ DETAILS_MICROVERSION = "2.84"
 
 def stop_server(shop: Workshop, server_id: str) -> Made:
     """Stops a running server and waits until its guest is at rest; its undo starts it again."""
-    made = shop.register("stopped-server", server_id, start_server, identifier=server_id)
-    mark = {"metadata": {STOPPED: shop.run.id}}
-    _request(shop, "POST", f"/servers/{server_id}/metadata", server_id, mark)
-    _action(shop, server_id, {"os-stop": None})
+    made = shop.register("stopped-server", server_id, REMOVALS["stopped-server"], identifier=server_id)
+    mark = {"metadata": {STOPPED: f"{shop.run.id} {shop.run.process}"}}
+    server_request(shop, "POST", f"/servers/{server_id}/metadata", server_id, mark)
+    server_action(shop, server_id, {"os-stop": None})
     await_server(shop, server_id, "SHUTOFF")
     return made
-
-
-def start_server(shop: Workshop, made: Made) -> None:
-    """Starts a server that a run has stopped, unless somebody else did; the mark goes."""
-    server_id = str(made.id)
-
-    def running() -> bool:
-        server = get_server(shop.cloud, server_id)
-        if server is None or server.status in ("ACTIVE", "ERROR", "DELETED", "SOFT_DELETED"):
-            return True
-        if server.status == "SHUTOFF" and server.task_state is None:
-            with contextlib.suppress(errors.CloudError):  # another task has begun in between
-                _action(shop, server_id, {"os-start": None})
-        return False
-
-    shop.removal.until(f"server {server_id} to run again", running)
-    with contextlib.suppress(errors.ResourceNotFound):
-        _request(shop, "DELETE", f"/servers/{server_id}/metadata/{STOPPED}", server_id)
 
 
 def create_server_image(
@@ -70,14 +51,22 @@ def create_server_image(
     server_id = str(operation.server.id)
     image = shop.register("image", shop.run.name(operation.makes.role), REMOVALS["image"])
     made = {operation.makes.role: image}
-    for _, reference in operation.snapshots:
-        made[reference.role] = shop.register("snapshot", f"snapshot for {image.name}", REMOVALS["snapshot"])
-    with making(image), contextlib.ExitStack() as stack:
-        for _, reference in operation.snapshots:
-            stack.enter_context(making(made[reference.role]))
-        body = {"createImage": {"name": image.name, "metadata": shop.run.marks()}}
-        answer = _action(shop, server_id, body, IMAGE_MICROVERSION)
-        shop.identify(image, answer["image_id"])
+    for volume_id, reference in operation.snapshots:
+        made[reference.role] = shop.register(
+            "snapshot", f"snapshot for {image.name}", REMOVALS["snapshot"], parent=volume_id
+        )
+    snapshots = [made[reference.role] for _, reference in operation.snapshots]
+    body = {"createImage": {"name": image.name, "metadata": shop.run.marks()}}
+    try:
+        with making(image):
+            answer = server_action(shop, server_id, body, IMAGE_MICROVERSION)
+    except BaseException:
+        for snapshot in snapshots:
+            snapshot.unsure = image.unsure
+        raise
+    for snapshot in snapshots:  # until each is identified it can only be searched for
+        snapshot.unsure = True
+    shop.identify(image, answer["image_id"])
     _await_server_image(shop, str(image.id), server_id)
     return made, _identify_snapshots(shop, str(image.id), operation, made)
 
@@ -165,23 +154,3 @@ def await_server(shop: Workshop, server_id: str, status: str) -> Server:
 
     shop.patience.until(f"server {server_id} to become {status}", reached)
     return found[0]
-
-
-def _action(shop: Workshop, server_id: str, body: Mapping[str, Any], wanted: str = "2.1") -> Any:
-    version = shop.cloud.microversion("compute", wanted)
-    path = f"/servers/{server_id}/action"
-    return _request(shop, "POST", path, server_id, body, version)
-
-
-def _request(
-    shop: Workshop,
-    method: str,
-    path: str,
-    server_id: str,
-    body: Mapping[str, Any] | None = None,
-    version: str | None = None,
-) -> Any:
-    response = shop.cloud.request(
-        "compute", method, path, what=f"server {server_id}", json=body, microversion=version
-    )
-    return response.json() if response.content else {}

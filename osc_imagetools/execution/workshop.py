@@ -28,7 +28,7 @@ class Made:
     """A resource that a run makes; ``id`` is None until it is known.
 
     ``unsure`` from the request that makes it until an answer tells whether it did; ``number`` is that of its
-    entry in the journal.
+    entry in the journal; ``parent`` is the volume of a snapshot that can only be found by name.
     """
 
     kind: str
@@ -37,6 +37,7 @@ class Made:
     id: str | None = None
     unsure: bool = False
     number: int = 0
+    parent: str | None = None
 
     @property
     def label(self) -> str:
@@ -75,12 +76,13 @@ class Workshop:
         remove: Callable[[Workshop, Made], None],
         *,
         identifier: str | None = None,
+        parent: str | None = None,
     ) -> Made:
         """Registers what will be made next: its removal, and its line in the journal.
 
         :raises errors.JournalUnwritable: it must not be made.
         """
-        made = Made(kind, name, id=identifier)
+        made = Made(kind, name, id=identifier, parent=parent)
         made.number = self.journal.make(kind, name, identifier)
         made.entry = self.undo.register(
             made.label, lambda: remove(self, made), lambda: self.journal.settled(made.number)
@@ -89,7 +91,7 @@ class Workshop:
 
     def identify(self, made: Made, identifier: str) -> str:
         """The cloud has said which ID it has; gives that ID."""
-        made.id = identifier
+        made.id, made.unsure = identifier, False
         self.journal.made(made.number, identifier)
         return identifier
 

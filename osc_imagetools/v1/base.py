@@ -91,6 +91,12 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
         default=4,
         help="Number of streams at a time, over all disks (default: 4)",
     )
+    add_timeout_option(parser)
+    add_dry_run_option(parser)
+
+
+def add_timeout_option(parser: argparse.ArgumentParser) -> None:
+    """The option of every command that waits for a cloud."""
     parser.add_argument(
         "--timeout",
         metavar="<seconds>",
@@ -98,6 +104,10 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
         help="Longest time to wait for the cloud to finish one step (default: no limit; removing what "
         "was made gets a minute at least)",
     )
+
+
+def add_dry_run_option(parser: argparse.ArgumentParser) -> None:
+    """The option of every command that changes a cloud or writes data."""
     parser.add_argument(
         "--dry-run",
         action="store_true",

@@ -10,7 +10,7 @@ from osc_imagetools.v1 import base, export
 
 
 class ExportFullServer(base.ShowOne):
-    """Export a server with all its disks, and all that is needed to make it again, into a bundle
+    """Export a server, with all its disks and what makes it again, into a bundle
 
     Works for servers that boot from an image and for those that boot from a volume. All snapshots are taken
     before any data is moved; they, and the temporary volumes and images, are removed as soon as the data is

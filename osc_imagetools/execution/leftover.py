@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Removes what is left over, one after the other, each until it is gone.
+
+Contract: removes what it is given and nothing else; a failure does not stop the rest. A journal goes when
+nothing of its run is left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from osc_imagetools import errors
+from osc_imagetools.cloud import Cloud
+from osc_imagetools.execution.removal import REMOVALS
+from osc_imagetools.execution.workshop import Made, workshop
+from osc_imagetools.inventory.leftover import Leftover, LeftoverInventory
+from osc_imagetools.journal import forget
+from osc_imagetools.plan.leftover import removal_order
+
+
+@dataclass(frozen=True)
+class Removed:
+    """What became of a resource: deleted, started, or ``failed`` with the reason."""
+
+    resource: Leftover
+    result: str
+    failed: bool
+
+
+def remove_leftovers(
+    cloud: Cloud, found: LeftoverInventory, chosen: Sequence[Leftover], *, timeout: float | None
+) -> list[Removed]:
+    """Removes the *chosen* of what was found, in the order that they depend on each other.
+
+    :raises errors.Cancelled: interrupted; what is left then can be removed by the same command.
+    """
+    done: list[Removed] = []
+    with workshop(cloud, "leftover delete", timeout) as shop:
+        # What is removed here is all that is to be done, so the first interrupt ends it.
+        shop.removal = shop.patience
+        for resource in removal_order(chosen):
+            made = Made(resource.kind, resource.name, id=resource.id)
+            try:
+                REMOVALS[resource.kind](shop, made)
+            except errors.Cancelled:
+                raise
+            except errors.ImagetoolsError as exc:
+                done.append(Removed(resource, f"failed: {exc.message}", True))
+            else:
+                result = "started" if resource.kind == "stopped-server" else "deleted"
+                done.append(Removed(resource, result, False))
+    left = {r.run for r in found.resources} - {d.resource.run for d in done if not d.failed}
+    left |= {d.resource.run for d in done if d.failed}
+    left |= {r.run for r in found.resources if r not in chosen}
+    for journal in found.journals:
+        if journal.run.id not in left:
+            forget(journal.path)
+    return done
