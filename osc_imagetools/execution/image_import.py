@@ -11,7 +11,7 @@ import functools
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,27 +22,15 @@ from osc_imagetools.execution.image_store import (
     create_image,
     differences,
     protect_image,
-    set_properties,
     settle_image,
 )
+from osc_imagetools.execution.import_report import ImportReport
 from osc_imagetools.execution.lanes import run_lanes
+from osc_imagetools.execution.volume_store import restore_volume, settle_volume
 from osc_imagetools.execution.workshop import Made, Workshop, workshop
 from osc_imagetools.inventory.image import Image, get_image
 from osc_imagetools.plan.image_drafts import ImageDraft, ImportPlan, NotReplayed, VolumeDraft
 from osc_imagetools.transfer.progress import Progress
-
-
-@dataclass(frozen=True)
-class ImportReport:
-    """What an import did; ``image`` is the one with the original's name; bytes and seconds as numbers."""
-
-    image: Image
-    bytes: int
-    disks: int
-    differences: tuple[str, ...]
-    not_replayed: tuple[NotReplayed, ...]
-    mapped: tuple[str, ...]
-    seconds: float
 
 
 def import_image(
@@ -69,8 +57,11 @@ def import_image(
         images = [(get_image(cloud, image.id), draft) for image, draft in made]
         work.keep()
         left = shop.undo.unwind()  # what was only needed on the way
+    image = images[0][0]
     return ImportReport(
-        image=images[0][0],
+        kind="image",
+        id=image.id,
+        name=image.name,
         bytes=sum(draft.size for draft in plan.images) + sum(v.image.size for v in plan.volumes),
         disks=len(plan.volumes) or len(plan.images),
         differences=tuple(d for i, draft in images for d in differences(i, draft, plan.algorithm)),
@@ -116,7 +107,7 @@ class _Work:
     def unmark_volumes(self) -> None:
         """Makes the volumes and snapshots the user's; until :meth:`keep` they can be removed all the same."""
         for volume, snapshot, draft in self._volumes:
-            block_storage.unmark(self._shop, volume, description=draft.description, metadata=draft.metadata)
+            settle_volume(self._shop, volume, draft)
             block_storage.unmark(self._shop, snapshot, description=None, metadata={})
 
     def keep(self) -> None:
@@ -152,16 +143,10 @@ class _Work:
     def _volume(self, draft: VolumeDraft) -> Mapping[str, Any]:
         """A volume with the data of a disk, its snapshot, and the entry that points at it."""
         shop = self._shop
-        temporary, image = self._create(draft.image, self._bundle / str(draft.image.file))
-        set_properties(shop, image, draft.image)
-        fields = {"volume_type": draft.volume_type} if draft.volume_type else {}
-        volume = block_storage.create_volume_from_image(
-            shop, image.id, draft.size, name=draft.name, fields=fields
+        volume = restore_volume(
+            shop, draft, self._bundle, algorithm=self._plan.algorithm, progress=self._progress
         )
-        assert temporary.entry is not None and volume.id is not None
-        temporary.entry.run()
-        block_storage.set_bootable(shop, volume.id, draft.bootable)
         name = f"snapshot for {self._plan.images[0].document['name']}"[:255]
-        snapshot = block_storage.create_snapshot(shop, volume.id, draft.name, name=name)
+        snapshot = block_storage.create_snapshot(shop, str(volume.id), draft.name, name=name)
         self._volumes.append((volume, snapshot, draft))
         return {**draft.entry, "snapshot_id": snapshot.id}

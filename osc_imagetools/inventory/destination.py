@@ -33,6 +33,7 @@ class Destination:
     quota: Quota | None
     owner: str | None
     projects: Mapping[str, bool | None] = field(default_factory=dict)
+    volume_zones: tuple[str, ...] = ()
 
 
 def destination(
@@ -48,9 +49,11 @@ def destination(
     block_storage = cloud.has_block_storage
     read_volumes = volumes and block_storage
     types: tuple[str, ...] = ()
+    zones: tuple[str, ...] = ()
     if read_volumes:
         documents = cloud.list("block-storage", "/types", "volume_types", what="volume types")
         types = tuple(sorted(str(document["name"]) for document in documents))
+        zones = _zones(cloud)
     return Destination(
         origin=cloud.origin,
         stores=_stores(cloud),
@@ -59,7 +62,14 @@ def destination(
         quota=volume_quota(cloud) if read_volumes else None,
         owner=_project(cloud, project) if project is not None else None,
         projects={member: _exists(cloud, member) for member in members},
+        volume_zones=zones,
     )
+
+
+def _zones(cloud: Cloud) -> tuple[str, ...]:
+    answer = cloud.get("block-storage", "/os-availability-zone", what="volume zones")
+    zones = answer["availabilityZoneInfo"]
+    return tuple(sorted(z["zoneName"] for z in zones if z["zoneState"]["available"]))
 
 
 def _exists(cloud: Cloud, project_id: str) -> bool | None:

@@ -92,37 +92,69 @@ class ImageDraft:
 
 @dataclass(frozen=True)
 class VolumeDraft:
-    """A volume and its snapshot to make from ``image``, which is removed again; ``size`` in bytes.
+    """A volume to make of the disk ``disk`` from ``image``, which is removed again; ``size`` in bytes.
 
-    ``entry`` is the part of the block device mapping that does not name the snapshot.
+    ``entry`` is the part of a block device mapping that does not name the volume or its snapshot.
     """
 
+    disk: str
     image: ImageDraft
     name: str
     description: str | None
     size: int
     volume_type: str | None
+    availability_zone: str | None
     bootable: bool
     metadata: Mapping[str, str]
     entry: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class ImportPlan:
-    """What an import does: ``images`` in the order of the disks, or volumes and one image that maps them.
+class PortDraft:
+    """A port to make; ``body`` is the request but for the name, ``tag`` that of the device in the server."""
 
-    ``blank`` are the entries of that mapping that need no data (swap, ephemeral).
+    title: str
+    body: Mapping[str, Any]
+    tag: str | None
+
+
+@dataclass(frozen=True)
+class ServerDraft:
+    """A server to make of the volumes and images of the same plan.
+
+    ``body`` is the request without its block devices and ports; ``devices`` are its block devices in order,
+    each with the kind of its source (volume or image) and the place of that in the plan. ``expected`` are
+    the names of its devices by the disk, as the original had them.
+    """
+
+    name: str
+    description: str | None
+    body: Mapping[str, Any]
+    hints: Mapping[str, Any]
+    devices: tuple[tuple[Mapping[str, Any], str, int], ...]
+    ports: tuple[PortDraft, ...]
+    expected: Mapping[str, str | None]
+
+
+@dataclass(frozen=True)
+class ImportPlan:
+    """What an import does: the images, the volumes and the server that will stay.
+
+    Of an image these are images in the order of the disks; or volumes with their snapshots, and one image
+    that maps them (``structure``), in which ``blank`` are the entries that need no data (swap, ephemeral).
     """
 
     images: tuple[ImageDraft, ...]
     volumes: tuple[VolumeDraft, ...]
     not_replayed: tuple[NotReplayed, ...]
     mapped: tuple[str, ...]
-    blank: tuple[Mapping[str, Any], ...]
     needs: tuple[Need, ...]
     algorithm: str
-    owner: str | None
-    store: str | None
+    structure: bool = False
+    blank: tuple[Mapping[str, Any], ...] = ()
+    owner: str | None = None
+    store: str | None = None
+    server: ServerDraft | None = None
 
     def steps(self) -> tuple[Step, ...]:
         """The plan as rows for a dry run."""
@@ -133,14 +165,18 @@ class ImportPlan:
                 _step("create image", f"{title}, temporary", True, volume.image.size),
                 _step("create volume", f"{volume.name} from {title}", False, volume.size),
                 _step("delete image", title, True, None),
-                _step("create snapshot", f"of volume {volume.name}", False, volume.size),
             ]
+            if self.structure:
+                rows.append(_step("create snapshot", f"of volume {volume.name}", False, volume.size))
         for image in self.images:
             if image.convert:
                 text = f"{image.file} from {image.content_format} to {image.convert}"
                 rows.append(_step("convert", text, True, image.size))
             rows.append(_step("create image", image.title, False, image.size))
             rows.append(_step("set metadata", image.title, False, None))
+        if self.server is not None:
+            rows += [_step("create port", port.title, False, None) for port in self.server.ports]
+            rows.append(_step("create server", self.server.name, False, None))
         numbers = iter(range(1, len(rows) + 1))
         return tuple(
             row

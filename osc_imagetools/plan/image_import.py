@@ -16,6 +16,7 @@ from osc_imagetools.inventory.block_device import parse_mapping
 from osc_imagetools.inventory.destination import Destination
 from osc_imagetools.inventory.image import RESERVED_PREFIX
 from osc_imagetools.inventory.volume import GIB
+from osc_imagetools.plan.disk_drafts import disk_volume, encrypted_problem, image_properties, with_data
 from osc_imagetools.plan.image_drafts import (
     CONVERTIBLE,
     CORE,
@@ -36,11 +37,7 @@ def plan_image_import(manifest: Mapping[str, Any], to: Destination, options: Imp
     :param manifest: of a bundle of kind image, validated.
     :raises errors.ImagetoolsError: it cannot be done; several reasons as :class:`errors.Unready`.
     """
-    if manifest["kind"] != "image":
-        raise errors.UsageError(
-            f"this bundle holds a {manifest['kind']}, not an image",
-            hint=f"openstack {manifest['kind']} import-full <bundle>",
-        )
+    check_kind(manifest, ("image",))
     disks = sorted(manifest["disks"], key=lambda d: int(d["index"]))
     _check(disks, to, options)
     main, lost = _main_image(manifest, disks, options)
@@ -53,7 +50,6 @@ def plan_image_import(manifest: Mapping[str, Any], to: Destination, options: Imp
             volumes=(),
             not_replayed=tuple(lost),
             mapped=_mapped(main, images),
-            blank=(),
             needs=(),
             algorithm=manifest["hash_algorithm"],
             owner=to.owner,
@@ -69,12 +65,23 @@ def plan_image_import(manifest: Mapping[str, Any], to: Destination, options: Imp
         volumes=volumes,
         not_replayed=tuple(lost),
         mapped=mapped,
-        blank=blank,
         needs=needs,
         algorithm=manifest["hash_algorithm"],
+        structure=True,
+        blank=blank,
         owner=to.owner,
-        store=None,
     )
+
+
+def check_kind(manifest: Mapping[str, Any], kinds: Sequence[str]) -> None:
+    """:raises errors.UsageError: the bundle holds something else."""
+    kind = manifest["kind"]
+    if kind not in kinds:
+        noun = "volume" if kind == "snapshot" else kind
+        raise errors.UsageError(
+            f"the bundle's kind is {kind}, not {' or '.join(kinds)}",
+            hint=f"openstack {noun} import-full <bundle>",
+        )
 
 
 def _check(
@@ -100,6 +107,8 @@ def _check(
         problems.append(
             errors.UsageError("--as-volumes and --project: volumes are made in the login's project")
         )
+    if options.as_volumes:
+        problems += [problem for disk in disks if (problem := encrypted_problem(disk))]
     if options.disk_format:
         for disk in disks:
             if disk["container_format"] not in ("bare", None):
@@ -195,35 +204,14 @@ def _stand_alone(
 ) -> tuple[ImageDraft, ...]:
     """One image per disk: the first (image, or boot disk) is the original, the others are its data."""
     return tuple(
-        _with_data(main if number == 0 else _data_image(main, disk), disk, options.disk_format)
+        with_data(main if number == 0 else _data_image(main, disk), disk, options.disk_format)
         for number, disk in enumerate(disks)
-    )
-
-
-def _with_data(draft: ImageDraft, disk: Mapping[str, Any], disk_format: str | None) -> ImageDraft:
-    convert = disk_format if disk_format not in (None, disk["disk_format"]) else None
-    return ImageDraft(
-        title=draft.title,
-        file=disk["file"],
-        size=disk["size"],
-        content_format=disk["content_format"],
-        digest=None if convert else disk["hash"]["value"],
-        convert=convert,
-        document={
-            **draft.document,
-            "disk_format": convert or disk["disk_format"],
-            "container_format": disk["container_format"] or "bare",
-        },
-        properties=draft.properties,
-        tags=draft.tags,
-        members=draft.members,
     )
 
 
 def _data_image(main: ImageDraft, disk: Mapping[str, Any]) -> ImageDraft:
     volume = disk["replayable"].get("volume") or {}
     name = f"{main.document['name'] or 'image'}-{disk['name']}"[:255]
-    metadata = {k: str(v) for k, v in (volume.get("image_metadata") or {}).items() if k not in _VOLUME_FACTS}
     return ImageDraft(
         title=f"image {name}",
         file=None,
@@ -232,14 +220,10 @@ def _data_image(main: ImageDraft, disk: Mapping[str, Any]) -> ImageDraft:
         digest=None,
         convert=None,
         document={**main.document, "name": name, "min_disk": 0, "min_ram": 0},
-        properties=metadata,
+        properties=image_properties(volume.get("image_metadata")),
         tags=main.tags,
         members=main.members,
     )
-
-
-# What Cinder keeps of the image itself among a volume's image metadata (cinder/db, volume_glance_metadata).
-_VOLUME_FACTS = CORE | {"image_id", "image_name", "signature_verified", *MAPPING}
 
 
 def _mapped(main: ImageDraft, images: Sequence[ImageDraft]) -> tuple[str, ...]:
@@ -258,34 +242,20 @@ def _volumes(
         kept = wanted if wanted in to.volume_types else None
         if wanted and not kept:
             mapped.append(f"{disk['name']}: volume type {wanted} -> the default type")
-        virtual = int(disk["virtual_size"] or disk["size"])
-        size = max(-(-virtual // GIB), int(volume.get("size") or 1)) * GIB
-        name = volume.get("name") or f"{main.document['name'] or 'volume'}-{disk['name']}"
-        image = _with_data(_data_image(main, disk), disk, None)
         keys = ("device_type", "disk_bus", "tag", "guest_format")
         entry = {key: device.get(key) for key in keys}
         if device.get("volume_type") in to.volume_types:
             entry["volume_type"] = device["volume_type"]
+        draft = disk_volume(disk, fallback=str(main.document["name"] or "volume"), volume_type=kept)
         entry.update(
             source_type="snapshot",
             destination_type="volume",
             device_name=disk["device"],
             boot_index=disk["boot_index"],
-            volume_size=size // GIB,
+            volume_size=draft.size // GIB,
             delete_on_termination=bool(device.get("delete_on_termination")),
         )
-        made.append(
-            VolumeDraft(
-                image=image,
-                name=str(name)[:255],
-                description=volume.get("description"),
-                size=size,
-                volume_type=kept,
-                bootable=bool(volume.get("bootable")),
-                metadata={k: str(v) for k, v in (volume.get("metadata") or {}).items()},
-                entry=entry,
-            )
-        )
+        made.append(replace(draft, bootable=bool(volume.get("bootable")), entry=entry))
     return tuple(made), tuple(mapped)
 
 

@@ -75,7 +75,13 @@ def fit_quota(
         needs = _needs(quota, room, width, besides)
         if all(need.fits for need in needs):
             return width, needs
-    short = [
+    short = check_needs(needs, project)
+    raise short[0] if len(short) == 1 else errors.Unready("the volume quota is too small", short)
+
+
+def check_needs(needs: Sequence[Need], project: str | None) -> list[errors.ImagetoolsError]:
+    """The needs that do not fit, as errors."""
+    return [
         errors.QuotaTooSmall(
             f"{need.amount} of the quota {need.name} {'is' if need.amount == 1 else 'are'} needed, of which "
             f"{need.left} are left in project {project}",
@@ -85,7 +91,6 @@ def fit_quota(
         for need in needs
         if not need.fits
     ]
-    raise short[0] if len(short) == 1 else errors.Unready("the volume quota is too small", short)
 
 
 def _needs(quota: Quota, room: Sequence[Room], width: int, besides: Sequence[Room]) -> tuple[Need, ...]:

@@ -301,6 +301,7 @@ def _subject(found: ServerInventory) -> Subject:
             "metadata": dict(server.metadata),
             "tags": sorted(server.tags),
             "availability_zone": document.get("OS-EXT-AZ:availability_zone"),
+            **{key: document[key] for key in ("pinned_availability_zone",) if key in document},
             "boot_from": "volume" if server.image_id is None else "image",
             "flavor": dict(found.flavor),
             "image": {"id": server.image_id, "name": found.image.name if found.image else None}

@@ -6,7 +6,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from osc_imagetools.v1 import base, export
+from osc_imagetools.v1 import base, export, restore
 
 
 class ExportFullServer(base.ShowOne):
@@ -51,3 +51,101 @@ class ExportFullServer(base.ShowOne):
         found = server_inventory(cloud, parsed_args.server)
         plan = plan_server_export(found, options, jobs=parsed_args.jobs)
         return export.carry_out(cloud, plan, parsed_args)
+
+
+class ImportFullServer(base.ShowOne):
+    """Import a server from a bundle: its disks, then the server that has them
+
+    The bundle is verified before anything is sent. What is called otherwise in this cloud is mapped by
+    options; what cannot be resolved is listed before anything is made, with the candidates that fit. What was
+    not set again is in "not_replayed", with the reason. If it fails half way, what it made is removed.
+    """
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument("bundle", metavar="<bundle>", help="Bundle of a server (path)")
+        parser.add_argument("--name", metavar="<name>", help="Name (default: the original's)")
+        parser.add_argument(
+            "--flavor", metavar="<flavor>", help="Flavor (name or ID; default: the same name)"
+        )
+        add_mapping_options(parser)
+        parser.add_argument(
+            "--keep-addresses",
+            action="store_true",
+            help="Make the ports with the fixed addresses, MACs and settings that they had",
+        )
+        parser.add_argument(
+            "--boot-from", choices=("volume", "image"), help="What it boots from (default: as it did)"
+        )
+        parser.add_argument("--wait", action="store_true", help="Wait until the server is ACTIVE")
+        parser.add_argument(
+            "--keep-on-failure", action="store_true", help="Keep what was made when it fails half way"
+        )
+        base.add_run_options(parser)
+        return parser
+
+    def take_action(self, parsed_args: argparse.Namespace) -> tuple[Any, Any]:
+        base.check_dry_run_format(parsed_args)
+        from osc_imagetools.inventory.server_destination import server_destination
+        from osc_imagetools.plan.server_import import plan_server_import
+        from osc_imagetools.plan.server_networks import kept_addresses
+        from osc_imagetools.plan.server_options import ServerImportOptions
+
+        options = ServerImportOptions(
+            name=parsed_args.name,
+            flavor=parsed_args.flavor,
+            networks=parsed_args.networks,
+            volume_types=parsed_args.volume_types,
+            availability_zone=parsed_args.availability_zone,
+            key_name=parsed_args.key_name,
+            security_groups=tuple(parsed_args.security_groups),
+            user_data=restore.user_data(parsed_args.user_data),
+            keep_addresses=parsed_args.keep_addresses,
+            boot_from=parsed_args.boot_from,
+        )
+        with restore.verified(parsed_args) as (bundle, progress):
+            cloud = self.cloud()
+            addresses = kept_addresses(bundle.manifest["replayable"]) if options.keep_addresses else ()
+            to = server_destination(cloud, addresses=addresses)
+            plan = plan_server_import(bundle.manifest, to, options)
+            return restore.carry_out(self, cloud, plan, parsed_args, bundle, progress)
+
+    def run(self, parsed_args: argparse.Namespace) -> int:
+        self.same = True
+        return super().run(parsed_args) or (0 if self.same else 3)
+
+
+def add_mapping_options(parser: argparse.ArgumentParser) -> None:
+    """What differs in the other cloud."""
+    from osc_lib.cli import parseractions
+
+    parser.add_argument(
+        "--network",
+        metavar="<old=new>",
+        dest="networks",
+        action=parseractions.KeyValueAction,
+        default={},
+        help="Use a network in the place of one of the original's (names or IDs; none as the new one leaves "
+        "the port out; repeat option for several)",
+    )
+    parser.add_argument(
+        "--volume-type",
+        metavar="<old=new>",
+        dest="volume_types",
+        action=parseractions.KeyValueAction,
+        default={},
+        help="Use a volume type in the place of one of the original's (repeat option for several)",
+    )
+    parser.add_argument(
+        "--availability-zone", metavar="<zone>", help="Zone (default: the one that the original asked for)"
+    )
+    parser.add_argument("--key-name", metavar="<key-name>", help="Key pair (default: of the same name)")
+    parser.add_argument(
+        "--security-group",
+        metavar="<group>",
+        dest="security_groups",
+        action="append",
+        default=[],
+        help="Security group of all ports, by name or ID (repeat option for several; default: same names)",
+    )
+    parser.add_argument("--user-data", metavar="<file>", help="User data (default: the original's)")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an import of an image reports: the fields of ``image import-full``.
+"""What an import reports: the fields of ``* import-full``.
 
 Contract: pure. Bytes are integers, seconds a float; the command layer makes them readable.
 """
@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from osc_imagetools.execution.image_import import ImportReport
+from osc_imagetools.execution.import_report import ImportReport
 
 
 def import_fields(report: ImportReport) -> dict[str, Any]:
     """Field names and values, in the order of the documentation."""
     return {
-        "id": report.image.id,
-        "name": report.image.name,
-        "kind": "image",
+        "id": report.id,
+        "name": report.name,
+        "kind": report.kind,
         "bytes": report.bytes,
         "disks": report.disks,
         "differences": list(report.differences),

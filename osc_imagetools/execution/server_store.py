@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The effects that make a server of volumes and images: its ports, itself; then settled, compared.
+
+Contract: a server is ours as long as its description says so: that can be set in any state, unlike metadata
+and tags. Its removal, and that of each port, is registered before it is made.
+Source: https://docs.openstack.org/api-ref/compute/#create-server (microversions: 2.19 description, 2.37
+networks none, 2.42 tags of devices, 2.52 tags, 2.90 hostname), https://docs.openstack.org/api-ref/network/v2/
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from osc_imagetools import errors
+from osc_imagetools.execution.removal import REMOVALS
+from osc_imagetools.execution.server_requests import server_request
+from osc_imagetools.execution.workshop import Made, Workshop, making
+from osc_imagetools.inventory.server import get_server
+from osc_imagetools.plan.image_drafts import ServerDraft
+
+MICROVERSION = "2.90"
+SINCE = {"description": (2, 19), "tags": (2, 52), "hostname": (2, 90)}
+
+
+def create_ports(shop: Workshop, draft: ServerDraft, made: list[Made], kept: list[Made]) -> None:
+    """Makes the ports of a server; each is in both lists from the moment in which it is there."""
+    for number, port in enumerate(draft.ports):
+        entry = shop.register("port", shop.run.name(f"port-{number}"), REMOVALS["port"])
+        body = {"port": {**port.body, "name": entry.name, "description": shop.run.process}}
+        with making(entry):
+            response = shop.cloud.request("network", "POST", "/ports", what=port.title, json=body)
+            shop.identify(entry, response.json()["port"]["id"])
+        made.append(entry)
+        kept.append(entry)
+
+
+def create_server(
+    shop: Workshop, draft: ServerDraft, sources: Mapping[str, Sequence[str]], ports: Sequence[str]
+) -> Made:
+    """Makes the server; it is accepted then, not yet running.
+
+    :param sources: the IDs of the volumes and of the images, each in the order of the plan.
+    """
+    devices = [{**entry, "uuid": sources[kind][place]} for entry, kind, place in draft.devices]
+    networks: Any = draft.body.get("networks")
+    if ports:
+        networks = [_network(port, planned.tag) for port, planned in zip(ports, draft.ports, strict=True)]
+    entry = shop.register("server", draft.name, REMOVALS["server"])
+    server = {
+        **draft.body,
+        "name": draft.name,
+        "description": f"{shop.run.name('server')} {shop.run.process}",
+        "block_device_mapping_v2": devices,
+        "networks": networks,
+    }
+    version = shop.cloud.microversion("compute", MICROVERSION)
+    body: dict[str, Any] = {"server": _known_at(version, server)}
+    if draft.hints:
+        body["os:scheduler_hints"] = dict(draft.hints)
+    with making(entry):
+        response = shop.cloud.request(
+            "compute", "POST", "/servers", what=f"server {draft.name}", json=body, microversion=version
+        )
+        shop.identify(entry, response.json()["server"]["id"])
+    return entry
+
+
+def _known_at(version: str | None, server: Mapping[str, Any]) -> dict[str, Any]:
+    """The request without what an older cloud does not know; the comparison tells what that costs."""
+    major, minor = map(int, (version or "2.1").split("."))
+    return {key: value for key, value in server.items() if (major, minor) >= SINCE.get(key, (2, 1))}
+
+
+def _network(port_id: str, tag: str | None) -> dict[str, str]:
+    return {"port": port_id, "tag": tag} if tag else {"port": port_id}
+
+
+def settle_server(shop: Workshop, server_id: str, draft: ServerDraft, ports: Sequence[str]) -> None:
+    """Makes a server and its ports the user's; its description comes last."""
+    for port_id, planned in zip(ports, draft.ports, strict=True):
+        body = {"port": {"name": planned.body.get("name") or "", "description": ""}}
+        shop.cloud.request("network", "PUT", f"/ports/{port_id}", what=planned.title, json=body)
+    version = shop.cloud.microversion("compute", MICROVERSION)
+    change = {"server": {"description": draft.description}}
+    server_request(shop, "PUT", f"/servers/{server_id}", server_id, change, version)
+
+
+def server_differences(
+    shop: Workshop, server_id: str, draft: ServerDraft, volumes: Mapping[str, str], *, running: bool
+) -> list[str]:
+    """How a server that was read back differs from what it should be; empty when it does not.
+
+    :param volumes: the IDs of its volumes by the name of the disk.
+    :param running: whether its devices have names by now.
+    """
+    server = get_server(shop.cloud, server_id)
+    if server is None:
+        return [f"server {draft.name}: it is gone"]
+    found: list[str] = []
+
+    def compare(what: str, wanted: Any, got: Any) -> None:
+        if wanted != got:
+            found.append(f"server {draft.name}: {what} is {got!r}, not {wanted!r}")
+
+    compare("name", draft.name, server.name)
+    compare("description", draft.description, server.document.get("description"))
+    compare("metadata", dict(draft.body.get("metadata") or {}), dict(server.metadata))
+    compare("tags", sorted(draft.body.get("tags") or ()), sorted(server.tags))
+    compare("key_name", draft.body.get("key_name"), server.document.get("key_name"))
+    if running:
+        devices = _devices(shop, server_id)
+        for disk, volume_id in volumes.items():
+            compare(f"device of {disk}", draft.expected.get(disk), devices.get(volume_id))
+    return found
+
+
+def _devices(shop: Workshop, server_id: str) -> dict[str, str | None]:
+    path = f"/servers/{server_id}/os-volume_attachments"
+    try:
+        answer = shop.cloud.get("compute", path, what="volume attachments")
+    except errors.ImagetoolsError:
+        return {}
+    return {entry["volumeId"]: entry.get("device") for entry in answer["volumeAttachments"]}
