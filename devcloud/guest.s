@@ -6,6 +6,11 @@
 # and halts. So the console log shows that a server booted, and a snapshot of its disk can be
 # told from the image that it came from.
 #
+# If the byte "busy" is not zero it goes on writing instead of halting: the text with a number
+# that grows by one each time behind it (32 bits, little endian), into 256 sectors in turn, the
+# n-th into sector 32768 + n % 256, about a hundred a second. So a copy of the disk shows whether
+# all of it is from one moment: then the sectors hold 256 numbers in a row.
+#
 # orchestrator/guest.py holds the assembled bytes; its comment says how they are made.
 
         .code16
@@ -42,8 +47,25 @@ start:  cli
         jnc report
         movw $base + failed, %si
 report: call print
+        cmpb $0, base + busy
+        jne again
 halt:   hlt
         jmp halt
+
+again:  hlt                             # until the timer ticks: the machine has other work too
+        movw $32, %bp
+next:   incl sector + (text_end - text)
+        movl sector + (text_end - text), %eax
+        andl $255, %eax
+        addl $32768, %eax
+        movl %eax, base + number
+        movb base + drive, %dl
+        movw $base + packet, %si
+        movw $0x4300, %ax
+        int $0x13
+        decw %bp
+        jnz next
+        jmp again
 
 print:  lodsb                           # the text at %si, to its zero byte; leaves %ax zero
         testb %al, %al
@@ -55,10 +77,11 @@ done:   xorw %ax, %ax
         ret
 
 drive:  .byte 0
+busy:   .byte 0
 packet: .byte 16, 0                     # its own size
         .word 1                         # sectors
         .word sector, 0                 # offset and segment of the data
-        .quad 2                         # the sector's number on the disk: byte 1024
+number: .quad 2                         # the sector's number on the disk: byte 1024
 booted: .asciz "OSC-IMAGETOOLS-GUEST-BOOTED\r\n"
 wrote:  .asciz "OSC-IMAGETOOLS-GUEST-WROTE\r\n"
 failed: .asciz "OSC-IMAGETOOLS-GUEST-WRITE-FAILED\r\n"

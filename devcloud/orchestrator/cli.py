@@ -52,6 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     disk.add_argument("out", type=pathlib.Path)
     disk.add_argument("mebibytes", type=int, nargs="?", default=64)
     disk.add_argument("seed", type=int, nargs="?", default=7)
+    disk.add_argument("--busy", action="store_true", help="the guest never stops writing")
     disk.set_defaults(run=_guest)
     return parser
 
@@ -95,6 +96,6 @@ def _check(settings: Settings, _: argparse.Namespace) -> int:
 
 def _guest(_: Settings, arguments: argparse.Namespace) -> None:
     try:
-        guest.write_disk(arguments.out, arguments.mebibytes, arguments.seed)
+        guest.write_disk(arguments.out, arguments.mebibytes, arguments.seed, busy=arguments.busy)
     except (OSError, ValueError) as error:
         raise steps.Failure(str(error)) from error

@@ -4,7 +4,8 @@
 Contract: ``write_disk(path, mebibytes, seed)`` writes the same bytes for the same size and
 seed, and others for another seed. The disk boots by BIOS; its boot sector (guest.s) prints
 ``BOOTED`` and ``WROTE`` to the serial port and writes ``TEXT`` to byte ``TEXT_OFFSET``.
-From 1 MiB on there are up to 8 MiB of random bytes; the rest is a hole.
+From 1 MiB on there are up to 8 MiB of random bytes; the rest is a hole. A busy guest goes on
+writing numbers to the sectors from ``RING_SECTOR`` on, so its disk must reach further than that.
 """
 
 from __future__ import annotations
@@ -28,16 +29,23 @@ SMALLEST_MIB = 2
 # as --32 -o guest.o guest.s && objcopy -O binary -j .text guest.o guest.bin
 # && xxd -p -c 44 guest.bin
 BOOT_CODE = bytes.fromhex(
-    "fa31c08ed88ec08ed0bc007cfbfc8816537cbe647ce82d00bf0080b90001f3abbec37cbf0080b91000f3a48a"
-    "16537cbe547cb80043cd13be827c7303be9f7ce80300f4ebfdac84c07406baf803eeebf531c0c30010000100"
-    "0080000002000000000000004f53432d494d414745544f4f4c532d47554553542d424f4f5445440d0a004f53"
-    "432d494d414745544f4f4c532d47554553542d57524f54450d0a004f53432d494d414745544f4f4c532d4755"
-    "4553542d57524954452d4641494c45440d0a005752495454454e2d42592d4755455354"
+    "fa31c08ed88ec08ed0bc007cfbfc8816887cbe9a7ce86200bf0080b90001f3abbef97cbf0080b91000f3a48a"
+    "16887cbe8a7cb80043cd13beb87c7303bed57ce83800803e897c007503f4ebfdf4bd200066ff06108066a110"
+    "806625ff00000066050080000066a3927c8a16887cbe8a7cb80043cd134d75d8ebd2ac84c07406baf803eeeb"
+    "f531c0c30000100001000080000002000000000000004f53432d494d414745544f4f4c532d47554553542d42"
+    "4f4f5445440d0a004f53432d494d414745544f4f4c532d47554553542d57524f54450d0a004f53432d494d41"
+    "4745544f4f4c532d47554553542d57524954452d4641494c45440d0a005752495454454e2d42592d47554553"
+    "54"
 )
+# Where the byte "busy" is: nm guest.o
+BUSY_OFFSET = 0x89
+# What a busy guest writes to: so many sectors from this one on.
+RING_SECTOR = 32768
+RING_SECTORS = 256
 
 
-def boot_sector(mebibytes: int) -> bytes:
-    """The first sector of a disk.
+def boot_sector(mebibytes: int, *, busy: bool = False) -> bytes:
+    """The first sector of a disk; of a busy guest it makes one that never stops writing.
 
     The partition table must be a valid one: Glance inspects an upload that is said to be raw,
     and refuses (415) one that has a boot signature but no partition.
@@ -52,16 +60,20 @@ def boot_sector(mebibytes: int) -> bytes:
         first,
         mebibytes * MIB // SECTOR - first,
     )
-    return BOOT_CODE.ljust(TABLE_OFFSET, b"\0") + partition.ljust(64, b"\0") + b"\x55\xaa"
+    code = bytearray(BOOT_CODE)
+    code[BUSY_OFFSET] = busy
+    return bytes(code).ljust(TABLE_OFFSET, b"\0") + partition.ljust(64, b"\0") + b"\x55\xaa"
 
 
-def write_disk(path: pathlib.Path, mebibytes: int = 64, seed: int = 7) -> None:
+def write_disk(
+    path: pathlib.Path, mebibytes: int = 64, seed: int = 7, *, busy: bool = False
+) -> None:
     """Write one disk."""
     if mebibytes < SMALLEST_MIB:
         raise ValueError(f"a guest disk has at least {SMALLEST_MIB} MiB")
     size = min(RANDOM_MIB, mebibytes - 1) * MIB
     with path.open("wb") as disk:
-        disk.write(boot_sector(mebibytes))
+        disk.write(boot_sector(mebibytes, busy=busy))
         disk.seek(RANDOM_OFFSET)
         disk.write(random.Random(seed).randbytes(size))
         disk.truncate(mebibytes * MIB)

@@ -31,6 +31,12 @@ class GuestTest(unittest.TestCase):
         for text in (guest.BOOTED.encode(), guest.WROTE.encode(), guest.TEXT):
             self.assertIn(text, sector)
 
+    def test_a_busy_one_differs_in_one_byte(self) -> None:
+        idle, busy = guest.boot_sector(16), guest.boot_sector(16, busy=True)
+        differ = [n for n in range(512) if idle[n] != busy[n]]
+        self.assertEqual([guest.BUSY_OFFSET], differ)
+        self.assertEqual((0, 1), (idle[guest.BUSY_OFFSET], busy[guest.BUSY_OFFSET]))
+
     def test_partition_ends_where_the_disk_does(self) -> None:
         active, first, count = struct.unpack_from("<B7xII", guest.boot_sector(16), 446)
         self.assertEqual((0x80, guest.MIB // 512), (active, first))
