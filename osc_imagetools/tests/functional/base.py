@@ -245,10 +245,14 @@ class TestCase(testtools.TestCase):
     def guest_disk(self, name: str = "guest", mebibytes: int = 16) -> pathlib.Path:
         """A disk that boots and then writes to itself."""
         path = self.dir / name
-        seed = str(int.from_bytes(hashlib.sha256(self.name.encode()).digest()[:4], "big"))
-        command = [str(ROOT / "devcloud" / "devcloud"), "guest", str(path), str(mebibytes), seed]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        self.make_guest(path, mebibytes)
         return path
+
+    def make_guest(self, path: pathlib.Path, mebibytes: int, *options: str) -> None:
+        """``devcloud guest`` with bytes of this test's own."""
+        seed = str(int.from_bytes(hashlib.sha256(self.name.encode()).digest()[:4], "big"))
+        command = [str(ROOT / "devcloud" / "devcloud"), "guest", str(path), str(mebibytes), seed, *options]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
     def written_by_guest(self, disk: pathlib.Path) -> None:
         """Makes of a guest's disk what the guest makes of it when it runs."""

@@ -59,7 +59,13 @@ class Problems(testtools.TestCase):
         self.assertEqual("", self.problems(lambda m: m["disks"][0].update(later=True)))
 
     def test_facts_of_other_kinds_are_their_own(self) -> None:
-        self.assertEqual("", self.problems(lambda m: m.update(kind="server", replayable={"x": 1})))
+        self.assertEqual("", self.problems(lambda m: m.update(kind="snapshot", replayable={"x": 1})))
+        for kind, facts, expected in (
+            ("server", {}, "'flavor' is a required property"),
+            ("volume", {"size": "1"}, "/replayable/size: '1' is not of type"),
+        ):
+            found = self.problems(lambda m, k=kind, f=facts: m.update(kind=k, replayable=f))
+            self.assertIn(expected, found)
 
     def test_each_is_named_with_its_place(self) -> None:
         disk = "/disks/1"

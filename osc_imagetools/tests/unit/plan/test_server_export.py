@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: Apache-2.0
+from osc_imagetools import errors
+from osc_imagetools.inventory.image import read_image
+from osc_imagetools.inventory.quota import Quota
+from osc_imagetools.inventory.server import read_server
+from osc_imagetools.inventory.server_export import ServerInventory, ServerVolume
+from osc_imagetools.inventory.volume import read_volume
+from osc_imagetools.origin import Origin
+from osc_imagetools.plan.operations import (
+    FetchImage,
+    Remove,
+    ServerImage,
+    SnapshotVolume,
+    StartServer,
+    StopServer,
+    VolumeFromSnapshot,
+)
+from osc_imagetools.plan.server_export import ServerExportOptions, plan_server_export
+from osc_imagetools.tests.unit.base import PROJECT, TestCase, image_document, volume_document
+
+FLAVOR = {"original_name": "m1", "vcpus": 1, "ram": 512, "disk": 5, "ephemeral": 0, "swap": 0}
+
+
+def attached(identifier, device, **changes):
+    document = volume_document(id=identifier, status="in-use", **changes)
+    return ServerVolume(identifier, device, None, False, read_volume(document))
+
+
+def inventory(*volumes, image=None, left=None, **document):
+    facts = {"id": "s1", "name": "web01", "status": "ACTIVE", "flavor": FLAVOR, **document}
+    if image:
+        facts["image"] = {"id": image["id"]}
+    return ServerInventory(
+        origin=Origin("devcloud", "RegionOne", None, PROJECT, "demo"),
+        server=read_server(facts),
+        image=read_image(image, members=()) if image else None,
+        block_storage=True,
+        volumes=volumes,
+        flavor={"name": "m1"},
+        ports=(),
+        security_groups=(),
+        key_pair=None,
+        server_group=None,
+        quota=Quota(left or {}),
+        unreadable={},
+        documents={},
+    )
+
+
+def plan(found, jobs=4, **options):
+    return plan_server_export(found, ServerExportOptions(**options), jobs=jobs)
+
+
+BOOT, DATA = attached("v1", "/dev/vda"), attached("v2", "/dev/vdb", size=7)
+
+
+def kinds(stages):
+    return [[type(operation) for operation in stage] for stage in stages]
+
+
+class TestVolumeBooted(TestCase):
+    def test_nova_takes_all_snapshots_and_its_image_goes_at_once(self):
+        made = plan(inventory(BOOT, DATA))
+        self.assertEqual([[ServerImage], [Remove]], kinds(made.stages))
+        ((image,), (remove,)) = made.stages
+        self.assertEqual(["v1", "v2"], [volume for volume, _ in image.snapshots])
+        self.assertEqual(image.makes, remove.what)
+        for lane, (_, snapshot) in zip(made.lanes, image.snapshots, strict=True):
+            self.assertIsInstance(lane[0], VolumeFromSnapshot)
+            self.assertEqual(snapshot, lane[0].snapshot)
+            self.assertEqual(Remove(snapshot), lane[-1])
+        self.assertEqual(["disks/0-vda.qcow2", "disks/1-vdb.qcow2"], [d.file for d in made.disks])
+        self.assertEqual([("boot", 0), ("data", None)], [(d.role, d.boot_index) for d in made.disks])
+
+    def test_the_root_is_where_the_root_device_is(self):
+        found = inventory(BOOT, DATA, **{"OS-EXT-SRV-ATTR:root_device_name": "/dev/vdb"})
+        self.assertEqual(["data", "boot"], [d.role for d in plan(found).disks])
+
+    def test_stopped_only_for_the_snapshots(self):
+        made = plan(inventory(BOOT, DATA), stop=True)
+        self.assertEqual([[StopServer], [ServerImage], [StartServer], [Remove]], kinds(made.stages))
+        self.assertEqual("stopped", made.consistency)
+        stopped = plan(inventory(BOOT, status="SHUTOFF"), stop=True)
+        self.assertEqual([[ServerImage], [Remove]], kinds(stopped.stages))
+        self.assertEqual("stopped", stopped.consistency)
+
+    def test_a_disk_that_is_not_wanted(self):
+        made = plan(inventory(BOOT, DATA), disks=("vda",))
+        self.assertEqual(["vda"], [d.name for d in made.disks])
+        self.assertEqual([("vdb", "not-selected")], [(n.name, n.reason) for n in made.not_captured])
+        image, (_, unwanted) = made.stages[0][0], made.stages[1]
+        self.assertEqual(unwanted.what, image.snapshots[1][1])
+
+    def test_all_snapshots_are_there_at_once_whatever_runs(self):
+        needs = {n.name: n.amount for n in plan(inventory(BOOT, DATA), jobs=1).needs}
+        self.assertEqual(
+            {"volumes": 1, "snapshots": 2, "gigabytes": 8 + 7},
+            {name: needs[name] for name in ("volumes", "snapshots", "gigabytes")},
+        )
+        refused = self.assertRaises(errors.QuotaTooSmall, plan, inventory(BOOT, DATA, left={"snapshots": 1}))
+        self.assertIn("snapshots", str(refused))
+
+    def test_everything_in_the_way_is_listed(self):
+        gone = ServerVolume("v3", "/dev/vdc", None, None, None)
+        found = inventory(
+            attached("v1", "/dev/vda", encrypted=True),
+            gone,
+            **{"OS-EXT-STS:task_state": "image_snapshot", "status": "RESCUE"},
+        )
+        error = self.assertRaises(errors.Unready, plan, found, disks=("vdz",), stop=True)
+        for text in ("image_snapshot", "RESCUE", "vdz", "cannot be stopped"):
+            self.assertIn(text, str(error))
+        error = self.assertRaises(errors.Unready, plan, found)
+        for text in ("encrypted", "v3", "gone"):
+            self.assertIn(text, str(error))
+
+    def test_a_locked_server_is_not_stopped(self):
+        error = self.assertRaises(errors.ResourceUnusable, plan, inventory(BOOT, locked=True), stop=True)
+        self.assertIn("unlock", str(error))
+        plan(inventory(BOOT, locked=True))
+
+    def test_consistency(self):
+        agent = {"image": "", "image_properties": {"hw_qemu_guest_agent": "yes"}}
+        for document, expected in (({}, "crash"), (agent, "freeze-requested")):
+            self.assertEqual(expected, plan(inventory(BOOT, **document)).consistency)
+        self.assertEqual("crash", plan(inventory(BOOT, **agent, status="PAUSED")).consistency)
+
+    def test_encrypted_leaves_as_it_is_and_is_said(self):
+        found = inventory(attached("v1", "/dev/vda", encrypted=True, encryption_key_id="k1"))
+        made = plan(found, allow_encrypted=True)
+        self.assertEqual("raw", made.disks[0].disk_format)
+        self.assertIn("k1", made.warnings[0])
+        self.assertTrue(made.disks[0].replayable["volume"]["encrypted"])
+        error = self.assertRaises(errors.UsageError, plan, found, allow_encrypted=True, disk_format="qcow2")
+        self.assertIn("--disk-format", str(error))
+
+
+class TestImageBooted(TestCase):
+    def found(self, *volumes, **document):
+        return inventory(*volumes, image=image_document(disk_format="qcow2"), **document)
+
+    def test_the_volumes_first_and_all_at_once(self):
+        volumes = attached("v1", "/dev/vdb"), attached("v2", "/dev/vdc")
+        made = plan(self.found(*volumes))
+        self.assertEqual([[SnapshotVolume, SnapshotVolume], [ServerImage]], kinds(made.stages))
+        self.assertEqual((), made.stages[1][0].snapshots)
+        root, *_ = made.lanes
+        self.assertEqual([FetchImage, Remove], [type(o) for o in root])
+        self.assertEqual(["vda", "vdb", "vdc"], [d.name for d in made.disks])
+        self.assertEqual("boot", made.disks[0].role)
+
+    def test_without_volumes(self):
+        made = plan(self.found())
+        self.assertEqual([[ServerImage]], kinds(made.stages))
+        self.assertEqual((), made.needs)
+
+    def test_only_a_volume(self):
+        made = plan(self.found(attached("v1", "/dev/vdb")), disks=("vdb",))
+        self.assertEqual([[SnapshotVolume]], kinds(made.stages))
+        self.assertEqual([("vda", "not-selected")], [(n.name, n.reason) for n in made.not_captured])
+
+    def test_a_freeze_is_claimed_only_where_nova_takes_all(self):
+        agent = image_document(hw_qemu_guest_agent="yes")
+        self.assertEqual("freeze-requested", plan(inventory(image=agent)).consistency)
+        self.assertEqual("crash", plan(inventory(attached("v1", "/dev/vdb"), image=agent)).consistency)
+
+    def test_what_no_copy_holds(self):
+        flavor = {**FLAVOR, "ephemeral": 3, "swap": 64, "extra_specs": {"hw:tpm_version": "2.0"}}
+        image = image_document(hw_firmware_type="uefi")
+        made = plan(inventory(image=image, flavor=flavor))
+        self.assertEqual(["ephemeral", "swap", "uefi", "vtpm"], [n.reason for n in made.not_captured])
+
+    def test_the_name_of_the_root_disk(self):
+        for device, expected in (("/dev/sdb", "sda"), ("/dev/vda", "root")):
+            made = plan(self.found(attached("v1", device)))
+            self.assertEqual(expected, made.disks[0].name)
+        told = {"OS-EXT-SRV-ATTR:root_device_name": "/dev/xvda"}
+        self.assertEqual("xvda", plan(self.found(**told)).disks[0].name)
