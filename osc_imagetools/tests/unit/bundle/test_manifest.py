@@ -60,12 +60,10 @@ class Problems(testtools.TestCase):
 
     def test_facts_of_other_kinds_are_their_own(self) -> None:
         self.assertEqual("", self.problems(lambda m: m.update(kind="snapshot", replayable={"x": 1})))
-        for kind, facts, expected in (
-            ("server", {}, "'flavor' is a required property"),
-            ("volume", {"size": "1"}, "/replayable/size: '1' is not of type"),
-        ):
-            found = self.problems(lambda m, k=kind, f=facts: m.update(kind=k, replayable=f))
-            self.assertIn(expected, found)
+        server = self.problems(lambda m: m.update(kind="server", replayable={}))
+        self.assertIn("'flavor' is a required property", server)
+        volume = self.problems(lambda m: m.update(kind="volume", replayable={"size": "1"}))
+        self.assertIn("/replayable/size: '1' is not of type", volume)
 
     def test_each_is_named_with_its_place(self) -> None:
         disk = "/disks/1"

@@ -337,7 +337,7 @@ class TransferTestCase(testtools.TestCase):
         """All files in the directory."""
         return {path.name for path in self.directory.iterdir()}
 
-    def wait_until(self, condition: Any, seconds: float = 5.0) -> None:
+    def wait_until(self, condition: Any, seconds: float = 60.0) -> None:
         """Wait for something that another thread does."""
         deadline = time.monotonic() + seconds
         while not condition():
