@@ -141,11 +141,14 @@ def start_server(shop: Workshop, made: Made) -> None:
 
     def running() -> bool:
         server = get_server(shop.cloud, server_id)
-        if server is None or server.status in ("ACTIVE", "ERROR", "DELETED", "SOFT_DELETED"):
+        if server is None or server.status in ("ERROR", "DELETED", "SOFT_DELETED"):
             return True
-        if server.status == "SHUTOFF" and server.task_state is None:
-            with contextlib.suppress(errors.CloudError):  # another task has begun in between
-                server_action(shop, server_id, {"os-start": None})
+        if server.task_state is not None:  # it may be stopping still
+            return False
+        if server.status != "SHUTOFF":
+            return True
+        with contextlib.suppress(errors.CloudError):  # another task has begun in between
+            server_action(shop, server_id, {"os-start": None})
         return False
 
     shop.removal.until(f"server {server_id} to run again", running)

@@ -43,6 +43,8 @@ def create_server(
     :param sources: the IDs of the volumes and of the images, each in the order of the plan.
     """
     devices = [{**entry, "uuid": sources[kind][place]} for entry, kind, place in draft.devices]
+    # Nova takes an image for the local root disk only where the request names it besides (imageRef).
+    roots = [sources[kind][place] for _, kind, place in draft.devices if kind == "image"]
     networks: Any = draft.body.get("networks")
     if ports:
         networks = [_network(port, planned.tag) for port, planned in zip(ports, draft.ports, strict=True)]
@@ -51,6 +53,7 @@ def create_server(
         **draft.body,
         "name": draft.name,
         "description": f"{shop.run.name('server')} {shop.run.process}",
+        **({"imageRef": roots[0]} if roots else {}),
         "block_device_mapping_v2": devices,
         "networks": networks,
     }

@@ -100,11 +100,12 @@ def encrypted_problem(disk: Mapping[str, Any]) -> errors.ImagetoolsError | None:
     """Why a disk of an encrypted volume cannot be made a volume again; None for any other."""
     if not (disk["replayable"].get("volume") or {}).get("encrypted"):
         return None
+    key = disk["observed"].get("encryption_key_id") or "<key id>"
     return errors.ResourceUnusable(
         f"{disk['name']}: its bytes are those of an encrypted volume; made a volume again they would be "
         "encrypted a second time",
         hint="Upload it with its key: openstack image create --disk-format raw --property "
-        f"cinder_encryption_key_id=<key id> --file {disk['file']} <name>, and make a volume of the encrypted "
+        f"cinder_encryption_key_id={key} --file {disk['file']} <name>, and make a volume of the encrypted "
         "type from that image; or open it (LUKS) with the key and import the plain disk.",
     )
 

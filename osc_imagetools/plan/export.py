@@ -205,6 +205,16 @@ class Draft:
             return False
         return self._may_read(place, volume.label, volume)
 
+    def check_project(self, label: str, project_id: str | None, origin: Origin) -> None:
+        """What an administrator can see is not always of the project that the copies would be made in."""
+        if project_id and origin.project_id and project_id != origin.project_id:
+            self.problems.append(
+                errors.ResourceUnusable(
+                    f"{label} belongs to project {project_id}, and the login is to {origin.project_id}",
+                    hint=f"Log in to its project: --os-project-id {project_id}",
+                )
+            )
+
     def snapshot_of(self, place: Place) -> Reference:
         """The temporary snapshot of the disk that comes next."""
         return Reference("snapshot", None, f"snapshot of {len(self.disks)}-{place.name}", temporary=True)
@@ -302,6 +312,7 @@ class Draft:
                 "snapshot_id": facts.id if facts else None,
                 "snapshot_created_at": facts.created_at if facts else None,
                 "volume_id": volume.id if volume else None,
+                **({"encryption_key_id": volume.encryption_key_id} if volume and volume.encrypted else {}),
             },
             snapshot=facts,
             moment=snapshot if snapshot.temporary else None,
@@ -366,7 +377,7 @@ def _encrypted_problem(place: Place, label: str) -> errors.ImagetoolsError:
 
 
 def _encrypted_warning(place: Place, volume: Volume | None) -> str:
-    key = (volume.document.get("encryption_key_id") if volume else None) or "which the cloud does not tell"
+    key = (volume.encryption_key_id if volume else None) or "which the cloud does not tell"
     whose = f"volume {volume.id}" if volume else "the volume"
     return (
         f"{place.name}: its bytes stay encrypted. Whoever wants to read the copy needs the key of {whose} "

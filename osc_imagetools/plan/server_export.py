@@ -54,6 +54,7 @@ def plan_server_export(found: ServerInventory, options: ServerExportOptions, *, 
     """
     draft = Draft(options.disk_format, options.allow_encrypted)
     disks = _Disks(found, options)
+    draft.check_project(found.server.label, found.server.project_id, found.origin)
     draft.problems += disks.problems()
     _check_state(draft, found, options)
     draft.not_captured += _uncopied(found)

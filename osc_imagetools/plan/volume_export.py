@@ -29,8 +29,12 @@ def plan_volume_export(
     role = "boot" if volume is not None and volume.bootable else "data"
     place = Place("volume", None, role, None, None)
     if snapshot is not None:
+        project = snapshot.document.get("os-extended-snapshot-attributes:project_id")
+        draft.check_project(snapshot.label, project, found.origin)
         draft.add_snapshot(snapshot, volume, place)
     elif volume is not None:
+        project = volume.document.get("os-vol-tenant-attr:tenant_id")
+        draft.check_project(volume.label, project, found.origin)
         draft.add_volume(volume, place)
     return draft.finish(
         _snapshot_subject(found) if snapshot is not None else _volume_subject(found),

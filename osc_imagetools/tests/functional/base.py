@@ -161,7 +161,7 @@ class TestCase(testtools.TestCase):
     def volume(self, *, cloud: str = "devcloud-demo", **fields: Any) -> str:
         """The ID of a new, available volume of 1 GiB."""
         cinder = self.connection(cloud).block_storage
-        volume = cinder.create_volume(name=self.name, **{"size": 1, **fields})
+        volume = cinder.create_volume(**{"name": self.name, "size": 1, **fields})
         self.addCleanup(self.remove_volume, volume.id, cloud)
         self.wait(lambda: cinder.get_volume(volume.id).status, "available")
         return str(volume.id)

@@ -34,10 +34,11 @@ class LeftoverCase(ServerCase):
         return self.openstack(*words, cloud=cloud, code=code).json  # type: ignore[no-any-return]
 
     def ids(self, cloud: str) -> set[str]:
-        """The IDs of what is in a project, and of its stopped servers once more."""
-        found = {line.split()[1] for line in self.everything(cloud) if line.split()[1] != "is"}
-        stopped = {f"{line.split()[0]} stopped" for line in self.everything(cloud) if " is SHUTOFF" in line}
-        return found | stopped
+        """The IDs of what is in a project; once more those of its stopped or marked servers."""
+        lines = [line.split(" ", 2) for line in self.everything(cloud)]
+        found = {identifier for kind, identifier, _ in lines if identifier != "is"}
+        states = [(identifier, rest) for identifier, verb, rest in lines if verb == "is"]
+        return found | {f"{i} stopped" for i, rest in states if "SHUTOFF" in rest or marks.STOPPED in rest}
 
 
 class TestKilled(LeftoverCase):

@@ -114,6 +114,11 @@ class TestVolumeBooted(TestCase):
         for text in ("encrypted", "v3", "gone"):
             self.assertIn(text, str(error))
 
+    def test_of_another_project(self):
+        found = inventory(BOOT, tenant_id="other")
+        error = self.assertRaises(errors.ResourceUnusable, plan, found)
+        self.assertIn("--os-project-id other", str(error))
+
     def test_a_locked_server_is_not_stopped(self):
         error = self.assertRaises(errors.ResourceUnusable, plan, inventory(BOOT, locked=True), stop=True)
         self.assertIn("unlock", str(error))
