@@ -113,8 +113,8 @@ def server_differences(
     compare("key_name", draft.body.get("key_name"), server.document.get("key_name"))
     if running:
         devices = _devices(shop, server_id)
-        for disk, volume_id in volumes.items():
-            compare(f"device of {disk}", draft.expected.get(disk), devices.get(volume_id))
+        for disk, device in draft.expected.items():
+            compare(f"device of {disk}", device, devices.get(volumes[disk]))
     return found
 
 

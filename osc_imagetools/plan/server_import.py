@@ -54,6 +54,7 @@ def plan_server_import(
         body["security_groups"] = [{"name": group} for group in network.security_groups]
     for entry in manifest["not_captured"]:
         found.lose(entry["name"], f"not in the bundle: {entry['reason']}")
+    disks.expect_devices(flavor, found)
     needs = _needs(to, disks.volumes, flavor, found)
     if found.problems:
         problems = found.problems
@@ -111,6 +112,7 @@ class _Disks:
         self.images: list[ImageDraft] = []
         self.devices: list[tuple[Mapping[str, Any], str, int]] = []
         self.expected: dict[str, str | None] = {}
+        self.root: str | None = None
         self.root_size: int | None = None  # GiB that the flavor's own disk must have; None: any will do
         disks = sorted(manifest["disks"], key=_device_order)
         roots = [disk for disk in disks if disk["role"] == "boot"]
@@ -127,7 +129,24 @@ class _Disks:
             if disk not in roots[:1]:
                 self._data(disk)
 
+    def expect_devices(self, flavor: Flavor | None, found: Findings) -> None:
+        """Where the original had disks that the copy has not, the others move up: no device to expect."""
+        original = self._facts.get("flavor") or {}
+        local = [kind for kind in ("ephemeral", "swap") if int(original.get(kind) or 0)]
+        boot_from = self._options.boot_from or self._facts.get("boot_from")
+        same_flavor = flavor is not None and flavor.name == original.get("name")
+        if not local or (same_flavor and boot_from == self._facts.get("boot_from")):
+            return
+        moved = [name for name, device in self.expected.items() if device and name != self.root]
+        for name in moved:
+            del self.expected[name]
+        if moved:
+            found.mapped.append(
+                f"devices of {', '.join(moved)}: others, for the original had {' and '.join(local)} disks"
+            )
+
     def _root(self, disk: Mapping[str, Any]) -> None:
+        self.root = disk["name"]
         boot_from = self._options.boot_from or self._facts.get("boot_from") or "volume"
         original = self._facts.get("boot_from")
         if boot_from != original:

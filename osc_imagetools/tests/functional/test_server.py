@@ -79,7 +79,7 @@ class TestVolumeBooted(ServerCase):
     def manifest_tells(self, server_id: str, devices: dict[str, str]) -> None:
         manifest = self.manifest()
         facts = manifest["replayable"]
-        self.assertEqual([0, None], [d["boot_index"] for d in manifest["disks"]])
+        self.assertEqual([0, -1], [d["boot_index"] for d in manifest["disks"]])
         self.assertEqual(["boot", "data"], [d["role"] for d in manifest["disks"]])
         self.assertEqual(list(devices.values()), [d["observed"]["volume_id"] for d in manifest["disks"]])
         self.assertEqual(2, len(manifest["consistency"]["snapshots"]))

@@ -237,6 +237,13 @@ class TestServer(TestCase):
         self.assertEqual(("image", "disks/0.qcow2"), (kind, image.file))
         self.assertEqual(["v1"], [v.name for v in made.volumes])
 
+    def test_devices_that_move_up(self):
+        flavor = {"name": "m1", "vcpus": 1, "ram": 64, "disk": 0, "swap": 64}
+        self.assertEqual({"vda", "vdb"}, set(plan(manifest(flavor=flavor)).server.expected))
+        made = plan(manifest(flavor=flavor), flavor="large")
+        self.assertEqual({"vda"}, set(made.server.expected))
+        self.assertIn("devices of vdb", "".join(made.mapped))
+
     def test_the_properties_that_decide_the_boot_come_along(self):
         facts = {"boot_from": "image", "image_properties": {"hw_firmware_type": "uefi", "os_hash_value": "x"}}
         document = manifest(disk(0, "/dev/vda", role="boot", volume={}), **facts)
