@@ -52,10 +52,14 @@ def remove_volume(shop: Workshop, made: Made) -> None:
 
 
 def remove_snapshot(shop: Workshop, made: Made) -> None:
-    """Deletes a snapshot of ours as soon as its state allows it, and waits until it is gone."""
+    """Deletes a snapshot of ours as soon as its state allows it, and waits until it is gone.
+
+    One at a time in a run: see :class:`Workshop`.
+    """
     for snapshot_id in _ids(shop, made, lambda: _marked(shop, "/snapshots/detail", "snapshots", made)):
         path = f"/snapshots/{snapshot_id}"
-        _remove_when_idle(shop, made, path, snapshot_id, get_snapshot)
+        with shop.one_snapshot:
+            _remove_when_idle(shop, made, path, snapshot_id, get_snapshot)
 
 
 def _remove_when_idle(

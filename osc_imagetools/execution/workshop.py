@@ -9,6 +9,7 @@ ends it, what is pending then is removed.
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -57,6 +58,9 @@ class Workshop:
     undo: Undo = field(default_factory=Undo)
     patience: Patience = field(default_factory=Patience)
     removal: Patience = field(default_factory=Patience)
+    # Removing two snapshots of one running server at a time makes two block jobs in its hypervisor, of which
+    # QEMU 7.2 has been seen to crash, and the guest with it: one at a time.
+    one_snapshot: threading.Lock = field(default_factory=threading.Lock)
 
     @classmethod
     def of(cls, cloud: Cloud, purpose: str, timeout: float | None) -> Workshop:

@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+import threading
+
+from osc_imagetools.execution import wait
+from osc_imagetools.execution.removal import remove_snapshot
+from osc_imagetools.execution.workshop import Made, Workshop
+from osc_imagetools.tests.unit.base import VOLUME, TestCase, snapshot_document
+
+
+class TestSnapshots(TestCase):
+    def test_one_at_a_time(self):
+        """The second is asked for only when the first is gone, whoever asks."""
+        mocked = self.mocked_cloud()
+        shop = Workshop.of(mocked.cloud, "test", None)
+        self.patch(wait, "FIRST_PAUSE", 0.001)
+        documents = [snapshot_document(), snapshot_document()]
+        events = []
+
+        def answer(document):
+            state = {"asked": 0, "deleted": False}
+
+            def get(request, context):
+                state["asked"] += state["deleted"]
+                if state["asked"] > 3:
+                    events.append(f"gone {document['id']}")
+                    context.status_code = 404
+                    return {}
+                return {"snapshot": {**document, "status": "deleting" if state["deleted"] else "available"}}
+
+            def delete(request, context):
+                state["deleted"] = True
+                events.append(f"deleted {document['id']}")
+                context.status_code = 202
+                return {}
+
+            mocked.http.get(f"{VOLUME}/snapshots/{document['id']}", json=get)
+            mocked.http.delete(f"{VOLUME}/snapshots/{document['id']}", json=delete)
+
+        for document in documents:
+            answer(document)
+        threads = [
+            threading.Thread(target=remove_snapshot, args=(shop, Made("snapshot", "s", id=d["id"])))
+            for d in documents
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        first = events[0].split()[1]
+        (second,) = {d["id"] for d in documents} - {first}
+        self.assertEqual([f"{w} {i}" for i in (first, second) for w in ("deleted", "gone")], events)
