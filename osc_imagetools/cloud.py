@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
 from keystoneauth1 import exceptions as ksa_exceptions
+from keystoneauth1 import identity
 from keystoneauth1.identity.base import BaseIdentityPlugin
 from openstack import exceptions as sdk_exceptions
 from openstack.utils import maximum_supported_microversion
@@ -54,6 +55,8 @@ class Cloud:
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
+        self._auth: BaseIdentityPlugin | None = None  # in place of the session's own
+        self._projects: dict[str, Cloud] = {}
 
     @property
     def has_block_storage(self) -> bool:
@@ -70,10 +73,8 @@ class Cloud:
     @property
     def origin(self) -> Origin:
         config = self.connection.config
-        auth = self.connection.session.auth
-        access = None
-        if isinstance(auth, BaseIdentityPlugin):
-            access = auth.get_access(self.connection.session)
+        auth = self._login
+        access = auth.get_access(self.connection.session) if auth else None
         return Origin(
             cloud=config.name or None,
             region=config.get_region_name() or None,
@@ -89,6 +90,43 @@ class Cloud:
         if not project:
             raise errors.UsageError("the login has no project", hint="Give one: --os-project-name <project>")
         return project
+
+    @property
+    def _login(self) -> BaseIdentityPlugin | None:
+        auth = self._auth or self.connection.session.auth
+        return auth if isinstance(auth, BaseIdentityPlugin) else None
+
+    def in_project(self, project_id: str) -> Cloud:
+        """This login in another project of the same user: its token is exchanged for one of that project.
+
+        Source: https://docs.openstack.org/api-ref/identity/v3/ (token authentication with scoped
+        authorization); Keystone refuses it to application credentials and trusts, and to everybody where
+        its ``allow_rescope_scoped_token`` is off.
+
+        :raises errors.Forbidden: there is no such token, with the reason.
+        :raises errors.CloudError: no answer.
+        """
+        login, session = self._login, self.connection.session
+        if login is None or not login.auth_url:
+            raise errors.Forbidden("this login is no account of the identity service")
+        if project_id == login.get_project_id(session):
+            return self
+        if project_id not in self._projects:
+            other = Cloud(self.connection)
+            token = login.get_token(session) or ""
+            other._auth = identity.Token(login.auth_url, token, project_id=project_id)
+            try:
+                other._auth.get_access(session)
+            except ksa_exceptions.Unauthorized:
+                raise errors.Forbidden(f"this account has no role in project {project_id}") from None
+            except ksa_exceptions.HTTPClientError as exc:
+                raise errors.Forbidden(
+                    f"this login gets no token for project {project_id}: {exc.message}"
+                ) from exc
+            except ksa_exceptions.ClientException as exc:
+                raise errors.CloudError(f"the identity service does not answer: {exc}") from exc
+            self._projects[project_id] = other
+        return self._projects[project_id]
 
     def service(self, service_type: str) -> Adapter:
         """The adapter of a service: ``image``, ``block-storage`` or ``compute``."""
@@ -130,8 +168,9 @@ class Cloud:
         json: Mapping[str, Any] | Sequence[Any] | None = None,
         content_type: str | None = None,
         params: Mapping[str, str] | None = None,
+        stream: bool = False,
     ) -> Response:
-        """One request; *what* names the resource in an error.
+        """One request; *what* names the resource in an error. With *stream* the body is left to be read.
 
         :raises errors.ResourceNotFound: 404
         :raises errors.Forbidden: 401, 403 (a full quota is a :class:`StatusError`)
@@ -139,6 +178,10 @@ class Cloud:
         :raises errors.CloudError: no answer at all
         """
         kwargs: dict[str, Any] = {"params": dict(params)} if params else {}
+        if self._auth:
+            kwargs["auth"] = self._auth
+        if stream:
+            kwargs["stream"] = True
         if json is not None:
             kwargs["json"] = json
         if microversion:

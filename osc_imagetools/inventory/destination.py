@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 from osc_imagetools import errors
 from osc_imagetools.cloud import Cloud
+from osc_imagetools.inventory.project import find_project
 from osc_imagetools.inventory.quota import Quota, volume_quota
 from osc_imagetools.origin import Origin
 
@@ -43,8 +44,7 @@ def destination(
 
     :param members: IDs of the projects that the image will be shared with.
 
-    :raises errors.ResourceNotFound: the project is not there; names need the right to look projects up,
-        an ID that cannot be looked up is taken as it is.
+    :raises errors.ImagetoolsError: there is no such project: see :func:`find_project`.
     """
     block_storage = cloud.has_block_storage
     read_volumes = volumes and block_storage
@@ -60,7 +60,7 @@ def destination(
         block_storage=block_storage,
         volume_types=types,
         quota=volume_quota(cloud) if read_volumes else None,
-        owner=_project(cloud, project) if project is not None else None,
+        owner=find_project(cloud, project).id if project is not None else None,
         projects={member: _exists(cloud, member) for member in members},
         volume_zones=zones,
     )
@@ -89,28 +89,3 @@ def _stores(cloud: Cloud) -> tuple[str, ...]:
         return ()  # a single store: 404
     stores: list[Mapping[str, str]] = answer.get("stores", [])
     return tuple(sorted(store["id"] for store in stores))
-
-
-def _project(cloud: Cloud, name_or_id: str) -> str:
-    try:
-        answer = cloud.get(
-            "identity", f"/projects/{quote(name_or_id, safe='')}", what=f"project {name_or_id}"
-        )
-        return str(answer["project"]["id"])
-    except errors.Forbidden:
-        return name_or_id
-    except errors.ResourceNotFound:
-        pass
-    query = {"name": name_or_id}
-    answer = cloud.get("identity", "/projects", what="list of projects", params=query)
-    found = [str(project["id"]) for project in answer["projects"]]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise errors.ResourceAmbiguous(
-            f"several projects have the name {name_or_id!r}: {', '.join(found)}",
-            hint="Give the ID.",
-        )
-    raise errors.ResourceNotFound(
-        f"no project has the name or ID {name_or_id!r}", hint="openstack project list"
-    )

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An image, the projects that it is to be shared with or not, and how far this login reaches into them.
+
+Contract: read-only. What is wrong with a project is a value, so that a plan can list all of it at once. A
+token for another project of the same account is asked for, which changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from osc_imagetools import errors
+from osc_imagetools.cloud import Cloud
+from osc_imagetools.inventory.image import Image, find_image
+from osc_imagetools.inventory.project import Project, find_project, own_projects
+
+
+@dataclass(frozen=True)
+class Sharing:
+    """``projects`` are those asked for, each once, in their order; ``own`` is the login's project.
+
+    ``refused`` tells by project ID why this login cannot act in a project; one that is not in it can be
+    acted in.
+    """
+
+    image: Image
+    own: str | None
+    projects: tuple[Project, ...]
+    refused: Mapping[str, str] = field(default_factory=dict)
+    problems: tuple[errors.ImagetoolsError, ...] = ()
+
+
+def sharing(cloud: Cloud, image: str, projects: Iterable[str], *, reach: bool) -> Sharing:
+    """Reads an image and looks up projects by name or ID.
+
+    :param reach: whether to find out in which of them this login can act.
+    :raises errors.ResourceNotFound, errors.ResourceAmbiguous: of the image.
+    """
+    found = find_image(cloud, image)
+    own = own_projects(cloud)
+    problems: list[errors.ImagetoolsError] = []
+    chosen: dict[str, Project] = {}
+    for name_or_id in projects:
+        try:
+            project = find_project(cloud, name_or_id, own=own or ())
+        except (errors.ResourceNotFound, errors.ResourceAmbiguous, errors.Forbidden) as exc:
+            problems.append(exc)
+        else:
+            chosen.setdefault(project.id, project)
+    return Sharing(
+        image=found,
+        own=cloud.origin.project_id,
+        projects=tuple(chosen.values()),
+        refused=unreachable(cloud, chosen, own) if reach else {},
+        problems=tuple(problems),
+    )
+
+
+def unreachable(cloud: Cloud, projects: Iterable[str], own: tuple[Project, ...] | None) -> dict[str, str]:
+    """Why this login cannot act in projects (by ID), for those where it cannot.
+
+    :param own: the projects that the account has a role in, None where that is not known: then a token
+        is asked for each.
+    """
+    mine = None if own is None else {project.id for project in own}
+    refused = {}
+    for project in projects:
+        if mine is not None and project not in mine and project != cloud.origin.project_id:
+            refused[project] = "this account has no role in it"
+            continue
+        try:
+            cloud.in_project(project)
+        except errors.Forbidden as exc:
+            refused[project] = exc.message
+    return refused

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Commands that share images with other projects."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from typing import Any
+
+from osc_imagetools.v1 import base
+
+LOG = logging.getLogger(__name__)
+
+
+def add_options(parser: argparse.ArgumentParser, *, help_text: str, required: bool) -> None:
+    """The image and the projects."""
+    parser.add_argument("image", metavar="<image>", help="Image (name or ID)")
+    parser.add_argument(
+        "--project",
+        metavar="<project>",
+        dest="projects",
+        action="append",
+        default=[],
+        required=required,
+        help=help_text,
+    )
+
+
+def add_dry_run(parser: argparse.ArgumentParser) -> None:
+    """The option of a command that changes the cloud and moves no data."""
+    parser.add_argument("--dry-run", action="store_true", help="Print the plan and change nothing")
+
+
+class ShareImage(base.Lister):
+    """Share an image with other projects
+
+    A private image becomes a shared one; a public or community one, which every project can use already, is
+    left alone. Each project has to accept the image before it lists it, though it can use it by its ID at
+    once. With "--accept" this is done for each project in which this account has a role itself. A second
+    run changes nothing. When the cloud refuses one of the projects, none is added.
+    """
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        text = (
+            "Project to share with (name or ID; repeat option to share with several). An ID that this "
+            "account may not look up is taken as it is."
+        )
+        add_options(parser, help_text=text, required=True)
+        parser.add_argument(
+            "--accept",
+            action="store_true",
+            help="Accept on behalf of each of these projects in which this account has a role",
+        )
+        add_dry_run(parser)
+        return parser
+
+    def take_action(self, parsed_args: argparse.Namespace) -> tuple[Any, Any]:
+        cloud = self.cloud()
+        from osc_imagetools.execution.sharing import share
+        from osc_imagetools.inventory.sharing import sharing
+        from osc_imagetools.plan.sharing import plan_share
+        from osc_imagetools.report.sharing import COLUMNS, notes, share_rows
+
+        found = sharing(cloud, parsed_args.image, parsed_args.projects, reach=parsed_args.accept)
+        plan = plan_share(found, accept=parsed_args.accept)
+        for text in plan.warnings():
+            LOG.warning("%s", text)
+        if parsed_args.dry_run:
+            return base.plan_rows(plan.steps())
+        report = share(cloud, plan)
+        for text in notes(report):
+            LOG.warning("%s", text)
+        return COLUMNS, list(share_rows(report))
+
+
+class UnshareImage(base.Lister):
+    """Stop sharing an image with other projects
+
+    Servers and volumes that a project has made from the image stay. An image that is public or community
+    cannot be taken from single projects. The visibility stays "shared": an image that is shared with nobody
+    is as private as any other.
+    """
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        text = "Project to take the image from (name or ID; repeat option to name several)"
+        add_options(parser, help_text=text, required=True)
+        add_dry_run(parser)
+        return parser
+
+    def take_action(self, parsed_args: argparse.Namespace) -> tuple[Any, Any]:
+        cloud = self.cloud()
+        from osc_imagetools.execution.sharing import unshare
+        from osc_imagetools.inventory.sharing import sharing
+        from osc_imagetools.plan.sharing import plan_unshare
+        from osc_imagetools.report.sharing import COLUMNS, unshare_rows
+
+        found = sharing(cloud, parsed_args.image, parsed_args.projects, reach=False)
+        plan = plan_unshare(found)
+        if parsed_args.dry_run:
+            return base.plan_rows(plan.steps())
+        return COLUMNS, list(unshare_rows(unshare(cloud, plan)))
