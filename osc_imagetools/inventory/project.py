@@ -89,5 +89,21 @@ def find_project(cloud: Cloud, name_or_id: str, *, own: Iterable[Project] = ()) 
     )
 
 
+def find_projects(
+    cloud: Cloud, names_or_ids: Iterable[str], own: tuple[Project, ...] | None
+) -> tuple[tuple[Project, ...], tuple[errors.ImagetoolsError, ...]]:
+    """Each of these projects once, in their order, and what is wrong with those that are not found."""
+    found: dict[str, Project] = {}
+    problems: list[errors.ImagetoolsError] = []
+    for name_or_id in names_or_ids:
+        try:
+            project = find_project(cloud, name_or_id, own=own or ())
+        except (errors.ResourceNotFound, errors.ResourceAmbiguous, errors.Forbidden) as exc:
+            problems.append(exc)
+        else:
+            found.setdefault(project.id, project)
+    return tuple(found.values()), tuple(problems)
+
+
 def _project(document: Any) -> Project:
     return Project(str(document["id"]), document.get("name"))

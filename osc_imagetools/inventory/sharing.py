@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from osc_imagetools import errors
 from osc_imagetools.cloud import Cloud
 from osc_imagetools.inventory.image import Image, find_image
-from osc_imagetools.inventory.project import Project, find_project, own_projects
+from osc_imagetools.inventory.project import Project, find_projects, own_projects
 
 
 @dataclass(frozen=True)
@@ -39,21 +39,13 @@ def sharing(cloud: Cloud, image: str, projects: Iterable[str], *, reach: bool) -
     """
     found = find_image(cloud, image)
     own = own_projects(cloud)
-    problems: list[errors.ImagetoolsError] = []
-    chosen: dict[str, Project] = {}
-    for name_or_id in projects:
-        try:
-            project = find_project(cloud, name_or_id, own=own or ())
-        except (errors.ResourceNotFound, errors.ResourceAmbiguous, errors.Forbidden) as exc:
-            problems.append(exc)
-        else:
-            chosen.setdefault(project.id, project)
+    chosen, problems = find_projects(cloud, projects, own)
     return Sharing(
         image=found,
         own=cloud.origin.project_id,
-        projects=tuple(chosen.values()),
-        refused=unreachable(cloud, chosen, own) if reach else {},
-        problems=tuple(problems),
+        projects=chosen,
+        refused=unreachable(cloud, (p.id for p in chosen), own) if reach else {},
+        problems=problems,
     )
 
 

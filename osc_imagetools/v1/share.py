@@ -101,3 +101,47 @@ class UnshareImage(base.Lister):
         if parsed_args.dry_run:
             return base.plan_rows(plan.steps())
         return COLUMNS, list(unshare_rows(unshare(cloud, plan)))
+
+
+class ShareCheckImage(base.Lister):
+    """Check which projects can see, list, download and boot an image
+
+    Each project is asked with a token of its own where this account has a role in it; of the others only
+    what the owner can tell is known, and what is not known is left open. Nothing is downloaded. An image of
+    0 bytes points at volume snapshots, which cannot be shared: other projects list it and cannot boot it.
+    The exit code is 3 if one of the projects cannot boot the image.
+    """
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        text = (
+            "Project to check for (name or ID; repeat option to name several; default: the owner and all "
+            "members)"
+        )
+        add_options(parser, help_text=text, required=False)
+        return parser
+
+    def take_action(self, parsed_args: argparse.Namespace) -> tuple[Any, Any]:
+        cloud = self.cloud()
+        from osc_imagetools.inventory.share_check import share_inventory
+        from osc_imagetools.plan.share_check import judge
+
+        verdicts = judge(share_inventory(cloud, parsed_args.image, parsed_args.projects))
+        self.bootable = all(verdict.bootable is not False for verdict in verdicts)
+        columns = ("Project", "Visible", "Listed", "Downloadable", "Bootable", "Reason", "Name")
+        return columns, [
+            (
+                v.view.project.id,
+                v.visible,
+                v.listed,
+                v.downloadable,
+                v.bootable,
+                v.reason,
+                v.view.project.name,
+            )
+            for v in verdicts
+        ]
+
+    def run(self, parsed_args: argparse.Namespace) -> int:
+        self.bootable = True
+        return super().run(parsed_args) or (0 if self.bootable else 3)
