@@ -38,11 +38,13 @@ class MockedCloud(fixtures.Fixture):
         self.addCleanup(self.http.stop)
         token = ksa_fixture.V3Token(project_id=PROJECT, project_name="demo")
         token.add_service("image").add_standard_endpoints(public=IMAGE, region="RegionOne")
+        token.add_service("identity").add_standard_endpoints(public=AUTH, region="RegionOne")
         if self.block_storage:
             service = token.add_service(self.block_storage)
             service.add_standard_endpoints(public=VOLUME, region="RegionOne")
         self.http.get(AUTH, json={"version": ksa_fixture.V3Discovery(AUTH)})
         self.http.post(f"{AUTH}/auth/tokens", json=token, headers={"X-Subject-Token": "token"})
+        self.token = token
         versions = [{"id": "v2.17", "status": "CURRENT", "links": [_self(f"{IMAGE}/v2/")]}]
         self.http.get(f"{IMAGE}/", json={"versions": versions})
         version = {
@@ -70,6 +72,23 @@ class MockedCloud(fixtures.Fixture):
                 block_storage_status_code_retries=0,
             )
         )
+
+    def rescope(self, *projects: str) -> None:
+        """The account has a role in these projects: a token of one is named ``token-<project>``."""
+
+        def answer(request: Any, context: Any) -> Any:
+            scope = request.json()["auth"].get("scope", {}).get("project", {}).get("id")
+            if request.json()["auth"]["identity"]["methods"] != ["token"]:
+                return self.token
+            if scope not in projects:
+                context.status_code = 401
+                return {"error": {"message": "The request you have made requires authentication."}}
+            context.headers["X-Subject-Token"] = f"token-{scope}"
+            token = ksa_fixture.V3Token(project_id=scope)
+            token["token"]["catalog"] = self.token["token"]["catalog"]
+            return token
+
+        self.http.post(f"{AUTH}/auth/tokens", json=answer, headers={"X-Subject-Token": "token"})
 
     def sent(self, method: str) -> list[tuple[str, Any]]:
         """(path, JSON body or None) of the requests made with a method, but for the login."""

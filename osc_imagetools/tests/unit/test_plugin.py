@@ -121,8 +121,10 @@ class TestNames(testtools.TestCase):
         self.assertEqual([], clashes)
 
     def test_no_name_shadows_another_of_ours(self) -> None:
-        names = sorted(command_names(PACKAGE))
-        clashes = [f"{a} / {b}" for a in names for b in names if a != b and shadows(a, b)]
+        # One may be an abbreviation of the other ("image share", "image share-check"): what is typed in full
+        # is found first.
+        names = [name.split() for name in sorted(command_names(PACKAGE))]
+        clashes = [f"{a} / {b}" for a in names for b in names if a != b and a == b[: len(a)]]
         self.assertEqual([], clashes)
 
     def test_every_command_is_in_our_group(self) -> None:
