@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The formatter ``dot`` of the lineage commands: a graph for Graphviz, "dot -Tsvg" draws it.
+
+Contract: an arrow goes from what was there first to what came from it. What is broken is red and dashed.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Sequence
+from typing import Any, TextIO
+
+from cliff.formatters import base
+
+SHAPES = {"image": "box", "volume": "cylinder", "snapshot": "folder", "server": "component"}
+NEEDED = ("Type", "ID", "Name", "Status", "Size", "Parent", "Broken", "Direction", "Relation")
+
+
+class DotFormatter(base.ListFormatter):
+    """Rows of a lineage as a directed graph in the language of Graphviz."""
+
+    def add_argument_group(self, parser: argparse.ArgumentParser) -> None:
+        """No options."""
+
+    def emit_list(
+        self,
+        column_names: Sequence[str],
+        data: Iterable[Sequence[Any]],
+        stdout: TextIO,
+        parsed_args: argparse.Namespace,
+    ) -> None:
+        """Writes the graph; it needs all columns."""
+        if missing := [name for name in NEEDED if name not in column_names]:
+            from osc_imagetools.errors import UsageError
+
+            raise UsageError(f"-f dot needs the columns {', '.join(missing)}: leave -c out")
+        rows = [dict(zip(column_names, row, strict=True)) for row in data]
+        stdout.write("digraph lineage {\n  rankdir=LR;\n  node [fontname=sans];\n  edge [fontname=sans];\n")
+        for row in {row["ID"]: row for row in reversed(rows)}.values():
+            stdout.write(f"  {_quoted(row['ID'])} [{_node(row, root=row['Parent'] is None)}];\n")
+        for line in dict.fromkeys(_edge(row) for row in rows if row["Parent"]):
+            stdout.write(f"  {line};\n")
+        stdout.write("}\n")
+
+
+def _node(row: dict[str, Any], *, root: bool) -> str:
+    kind = row["Type"].machine_readable()
+    lines = [f"{kind} {row['Name'] or ''}".rstrip(), row["ID"], _state(row)]
+    facts = [f"label={_quoted(chr(10).join(filter(None, lines)))}", f"shape={SHAPES[kind]}"]
+    if root:
+        facts.append("penwidth=3")
+    if row["Broken"]:
+        facts.append("color=red, fontcolor=red, style=dashed")
+    return ", ".join(facts)
+
+
+def _state(row: dict[str, Any]) -> str:
+    size = "" if row["Size"].machine_readable() is None else row["Size"].human_readable()
+    return " ".join(filter(None, (row["Status"], size)))
+
+
+def _edge(row: dict[str, Any]) -> str:
+    parent, own = _quoted(row["Parent"]), _quoted(row["ID"])
+    ends = (own, parent) if row["Direction"] == "from" else (parent, own)
+    return f"{ends[0]} -> {ends[1]} [label={_quoted(row['Relation'])}]"
+
+
+def _quoted(text: str) -> str:
+    """A string of the language; in labels a backslash is an escape of its own."""
+    text = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return f'"{text}"'
