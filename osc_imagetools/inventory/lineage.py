@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from osc_imagetools import errors
@@ -78,15 +79,18 @@ class Resource:
 class Lineage:
     """All resources that were found, by key, and the one that was asked for.
 
-    ``derived`` are the keys of those that came from a key, by name. Without block storage volumes and
-    snapshots are known by their IDs alone.
+    Without block storage volumes and snapshots are known by their IDs alone.
     """
 
     asked: Key
     resources: Mapping[Key, Resource]
-    derived: Mapping[Key, tuple[Key, ...]]
     block_storage: bool
     region: str
+
+    @cached_property
+    def derived(self) -> Mapping[Key, tuple[Key, ...]]:
+        """The keys of what came from a key, by kind and name."""
+        return _reversed(self.resources)
 
 
 def read_lineage(cloud: Cloud, kind: str, name_or_id: str, *, all_projects: bool) -> Lineage:
@@ -113,7 +117,6 @@ def read_lineage(cloud: Cloud, kind: str, name_or_id: str, *, all_projects: bool
     return Lineage(
         asked=asked.key,
         resources=known,
-        derived=_reversed(known),
         block_storage=block_storage,
         region=cloud.origin.region or "this cloud",
     )

@@ -19,6 +19,7 @@ from osc_imagetools.cloud import Cloud
 AUTH = "http://identity.test/v3"
 IMAGE = "http://image.test"
 VOLUME = "http://volume.test/v3"
+COMPUTE = "http://compute.test/v2.1"
 PROJECT = uuid.uuid4().hex
 
 
@@ -39,6 +40,7 @@ class MockedCloud(fixtures.Fixture):
         token = ksa_fixture.V3Token(project_id=PROJECT, project_name="demo")
         token.add_service("image").add_standard_endpoints(public=IMAGE, region="RegionOne")
         token.add_service("identity").add_standard_endpoints(public=AUTH, region="RegionOne")
+        token.add_service("compute").add_standard_endpoints(public=COMPUTE, region="RegionOne")
         if self.block_storage:
             service = token.add_service(self.block_storage)
             service.add_standard_endpoints(public=VOLUME, region="RegionOne")
@@ -56,6 +58,14 @@ class MockedCloud(fixtures.Fixture):
         }
         self.http.get(f"{VOLUME}/", json={"versions": [version]})
         self.http.get("http://volume.test/", json={"versions": [version]})
+        compute = {
+            "id": "v2.1",
+            "status": "CURRENT",
+            "version": "2.104",
+            "min_version": "2.1",
+            "links": [_self(f"{COMPUTE}/")],
+        }
+        self.http.get(COMPUTE, json={"version": compute})
         self.cloud = Cloud(
             connection.Connection(
                 auth={
@@ -70,6 +80,7 @@ class MockedCloud(fixtures.Fixture):
                 identity_api_version="3",
                 image_status_code_retries=0,
                 block_storage_status_code_retries=0,
+                compute_status_code_retries=0,
             )
         )
 
@@ -173,6 +184,19 @@ def volume_document(**changes: Any) -> dict[str, Any]:
         "bootable": "true",
         "metadata": {},
         "availability_zone": "nova",
+        **changes,
+    }
+
+
+def server_document(**changes: Any) -> dict[str, Any]:
+    """What GET /servers/{id} has under ``server``, of one that boots from a volume."""
+    return {
+        "id": str(uuid.uuid4()),
+        "name": "web01",
+        "status": "ACTIVE",
+        "tenant_id": PROJECT,
+        "image": "",
+        "os-extended-volumes:volumes_attached": [],
         **changes,
     }
 

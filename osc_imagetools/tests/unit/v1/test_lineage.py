@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The tree as it is drawn, the graph, and where the formatter of the graph is to be found."""
+
+import importlib.metadata
+import io
+import sys
+
+import fixtures
+
+from osc_imagetools import errors
+from osc_imagetools.inventory.lineage import Resource
+from osc_imagetools.plan.lineage import Row
+from osc_imagetools.tests.unit.base import TestCase
+from osc_imagetools.v1.dot import DotFormatter
+from osc_imagetools.v1.lineage import COLUMNS, Branch, _fields
+
+IMAGE = Resource("image", "i1", 'a "quoted" \\n name', "active", 0)
+SNAPSHOT = Resource("snapshot", "s1", found=False)
+SERVER = Resource("server", "v1", "web", "ACTIVE")
+ROWS = (
+    Row(0, IMAGE, None, None, None, True, None),
+    Row(1, SNAPSHOT, IMAGE, "from", "mapping", True, None, (False,)),
+    Row(2, SERVER, SNAPSHOT, "to", "copy", False, None, (False, True)),
+    Row(1, SERVER, IMAGE, "to", "boot", False, None, (True,), True),
+)
+
+
+class TestTree(TestCase):
+    def drawn(self, encoding):
+        stdout = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+        self.useFixture(fixtures.MonkeyPatch("sys.stdout", stdout))
+        return [Branch(row).human_readable() for row in ROWS]
+
+    def test_drawn(self):
+        expected = ["image", "├─ ← snapshot", "│  └─ → server", "└─ → server (see above)"]
+        self.assertEqual(expected, self.drawn("utf-8"))
+
+    def test_on_a_terminal_without_the_characters(self):
+        expected = ["image", "|- <- snapshot", "|  `- -> server", "`- -> server (see above)"]
+        self.assertEqual(expected, self.drawn("latin-1"))
+
+    def test_programs_get_the_plain_type(self):
+        self.assertEqual("snapshot", Branch(ROWS[1]).machine_readable())
+        fields = dict(zip(COLUMNS, _fields(ROWS[1]), strict=True))
+        self.assertEqual(
+            ("s1", "i1", "not found", True), tuple(fields[k] for k in ("ID", "Parent", "Status", "Broken"))
+        )
+
+
+class TestDot(TestCase):
+    def graph(self, columns=COLUMNS):
+        out = io.StringIO()
+        rows = [[f for c, f in zip(COLUMNS, _fields(row), strict=True) if c in columns] for row in ROWS]
+        DotFormatter().emit_list(columns, rows, out, None)  # type: ignore[arg-type]
+        return out.getvalue().splitlines()
+
+    def test_arrows_go_from_origins_to_what_came_from_them(self):
+        edges = [line.strip() for line in self.graph() if "->" in line]
+        expected = [
+            '"s1" -> "i1" [label="mapping"];',
+            '"s1" -> "v1" [label="copy"];',
+            '"i1" -> "v1" [label="boot"];',
+        ]
+        self.assertEqual(expected, edges)
+
+    def test_each_resource_once_and_what_is_broken_marked(self):
+        nodes = [line for line in self.graph() if "shape=" in line]
+        self.assertEqual(3, len(nodes))
+        self.assertEqual([True, True, False], ["red" in n for n in sorted(nodes)])
+
+    def test_names_cannot_break_out(self):
+        (node,) = [line for line in self.graph() if line.startswith('  "i1" [')]
+        self.assertIn(r'label="image a \"quoted\" \\n name\ni1\nactive 0 B"', node)
+
+    def test_columns_that_are_left_out(self):
+        error = self.assertRaises(errors.UsageError, self.graph, ("ID", "Name"))
+        self.assertIn("Parent", str(error))
+
+
+class TestNamespace(TestCase):
+    def formatters(self, group):
+        return {e.name: e.value for e in importlib.metadata.entry_points(group=group)}
+
+    def test_dot_is_added_to_those_of_cliff_here_and_nowhere_else(self):
+        own, common = (
+            self.formatters(group) for group in ("osc_imagetools.formatter.lineage", "cliff.formatter.list")
+        )
+        self.assertEqual({**common, "dot": "osc_imagetools.v1.dot:DotFormatter"}, own)
+        self.assertNotIn("dot", common)
+        self.assertIn("osc_imagetools.v1.dot", sys.modules)
