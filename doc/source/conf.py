@@ -14,6 +14,7 @@ language = "en"
 
 extensions = [
     "cliff.sphinxext",
+    "command_outcomes",
     "error_table",
     "myst_parser",
     "openstackdocstheme",

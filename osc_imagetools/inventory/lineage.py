@@ -84,8 +84,6 @@ class Lineage:
 
     asked: Key
     resources: Mapping[Key, Resource]
-    block_storage: bool
-    region: str
 
     @cached_property
     def derived(self) -> Mapping[Key, tuple[Key, ...]]:
@@ -114,12 +112,7 @@ def read_lineage(cloud: Cloud, kind: str, name_or_id: str, *, all_projects: bool
     known = {r.key: r for r in _listed(cloud, query, block_storage)}
     known[asked.key] = asked
     _complete(cloud, known, asked.key, block_storage)
-    return Lineage(
-        asked=asked.key,
-        resources=known,
-        block_storage=block_storage,
-        region=cloud.origin.region or "this cloud",
-    )
+    return Lineage(asked.key, known)
 
 
 FIND: Mapping[str, Callable[[Cloud, str], AnyResource]] = {
@@ -241,8 +234,11 @@ def _reversed(known: Mapping[Key, Resource]) -> dict[Key, tuple[Key, ...]]:
 
 def _complete(cloud: Cloud, known: dict[Key, Resource], asked: Key, block_storage: bool) -> None:
     """Adds the origins that are in no list: of what came from it, of itself, and of these in turn."""
+    for key in (attached := _attached(known[asked])):
+        if key not in known:
+            known[key] = _fetched(cloud, key, block_storage)
     derived = _reversed(known)
-    below = set(_reached([asked, *_attached(known[asked])], lambda key: derived.get(key, ())))
+    below = set(_reached([asked, *attached], lambda key: derived.get(key, ())))
     waiting = list(below)
     seen = set(waiting)
     while waiting:

@@ -58,14 +58,14 @@ def lineage_rows(found: Lineage) -> tuple[Row, ...]:
 @dataclass
 class _Tree:
     found: Lineage
-    shown: set[Key] = field(default_factory=set)
+    shown: dict[Key, set[Direction]] = field(default_factory=dict)  # and followed in which directions
     states: dict[Key, bool | None] = field(default_factory=dict)
 
     def rows(self) -> Iterator[Row]:
         self.fates = dict(_fates(self.found))
         asked = self._resource(self.found.asked)
         yield Row(0, asked, None, None, None, self._broken(asked.key), None)
-        self.shown.add(asked.key)
+        self.shown[asked.key] = {"from", "to"}
         yield from self._below(asked, ("from", "to"), None, ())
 
     def _resource(self, key: Key) -> Resource:
@@ -78,8 +78,8 @@ class _Tree:
         for number, branch in enumerate(branches):
             resource = self._resource(branch.key)
             ends = (*last, number == len(branches) - 1)
-            repeated = branch.key in self.shown
-            self.shown.add(branch.key)
+            repeated = branch.key in self.shown and self.shown[branch.key].issuperset(branch.onward)
+            self.shown.setdefault(branch.key, set()).update(branch.onward)
             yield Row(
                 depth=len(ends),
                 resource=resource,

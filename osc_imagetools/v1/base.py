@@ -8,6 +8,7 @@ Contract: like every module of this layer it imports no more at the top than arg
 from __future__ import annotations
 
 import argparse
+import logging
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from osc_lib.command import command
 if TYPE_CHECKING:
     from osc_imagetools.cloud import Cloud
 
+LOG = logging.getLogger(__name__)
 UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 
@@ -113,6 +115,13 @@ def add_dry_run_option(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="Print the plan and change nothing, neither in the cloud nor on disk",
     )
+
+
+def tell_without_block_storage(cloud: Cloud, text: str) -> None:
+    """Says on stderr what a command leaves out where the catalog has no block storage."""
+    if not cloud.has_block_storage:
+        region = cloud.origin.region or "this cloud"
+        LOG.warning("The catalog of %s has no block storage: %s.", region, text)
 
 
 def check_dry_run_format(parsed_args: argparse.Namespace) -> None:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from osc_imagetools.inventory.leftover import Leftover, LeftoverInventory
 
 LOG = logging.getLogger(__name__)
+NOT_SEARCHED = "volumes and snapshots are not looked for here"
 
 
 def tell_others(found: LeftoverInventory) -> None:
@@ -35,9 +36,11 @@ class ListLeftover(base.Lister):
     """
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Any, Any]:
+        cloud = self.cloud()
         from osc_imagetools.inventory.leftover import leftover_inventory
 
-        found = leftover_inventory(self.cloud())
+        base.tell_without_block_storage(cloud, NOT_SEARCHED)
+        found = leftover_inventory(cloud)
         tell_others(found)
         titles = ("Type", "ID", "Name", "Status", "Run", "Created At")
         return titles, [(r.kind, r.id, r.name, r.status, r.run, r.created_at) for r in found.resources]
@@ -72,6 +75,7 @@ class DeleteLeftover(base.Lister):
         from osc_imagetools.inventory.leftover import leftover_inventory
         from osc_imagetools.plan.leftover import may_remove, removal_steps
 
+        base.tell_without_block_storage(cloud, NOT_SEARCHED)
         found = leftover_inventory(cloud)
         tell_others(found)
         runs = parsed_args.runs

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import sys
 from typing import Any
 
@@ -12,7 +11,6 @@ from cliff import columns
 
 from osc_imagetools.v1 import base
 
-LOG = logging.getLogger(__name__)
 COLUMNS = (
     "Depth",
     "Type",
@@ -90,11 +88,7 @@ class Lineage(base.Lister):
 
         name_or_id = getattr(parsed_args, self.kind)
         found = read_lineage(cloud, self.kind, name_or_id, all_projects=parsed_args.all_projects)
-        if not found.block_storage:
-            LOG.warning(
-                "The catalog of %s has no block storage: what is in volumes and snapshots is not known here.",
-                found.region,
-            )
+        base.tell_without_block_storage(cloud, "what is in volumes and snapshots is not known here")
         return COLUMNS, [_fields(row) for row in lineage_rows(found)]
 
 

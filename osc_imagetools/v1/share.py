@@ -26,11 +26,6 @@ def add_options(parser: argparse.ArgumentParser, *, help_text: str, required: bo
     )
 
 
-def add_dry_run(parser: argparse.ArgumentParser) -> None:
-    """The option of a command that changes the cloud and moves no data."""
-    parser.add_argument("--dry-run", action="store_true", help="Print the plan and change nothing")
-
-
 class ShareImage(base.Lister):
     """Share an image with other projects
 
@@ -52,7 +47,7 @@ class ShareImage(base.Lister):
             action="store_true",
             help="Accept on behalf of each of these projects in which this account has a role",
         )
-        add_dry_run(parser)
+        base.add_dry_run_option(parser)
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Any, Any]:
@@ -86,7 +81,7 @@ class UnshareImage(base.Lister):
         parser = super().get_parser(prog_name)
         text = "Project to take the image from (name or ID; repeat option to name several)"
         add_options(parser, help_text=text, required=True)
-        add_dry_run(parser)
+        base.add_dry_run_option(parser)
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Any, Any]:

@@ -3,6 +3,7 @@ import uuid
 
 from osc_imagetools import errors
 from osc_imagetools.inventory.lineage import read_lineage
+from osc_imagetools.plan.lineage import lineage_rows
 from osc_imagetools.tests.unit.base import (
     COMPUTE,
     IMAGE,
@@ -154,6 +155,15 @@ class TestWithoutBlockStorage(LineageCase):
         self.assertIsNone(found.resources["snapshot", entry["snapshot_id"]].found)
         error = self.assertRaises(errors.ServiceAbsent, self.read, "volume", volume_document())
         self.assertIn("RegionOne", error.message)
+
+    def test_the_volumes_of_a_server_are_known_by_their_ids(self):
+        self.mocked = self.mocked_cloud(block_storage=False)
+        attached = [{"id": str(uuid.uuid4()), "delete_on_termination": True}]
+        server = server_document(**{"os-extended-volumes:volumes_attached": attached})
+        self.estate(servers=[server])
+        found = self.read("server", server)
+        self.assertIsNone(found.resources["volume", attached[0]["id"]].found)
+        self.assertEqual(2, len(lineage_rows(found)))
 
     def test_down_is_not_absent(self):
         document = image_document()

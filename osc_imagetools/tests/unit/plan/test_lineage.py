@@ -30,7 +30,7 @@ FAMILY = (
 class LineageCase(TestCase):
     def rows(self, kind, identifier, *more, family=FAMILY):
         resources = {r.key: r for r in (*family, *more)}
-        return lineage_rows(Lineage((kind, identifier), resources, True, "RegionOne"))
+        return lineage_rows(Lineage((kind, identifier), resources))
 
     def tree(self, *args, **kwargs):
         """Each row as: two dots for each level, <- or ->, the ID; an asterisk where it is repeated."""
@@ -76,12 +76,23 @@ class TestTree(LineageCase):
         expected = ["backup", "root-snap", "root", "root", "backup", "data-snap", "data", "backup"]
         self.assertEqual(expected, parents)
 
+    def test_what_was_a_leaf_first_is_followed_later(self):
+        family = (
+            resource("volume", "v"),
+            resource("image", "i", ("mapping", "volume", "v")),
+            resource("server", "a", ("boot", "image", "i"), ("attachment", "volume", "v")),
+            resource("image", "of-a", ("capture", "server", "a")),
+        )
+        self.assertEqual(["i", "..<v", "....>a", "..>a", "....>of-a"], self.tree("image", "i", family=family))
+
     def test_a_circle_ends(self):
         circle = (
             resource("image", "i", ("mapping", "volume", "v")),
-            resource("volume", "v", ("copy", "image", "i")),
+            resource("volume", "v", ("copy", "volume", "w")),
+            resource("volume", "w", ("copy", "image", "i")),
         )
-        self.assertEqual(["i", "..<v", "..>v*"], self.tree("image", "i", family=circle))
+        expected = ["i", "..<v", "....<w", "......<i*", "..>w", "....>v", "......>i*"]
+        self.assertEqual(expected, self.tree("image", "i", family=circle))
 
     def test_a_second_origin_shows_only_without_the_first(self):
         links = (Link("copy", ("snapshot", "s")), Link("copy", ("image", "debian"), second=True))
