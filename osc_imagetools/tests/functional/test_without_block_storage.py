@@ -38,8 +38,11 @@ class TestOutcomes(base.TestCase):
             "snapshot": "some-snapshot",
             "bundle": str(case.dir / "image.bundle"),
             "mapped": str(cls.mapped(case.dir / "mapped.bundle")),
+            "server_bundle": str(case.dir / "server.bundle"),
         }
-        case.openstack("image", "export-full", image, "--output", cls.made["bundle"])
+        case.openstack("image", "export-full", image, "--output", cls.made["bundle"], cloud=HERE)
+        words = ("--disk", "vda", "--output", cls.made["server_bundle"])
+        case.openstack("server", "export-full", cls.made["server"], *words, cloud=HERE)
 
     @classmethod
     def server_with_volume(cls, case, image):
