@@ -70,7 +70,10 @@ class ShareInventory:
 
 
 def share_inventory(cloud: Cloud, name_or_id: str, projects: Iterable[str]) -> ShareInventory:
-    """Reads an image as projects see it; without names or IDs those of its owner and its members.
+    """Reads an image as projects see it.
+
+    Without names or IDs these are its owner's and its members, of an image for everybody the login's too, and
+    the login's alone where that may not know the members.
 
     :raises errors.ImagetoolsError: the image or a project is not found; several as :class:`errors.Unready`.
     """
@@ -104,9 +107,12 @@ def _chosen(
     if chosen:
         return chosen
     names = {project.id: project for project in own or ()}
-    ids = [image.owner, *(m.project_id for m in image.members or ())]
-    if image.members is None or image.owner is None:
-        ids = [cloud.origin.project_id]
+    mine = cloud.origin.project_id
+    if image.members is None:
+        ids = [mine]
+    else:
+        ids = [image.owner, *(m.project_id for m in image.members)]
+        ids += [mine] if image.visibility in ("public", "community") else []
     return tuple(names.get(i) or Project(i, None) for i in dict.fromkeys(ids) if i)
 
 

@@ -56,7 +56,7 @@ def _can_print(text: str) -> bool:
     return True
 
 
-class Lineage(base.Lister):
+class LineageCommand(base.Lister):
     """The common part of the commands; ``kind`` is what they start from."""
 
     kind: str
@@ -109,7 +109,7 @@ def _fields(row: Any) -> tuple[Any, ...]:
     )
 
 
-class LineageImage(Lineage):
+class LineageImage(LineageCommand):
     """Show what an image came from and what came from it
 
     The tree goes from the image to the snapshots, volumes and servers behind it, and to the volumes, servers
@@ -120,7 +120,7 @@ class LineageImage(Lineage):
     kind = "image"
 
 
-class LineageVolume(Lineage):
+class LineageVolume(LineageCommand):
     """Show what a volume came from and what came from it
 
     The tree goes from the volume to the image, snapshot or volume that it was made from, to the servers that
@@ -130,7 +130,7 @@ class LineageVolume(Lineage):
     kind = "volume"
 
 
-class LineageVolumeSnapshot(Lineage):
+class LineageVolumeSnapshot(LineageCommand):
     """Show what a volume snapshot came from and what came from it
 
     The tree goes from the snapshot to its volume and the origins of that, and to the images that point at the
@@ -140,7 +140,7 @@ class LineageVolumeSnapshot(Lineage):
     kind = "snapshot"
 
 
-class LineageServer(Lineage):
+class LineageServer(LineageCommand):
     """Show what a server came from and what came from it
 
     The tree goes from the server to its image and its volumes, from these to their origins and to their

@@ -190,6 +190,23 @@ class TestShareCheck(SharingCase):
         self.assertEqual({"token", f"token-{A.id}"}, tokens)
         self.assertTrue(body.closed)
 
+    def chosen(self, members=(), **changes):
+        self.mocked.rescope()
+        document = self.image(members, **changes)
+        self.http.get(f"{AUTH}/auth/projects", json={"projects": []})
+        self.http.get(f"{IMAGE}/v2/images?id=in:{document['id']}", json={"images": []})
+        self.http.get(f"{self.url}/file", body=Unreadable())
+        views = share_inventory(self.cloud, document["id"], []).views
+        return [view.project.id for view in views]
+
+    def test_whom_it_asks_if_nobody_is_named(self):
+        self.assertEqual([PROJECT], self.chosen())
+        members = [Member(A.id, "accepted")]
+        self.assertEqual([PROJECT, A.id], self.chosen(members, visibility="shared"))
+        self.assertEqual(["another", PROJECT], self.chosen(visibility="public", owner="another"))
+        itself = [Member(PROJECT, "accepted")]
+        self.assertEqual([PROJECT], self.chosen(itself, visibility="shared", owner="another"))
+
     def test_unknown_projects_are_listed_together(self):
         document = self.image()
         self.http.get(f"{AUTH}/auth/projects", json={"projects": []})
