@@ -59,7 +59,9 @@ class TestLinks(LineageCase):
         plural = {"image": "images", "volume": "volumes", "snapshot": "snapshots", "server": "servers"}[kind]
         self.estate(**{plural: [document], **estate})
         found = self.read(kind, document)
-        return [(link.relation, *link.origin) for link in found.resources[found.asked].origins]
+        origins = found.resources[found.asked].origins
+        self.seconds = [link.second for link in origins]
+        return [(link.relation, *link.origin) for link in origins]
 
     def test_of_a_volume(self):
         image, other = (str(uuid.uuid4()) for _ in range(2))
@@ -69,6 +71,7 @@ class TestLinks(LineageCase):
         self.assertEqual([("copy", "image", image)], self.links("volume", volume_document(**metadata)))
         expected = [("copy", "volume", other), ("copy", "image", image)]
         self.assertEqual(expected, self.links("volume", volume_document(source_volid=other, **metadata)))
+        self.assertEqual([False, True], self.seconds)
         expected = [("copy", "snapshot", other), ("copy", "image", image)]
         self.assertEqual(expected, self.links("volume", volume_document(snapshot_id=other, **metadata)))
 
@@ -140,6 +143,9 @@ class TestRequests(LineageCase):
         self.estate(volumes=[foreign := volume_document(**{"os-vol-tenant-attr:tenant_id": "another"})])
         self.read("volume", foreign)
         self.assertEqual({"limit=1000&all_tenants=1&project_id=another"}, self.queries())
+        self.mocked.http.reset_mock()
+        self.read("volume", foreign, all_projects=True)
+        self.assertEqual({"limit=1000&all_tenants=1"}, self.queries())
         self.mocked.http.reset_mock()
         self.estate(volumes=[own := volume_document(**{"os-vol-tenant-attr:tenant_id": PROJECT})])
         self.read("volume", own)

@@ -126,6 +126,10 @@ class TestBroken(LineageCase):
         failed = dataclasses.replace(FAMILY[4], status="error")
         self.assertEqual({"backup", "root-snap"}, self.broken("image", "backup", failed))
 
+    def test_a_volume_that_failed_takes_its_server_and_its_snapshots_along(self):
+        failed = dataclasses.replace(FAMILY[1], status="error")
+        self.assertEqual({"root", "web", "root-snap", "backup"}, self.broken("server", "web", failed))
+
     def test_not_known(self):
         unknown = (Resource("snapshot", i, found=None) for i in ("root-snap", "data-snap"))
         rows = self.by_id("image", "backup", *unknown)
