@@ -18,14 +18,13 @@ from osc_imagetools.inventory.project import Project, find_projects, own_project
 
 @dataclass(frozen=True)
 class Sharing:
-    """``projects`` are those asked for, each once, in their order; ``own`` is the login's project.
+    """``projects`` are those asked for, each once, in their order.
 
     ``refused`` tells by project ID why this login cannot act in a project; one that is not in it can be
     acted in.
     """
 
     image: Image
-    own: str | None
     projects: tuple[Project, ...]
     refused: Mapping[str, str] = field(default_factory=dict)
     problems: tuple[errors.ImagetoolsError, ...] = ()
@@ -42,7 +41,6 @@ def sharing(cloud: Cloud, image: str, projects: Iterable[str], *, reach: bool) -
     chosen, problems = find_projects(cloud, projects, own)
     return Sharing(
         image=found,
-        own=cloud.origin.project_id,
         projects=chosen,
         refused=unreachable(cloud, (p.id for p in chosen), own) if reach else {},
         problems=problems,

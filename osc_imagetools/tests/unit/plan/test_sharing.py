@@ -13,7 +13,7 @@ A, B, C = Project("a" * 32, "a"), Project("b" * 32, None), Project("c" * 32, "c"
 
 def found(*projects, members=(), refused=None, problems=(), **document):
     image = read_image(image_document(**document), members)
-    return Sharing(image, PROJECT, projects, refused or {}, problems)
+    return Sharing(image, projects, refused or {}, problems)
 
 
 def actions(plan):
