@@ -26,11 +26,13 @@ PROJECT = uuid.uuid4().hex
 class MockedCloud(fixtures.Fixture):
     """``cloud`` talks to ``http`` (requests-mock).
 
-    ``block_storage`` is the service's type in the catalog, or False where there is none.
+    ``block_storage`` is the service's type in the catalog, or False where there is none;
+    ``compute`` tells whether there is that service.
     """
 
-    def __init__(self, block_storage: str | bool = True) -> None:
+    def __init__(self, block_storage: str | bool = True, compute: str | bool = False) -> None:
         super().__init__()
+        self.compute = compute
         self.block_storage = "block-storage" if block_storage is True else block_storage
 
     def _setUp(self) -> None:
@@ -40,7 +42,8 @@ class MockedCloud(fixtures.Fixture):
         token = ksa_fixture.V3Token(project_id=PROJECT, project_name="demo")
         token.add_service("image").add_standard_endpoints(public=IMAGE, region="RegionOne")
         token.add_service("identity").add_standard_endpoints(public=AUTH, region="RegionOne")
-        token.add_service("compute").add_standard_endpoints(public=COMPUTE, region="RegionOne")
+        if self.compute:
+            token.add_service("compute").add_standard_endpoints(public=COMPUTE, region="RegionOne")
         if self.block_storage:
             service = token.add_service(self.block_storage)
             service.add_standard_endpoints(public=VOLUME, region="RegionOne")

@@ -21,7 +21,7 @@ from osc_imagetools.tests.unit.base import (
 class LineageCase(TestCase):
     def setUp(self):
         super().setUp()
-        self.mocked = self.mocked_cloud()
+        self.mocked = self.mocked_cloud(compute=True)
         self.estate()
 
     def estate(self, images=(), volumes=(), snapshots=(), servers=()):
@@ -154,7 +154,7 @@ class TestRequests(LineageCase):
 
 class TestWithoutBlockStorage(LineageCase):
     def test_absent_is_not_gone(self):
-        self.mocked = self.mocked_cloud(block_storage=False)
+        self.mocked = self.mocked_cloud(block_storage=False, compute=True)
         document = image_document(block_device_mapping=[entry := mapping_entry()])
         self.estate(images=[document])
         found = self.read("image", document)
@@ -163,7 +163,7 @@ class TestWithoutBlockStorage(LineageCase):
         self.assertIn("RegionOne", error.message)
 
     def test_the_volumes_of_a_server_are_known_by_their_ids(self):
-        self.mocked = self.mocked_cloud(block_storage=False)
+        self.mocked = self.mocked_cloud(block_storage=False, compute=True)
         attached = [{"id": str(uuid.uuid4()), "delete_on_termination": True}]
         server = server_document(**{"os-extended-volumes:volumes_attached": attached})
         self.estate(servers=[server])
