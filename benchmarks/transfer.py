@@ -30,14 +30,13 @@ import platform
 import shutil
 import signal
 import statistics
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 
 from embedded_cloud import PROGRAMS, Cloud
+from measurement import Run, Target, openstack, run_to_end
 
 MIB, GIB = 1 << 20, 1 << 30
 PACKAGES = ("osc-imagetools", "python-openstackclient", "openstacksdk", "python-glanceclient")
@@ -56,15 +55,6 @@ AT_ONCE = f"image export-full, {DISKS} disks at once"
 IN_A_ROW = f"image export-full, {DISKS} in a row"
 IMPORT = "openstack image import-full"
 CREATE = "openstack image create --file"
-
-
-@dataclass(frozen=True)
-class Run:
-    """What one process, or several in a row, took: elapsed and processor time in seconds, MiB."""
-
-    seconds: float
-    processor: float
-    peak: float
 
 
 @dataclass(frozen=True)
@@ -90,24 +80,6 @@ class Group:
 
     def peak(self, name: str) -> float:
         return max(run.peak for run in self.runs[name])
-
-
-@dataclass(frozen=True)
-class Target:
-    """What is to be reached: ``value`` at least, or at most, ``limit``."""
-
-    text: str
-    value: float
-    limit: float
-    at_least: bool = False
-
-    @property
-    def met(self) -> bool:
-        return self.value >= self.limit if self.at_least else self.value <= self.limit
-
-    def __str__(self) -> str:
-        word = "at least" if self.at_least else "at most"
-        return f"{'met' if self.met else 'MISSED':8}{self.text}: {self.value:.2f} ({word} {self.limit:g})"
 
 
 class Bench:
@@ -149,33 +121,8 @@ class Bench:
         return Run(seconds, processor, max(r.peak for r in runs))
 
     def process(self, command: Sequence[str]) -> Run:
-        """Run one command to its end; it is ended with this program."""
-        with (self.folder / "log").open("w+") as log:
-            started = time.perf_counter()
-            process = subprocess.Popen(
-                command,
-                env=self.cloud.environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-            try:
-                _, status, usage = os.wait4(process.pid, 0)
-            except BaseException:
-                process.send_signal(signal.SIGINT)
-                process.wait()
-                raise
-            seconds = time.perf_counter() - started
-            process.returncode = os.waitstatus_to_exitcode(status)
-            if process.returncode:
-                log.seek(0)
-                raise SystemExit(f"{command} failed ({process.returncode}):\n{log.read()}")
-        return Run(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
-
-
-def _openstack(*words: str) -> list[str]:
-    return [str(PROGRAMS / "openstack"), *words]
+        """Run one command to its end."""
+        return run_to_end(command, self.cloud.environment, self.folder / "log")
 
 
 def _downloads(cloud: Cloud, image: str, data: pathlib.Path) -> list[Case]:
@@ -183,7 +130,7 @@ def _downloads(cloud: Cloud, image: str, data: pathlib.Path) -> list[Case]:
     size = data.stat().st_size
 
     def save(*words: str) -> Callable[[pathlib.Path], list[list[str]]]:
-        return lambda output: [_openstack("image", "save", *words, "--file", f"{output}/disk", image)]
+        return lambda output: [openstack("image", "save", *words, "--file", f"{output}/disk", image)]
 
     glance = [str(PROGRAMS / "glance"), "image-download", image, "--file"]
 
@@ -192,7 +139,7 @@ def _downloads(cloud: Cloud, image: str, data: pathlib.Path) -> list[Case]:
         return [["curl", *words, cloud.file(image)]]
 
     return [
-        Case(START, lambda output: [_openstack("token", "issue", "-f", "value", "-c", "id")]),
+        Case(START, lambda output: [openstack("token", "issue", "-f", "value", "-c", "id")]),
         Case(EXPORT, lambda output: [_export(image, output)], size),
         Case(SAVE, save(), size),
         Case(SAVE_LARGE, save("--chunk-size", str(MIB)), size),
@@ -203,7 +150,7 @@ def _downloads(cloud: Cloud, image: str, data: pathlib.Path) -> list[Case]:
 
 
 def _export(image: str, output: pathlib.Path) -> list[str]:
-    return _openstack("image", "export-full", image, "--output", f"{output}/{image}.bundle", "-f", "json")
+    return openstack("image", "export-full", image, "--output", f"{output}/{image}.bundle", "-f", "json")
 
 
 def _disks(cloud: Cloud, data: pathlib.Path, store: str) -> list[Case]:
@@ -233,11 +180,11 @@ def _uploads(bundle: pathlib.Path, data: pathlib.Path) -> list[Case]:
     """Both ways to make an image of a file; it gets the name of the folder."""
 
     def restore(output: pathlib.Path) -> list[list[str]]:
-        return [_openstack("image", "import-full", str(bundle), "--name", output.name, "-f", "json")]
+        return [openstack("image", "import-full", str(bundle), "--name", output.name, "-f", "json")]
 
     def create(output: pathlib.Path) -> list[list[str]]:
         formats = ["--disk-format", "raw", "--container-format", "bare"]
-        return [_openstack("image", "create", "--file", str(data), *formats, output.name)]
+        return [openstack("image", "create", "--file", str(data), *formats, output.name)]
 
     return [Case(IMPORT, restore), Case(CREATE, create)]
 

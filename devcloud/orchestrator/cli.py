@@ -7,6 +7,7 @@ import argparse
 import os
 import pathlib
 import shutil
+import typing
 
 from orchestrator import guest, packages, steps
 from orchestrator import settings as settings_module
@@ -48,6 +49,9 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser(
         "check", help="use the running cloud in every way; takes a minute"
     ).set_defaults(run=_check)
+    many = commands.add_parser("fleet", help="fill the running cloud with servers to be listed")
+    many.add_argument("count", type=int, help="how many there shall be; 0 removes all of them")
+    many.set_defaults(run=_fleet)
     disk = commands.add_parser("guest", help="write a raw disk that boots")
     disk.add_argument("out", type=pathlib.Path)
     disk.add_argument("mebibytes", type=int, nargs="?", default=64)
@@ -80,18 +84,26 @@ def _env(settings: Settings, _: argparse.Namespace) -> None:
     print(f"export OS_CLIENT_CONFIG_FILE='{settings.clouds_yaml}' OS_CLOUD=devcloud-demo")
 
 
-def _check(settings: Settings, _: argparse.Namespace) -> int:
+def _check(settings: Settings, _: argparse.Namespace) -> None:
+    _become(settings, "check")
+
+
+def _fleet(settings: Settings, arguments: argparse.Namespace) -> None:
+    if arguments.count < 0:
+        raise steps.Failure("there cannot be less than no server")
+    _become(settings, "fleet", str(arguments.count))
+
+
+def _become(settings: Settings, program: str, *arguments: str) -> typing.NoReturn:
+    """Go on as one of the programs in ``services``, which need the virtual environment."""
     if not settings.clouds_yaml.exists():
-        raise steps.Failure("there is no cloud to check: devcloud up")
+        raise steps.Failure("there is no cloud: devcloud up")
     environment = settings.as_environment() | {
         "PATH": os.environ["PATH"],
         "PYTHONPATH": str(settings_module.ROOT),
     }
-    os.execve(
-        settings.python,
-        [str(settings.python), str(settings_module.SERVICES / "check.py")],
-        environment,
-    )
+    path = str(settings_module.SERVICES / f"{program}.py")
+    os.execve(settings.python, [str(settings.python), path, *arguments], environment)
 
 
 def _guest(_: Settings, arguments: argparse.Namespace) -> None:
