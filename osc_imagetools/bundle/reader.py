@@ -29,7 +29,7 @@ from osc_imagetools.bundle.state import ExportState, parse_state
 from osc_imagetools.bundle.tree import Entry, NotAPlainFile, Tree
 
 MAX_DEPTH = 6  # directories below the one that is listed
-State = Literal["complete", "incomplete", "broken"]
+State = Literal["complete", "incomplete", "broken", "unreadable"]
 
 
 @dataclass(frozen=True)
@@ -76,14 +76,20 @@ class Bundle:
 
 @dataclass(frozen=True)
 class ListedBundle:
-    """A row of ``bundle list``; None for what is not known; ``size`` as :attr:`Bundle.bytes`."""
+    """A row of ``bundle list``; None for what is not known; ``size`` as :attr:`Bundle.bytes`.
+
+    What is unreadable is a directory, which may be a bundle or hold some.
+    """
 
     path: Path
     state: State
-    kind: str | None
-    name: str | None
-    created_at: str | None
-    size: int
+    kind: str | None = None
+    name: str | None = None
+    created_at: str | None = None
+    size: int | None = None
+    id: str | None = None
+    cloud: str | None = None
+    project_id: str | None = None
 
 
 def open_tree(path: Path) -> Tree:
@@ -141,26 +147,30 @@ def list_bundles(directory: Path) -> list[ListedBundle]:
 
     :raises errors.NoBundle: there is no such directory, or it cannot be read.
     """
-    found = []
     with open_tree(directory):
         pass
-    for path in _candidates(directory, MAX_DEPTH):
+    found: list[ListedBundle] = []
+    for path in _candidates(directory, MAX_DEPTH, found):
         try:
             bundle = open_bundle(path)
         except errors.NoBundle:
-            continue  # gone in the meantime
-        except errors.BundleRefused:
-            size = _occupied(_entries(path))
-            found.append(ListedBundle(path, "broken", None, None, None, size))
+            if path.exists():  # else it is gone in the meantime
+                found.append(ListedBundle(path, "unreadable"))
             continue
-        facts = bundle.summary()
-        state: State = "complete" if bundle.complete else "incomplete"
-        if bundle.complete and _lacks_disks(bundle):
-            state = "broken"
-        found.append(
-            ListedBundle(path, state, facts["kind"], facts["name"], facts["created_at"], bundle.bytes)
-        )
+        except errors.BundleRefused:
+            found.append(ListedBundle(path, "broken", size=_occupied(_entries(path))))
+            continue
+        found.append(_listed(bundle))
     return sorted(found, key=lambda bundle: bundle.path)
+
+
+def _listed(bundle: Bundle) -> ListedBundle:
+    facts = bundle.summary()
+    state: State = "complete" if bundle.complete else "incomplete"
+    if bundle.complete and _lacks_disks(bundle):
+        state = "broken"
+    told = {key: facts[key] for key in ("kind", "name", "created_at", "id", "cloud", "project_id")}
+    return ListedBundle(bundle.path, state, size=bundle.bytes, **told)
 
 
 def _refused(path: Path, problems: list[str] | tuple[str, ...]) -> errors.BundleRefused:
@@ -195,13 +205,19 @@ def _lacks_disks(bundle: Bundle) -> bool:
     return any(sizes.get(disk["file"]) != disk["size"] for disk in bundle.manifest["disks"])
 
 
-def _candidates(directory: Path, depth: int) -> Iterator[Path]:
-    """Directories that are bundles or were to become some; nothing is sought inside of them."""
+def _candidates(directory: Path, depth: int, found: list[ListedBundle]) -> Iterator[Path]:
+    """Directories that are bundles or were to become some; nothing is sought inside of them.
+
+    What cannot be read is added to *found*.
+    """
     try:
         with os.scandir(directory) as scan:
             entries = list(scan)
+    except (FileNotFoundError, NotADirectoryError):
+        return  # gone in the meantime
     except OSError:
-        return  # not ours to read, or gone
+        found.append(ListedBundle(directory, "unreadable"))
+        return
     names = {entry.name for entry in entries}
     marks = [
         MANIFEST in names,
@@ -216,4 +232,4 @@ def _candidates(directory: Path, depth: int) -> Iterator[Path]:
         return
     for entry in entries:
         if entry.is_dir(follow_symlinks=False):
-            yield from _candidates(directory / entry.name, depth - 1)
+            yield from _candidates(directory / entry.name, depth - 1, found)

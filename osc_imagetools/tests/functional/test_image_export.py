@@ -145,7 +145,7 @@ class TestRefused(base.TestCase):
 
 
 class TestOffline(base.TestCase):
-    """``bundle show`` and ``bundle verify`` without any cloud."""
+    """``bundle list``, ``bundle show`` and ``bundle verify`` without any cloud."""
 
     def setUp(self):
         super().setUp()
@@ -168,6 +168,19 @@ class TestOffline(base.TestCase):
             ("image", self.image_id, self.name, True, 1, MIB, 1),
             tuple(shown[k] for k in ("kind", "id", "name", "complete", "disks", "bytes", "format_version")),
         )
+
+    def listed(self):
+        rows = self.openstack("bundle", "list", self.dir, "-f", "json", cloud=None).json
+        return [(row["Bundle"], row["State"], row["Name"], row["Size"]) for row in rows]
+
+    def test_list(self):
+        bundle = str(self.bundle)
+        self.assertEqual([(bundle, "complete", self.name, MIB)], self.listed())
+        os.truncate(self.bundle / "disks" / "0-image.raw", MIB - 1)
+        self.assertEqual([(bundle, "broken", self.name, MIB)], self.listed())
+        (self.bundle / "manifest.json").unlink()
+        self.assertEqual([(bundle, "incomplete")], [row[:2] for row in self.listed()])
+        self.openstack("bundle", "list", self.dir / "nothing", cloud=None, code=1)
 
     def test_whole(self):
         self.assertEqual({}, self.verify(0))

@@ -3,12 +3,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from osc_imagetools import errors
 from osc_imagetools.bundle.reader import ListedBundle, list_bundles, open_bundle
 from osc_imagetools.tests.unit.bundle import samples
+
+NOBODY = 65534
+
+
+@contextlib.contextmanager
+def nobody(directory: Path) -> Iterator[None]:
+    """Root may read everything: as root, be the user nobody, who owns the directory."""
+    if os.geteuid() != 0:
+        yield
+        return
+    for path in (directory, *directory.rglob("*")):
+        os.chown(path, NOBODY, -1)
+    os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
 
 
 class Open(samples.TestCase):
@@ -105,7 +124,8 @@ class List(samples.TestCase):
             samples.fill(writer)
         size, time = 24000 + 200 * 1024, "2026-01-02T03:04:05Z"
         found = {entry.path.name: entry for entry in list_bundles(self.directory)}
-        whole = ListedBundle(self.directory / "a.bundle", "complete", "image", "web01", time, size)
+        source = {"id": samples.IMAGE_ID, "cloud": "here", "project_id": "p1"}
+        whole = ListedBundle(self.directory / "a.bundle", "complete", "image", "web01", time, size, **source)
         self.assertEqual(whole, found["a.bundle"])
         self.assertEqual(["a.bundle", "c", "d", "b", "e"], list(found))
         self.assertEqual(
@@ -113,7 +133,7 @@ class List(samples.TestCase):
             [(found[n].state, found[n].kind) for n in ("b", "c", "d", "e")],
         )
         self.assertIsNone(found["e"].created_at)
-        self.assertLess(0, found["e"].size)
+        self.assertLess(0, found["e"].size or 0)
 
     def test_the_directory_itself(self) -> None:
         samples.make_bundle(self.path)
@@ -138,6 +158,19 @@ class List(samples.TestCase):
         (self.directory / "fifos").mkdir()
         os.mkfifo(self.directory / "fifos" / "manifest.json")
         self.assertEqual([], list_bundles(self.directory))
+
+    def test_what_this_user_may_not_read(self) -> None:
+        kept = samples.make_bundle(self.directory / "a")
+        (self.directory / "closed").mkdir(0o000)
+        half = samples.make_bundle(self.directory / "half")
+        (half / "disks").chmod(0o000)
+        self.addCleanup((half / "disks").chmod, 0o700)
+        manifest = samples.make_bundle(self.directory / "manifest")
+        (manifest / "manifest.json").chmod(0o000)
+        with nobody(self.directory):
+            found = {entry.path.name: entry.state for entry in list_bundles(self.directory)}
+        states = {"closed": "unreadable", "half": "unreadable", "manifest": "broken"}
+        self.assertEqual({kept.name: "complete"} | states, found)
 
     def test_no_directory(self) -> None:
         for path in (self.path, Path("/dev/null")):

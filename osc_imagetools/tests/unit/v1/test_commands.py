@@ -55,6 +55,7 @@ class TestExitCodes(CommandCase):
         self.assertEqual(0, self.code("bundle", "verify", bundle))
         self.assertEqual(1, self.code("bundle", "verify", self.dir / "nothing"))
         self.assertEqual(1, self.code("bundle", "show", self.dir / "nothing"))
+        self.assertEqual(1, self.code("bundle", "list", self.dir / "nothing"))
         self.assertEqual(2, self.code("bundle", "verify"))
         self.assertEqual(2, self.code("image", "export-full", "--jobs", "0", "x"))
         (bundle / "manifest.json").write_text("{}")
@@ -112,6 +113,42 @@ class TestFormats(CommandCase):
         self.assertEqual(3, code)
         rows = {row["File"]: row["Result"] for row in json.loads(out)}
         self.assertEqual("unlisted", rows["more"])
+
+
+class TestBundleList(CommandCase):
+    def rows(self, *words):
+        code, out, _ = self.run_openstack("bundle", "list", self.dir, *words, "-f", "json")
+        self.assertEqual(0, code)
+        return json.loads(out)
+
+    def test_one_row_for_each(self):
+        bundle = self.bundle()
+        (self.dir / "elsewhere").mkdir()
+        broken = samples.make_bundle(self.dir / "elsewhere" / "db\x1b01")
+        (broken / "manifest.json").write_text("{}")
+        whole = {
+            "Bundle": str(bundle),
+            "State": "complete",
+            "Kind": "image",
+            "Name": "web01",
+            "Created At": "2026-01-02T03:04:05Z",
+            "Size": 24000 + 200 * 1024,
+        }
+        listed = self.rows()
+        self.assertEqual(whole, listed[1])
+        self.assertEqual(("broken", None), (listed[0]["State"], listed[0]["Kind"]))
+        self.assertEqual(f"{self.dir}/elsewhere/db\\x1b01", listed[0]["Bundle"])
+        source = {"ID": samples.IMAGE_ID, "Cloud": "here", "Project ID": "p1"}
+        self.assertEqual(whole | source, self.rows("--long")[1])
+
+    def test_none(self):
+        self.assertEqual([], self.rows())
+
+    def test_no_directory(self):
+        code, out, err = self.run_openstack("bundle", "list", self.dir / "nothing")
+        self.assertEqual((1, ""), (code, out))
+        self.assertIn(f"{self.dir}/nothing", err)
+        self.assertIn("[no-bundle]", err)
 
 
 class TestErrors(TestCase):
