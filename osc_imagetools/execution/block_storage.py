@@ -10,7 +10,7 @@ Source: https://docs.openstack.org/api-ref/block-storage/v3/ , https://docs.open
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from osc_imagetools import errors
@@ -46,7 +46,7 @@ def create_snapshot(shop: Workshop, volume_id: str, role: str, *, name: str | No
 def create_volume(shop: Workshop, snapshot_id: str, size: int, role: str) -> Made:
     """A temporary volume from a snapshot (*size* in bytes, whole GiB); waits until it is available."""
     await_snapshot(shop, snapshot_id)
-    return _volume(shop, size, role, None, {"snapshot_id": snapshot_id})
+    return make_volume(shop, size, {"snapshot_id": snapshot_id}, role=role)
 
 
 def create_volume_from_image(
@@ -57,10 +57,18 @@ def create_volume_from_image(
     :param size: bytes, whole GiB.
     :param fields: more of the request: description, volume_type.
     """
-    return _volume(shop, size, name, name, {"imageRef": image_id, **fields})
+    return make_volume(shop, size, {"imageRef": image_id, **fields}, role=name, name=name)
 
 
-def _volume(shop: Workshop, size: int, role: str, name: str | None, fields: Mapping[str, Any]) -> Made:
+def make_volume(
+    shop: Workshop, size: int, fields: Mapping[str, Any], *, role: str, name: str | None = None
+) -> Made:
+    """A volume of *size* bytes (whole GiB); waits until it is available.
+
+    :param fields: the rest of the request, what it is made from (``imageRef``, ``snapshot_id``)
+        among it.
+    :param name: of one that will be kept (see :func:`unmark`); a temporary one is named by its role.
+    """
     made = shop.register("volume", name or shop.run.name(role), REMOVALS["volume"])
     volume = {
         "size": -(-size // GIB),
@@ -74,10 +82,31 @@ def _volume(shop: Workshop, size: int, role: str, name: str | None, fields: Mapp
     return made
 
 
+def extend_volume(shop: Workshop, volume_id: str, size: int) -> None:
+    """Makes an available volume larger (*size* in bytes, whole GiB); waits until it is available again."""
+    made = Made("volume", volume_id, id=volume_id)
+    _action(shop, volume_id, {"os-extend": {"new_size": -(-size // GIB)}}, made)
+    await_volume(shop, volume_id, "available")
+
+
 def set_bootable(shop: Workshop, volume_id: str, bootable: bool) -> None:
     """Sets whether a server may boot from a volume (``os-set_bootable``)."""
     made = Made("volume", volume_id, id=volume_id)
     _action(shop, volume_id, {"os-set_bootable": {"bootable": bootable}}, made)
+
+
+def set_image_metadata(shop: Workshop, volume_id: str, metadata: Mapping[str, str]) -> None:
+    """Sets image properties that a volume hands on to the images that are made from it."""
+    made = Made("volume", volume_id, id=volume_id)
+    _action(shop, volume_id, {"os-set_image_metadata": {"metadata": dict(metadata)}}, made)
+
+
+def unset_image_metadata(shop: Workshop, volume_id: str, keys: Iterable[str]) -> None:
+    """Removes image properties from a volume, as far as it has them."""
+    made = Made("volume", volume_id, id=volume_id)
+    for key in keys:
+        with contextlib.suppress(errors.ResourceNotFound):
+            _action(shop, volume_id, {"os-unset_image_metadata": {"key": key}}, made)
 
 
 def unmark(shop: Workshop, made: Made, *, description: str | None, metadata: Mapping[str, str]) -> None:
@@ -86,21 +115,24 @@ def unmark(shop: Workshop, made: Made, *, description: str | None, metadata: Map
     body: dict[str, Any] = {made.kind: {"description": description}}
     shop.cloud.request("block-storage", "PUT", path, what=made.label, json=body)
     if made.kind == "volume":
-        for key in shop.run.marks():
-            with contextlib.suppress(errors.ResourceNotFound):
-                _action(shop, str(made.id), {"os-unset_image_metadata": {"key": key}}, made)
+        unset_image_metadata(shop, str(made.id), shop.run.marks())
     body = {"metadata": dict(metadata)}
     shop.cloud.request("block-storage", "PUT", f"{path}/metadata", what=made.label, json=body)
 
 
-def upload_volume(shop: Workshop, volume_id: str, disk_format: str, role: str) -> Made:
-    """A temporary private image of an available temporary volume; waits until it is active.
+def upload_volume(
+    shop: Workshop, volume_id: str, disk_format: str, role: str, *, temporary: bool = True
+) -> Made:
+    """A private image of ours of an available volume; waits until it is active.
 
     Cinder converts to *disk_format* before it sends the data.
+
+    :param temporary: the volume is ours, so it can hand our mark on. One of the user's gets none: the image
+        has our name from the beginning, and is marked as soon as it is there.
     """
     made = shop.register("image", shop.run.name(role), REMOVALS["image"])
-    mark = {"os-set_image_metadata": {"metadata": shop.run.marks()}}
-    _action(shop, volume_id, mark, made)
+    if temporary:
+        set_image_metadata(shop, volume_id, shop.run.marks())
     upload = {
         "os-volume_upload_image": {
             "image_name": made.name,
@@ -113,7 +145,12 @@ def upload_volume(shop: Workshop, volume_id: str, disk_format: str, role: str) -
     }
     with making(made):
         answer = _action(shop, volume_id, upload, made, UPLOAD_MICROVERSION)
-    await_image(shop, shop.identify(made, answer["os-volume_upload_image"]["image_id"]), volume_id)
+    image_id = shop.identify(made, answer["os-volume_upload_image"]["image_id"])
+    if not temporary:
+        marks = [{"op": "add", "path": f"/{k}", "value": v} for k, v in shop.run.marks().items()]
+        with contextlib.suppress(errors.ResourceNotFound):  # an upload that failed already
+            shop.cloud.patch_image(image_id, marks, what=made.label)
+    await_image(shop, image_id, volume_id)
     await_volume(shop, volume_id, "available")
     return made
 

@@ -19,6 +19,7 @@ from osc_imagetools.bundle.disk_format import DiskFacts, inspect_disk
 from osc_imagetools.bundle.writer import BundleWriter
 from osc_imagetools.cloud import Cloud
 from osc_imagetools.execution import block_storage, servers
+from osc_imagetools.execution.image_store import source_of
 from osc_imagetools.execution.lanes import run_lanes
 from osc_imagetools.execution.manifest import bundle_algorithm, manifest
 from osc_imagetools.execution.workshop import Made, Workshop, workshop
@@ -41,7 +42,7 @@ from osc_imagetools.plan.operations import (
 )
 from osc_imagetools.transfer.download import Downloader
 from osc_imagetools.transfer.progress import Progress
-from osc_imagetools.transfer.source import Fetched, Source
+from osc_imagetools.transfer.source import Fetched
 
 LOG = logging.getLogger(__name__)
 
@@ -199,15 +200,8 @@ class _Work:
         disk = self._plan.disks[operation.disk]
         image = disk.image or get_image(self._shop.cloud, _id(operation.image, made))
         disk = self._as_it_came(disk, operation, image)
-        source = Source(
-            url=self._shop.cloud.url("image", f"/images/{image.id}/file"),
-            label=image.label if disk.image else f"{disk.file} ({image.label})",
-            size=image.size,
-            hash_algo=image.hash_algo,
-            hash_value=image.hash_value,
-            checksum=image.checksum,
-            store=image.store,
-        )
+        label = image.label if disk.image else f"{disk.file} ({image.label})"
+        source = source_of(self._shop.cloud, image, label)
         facts: list[DiskFacts] = []
 
         def accept(path: Path) -> None:

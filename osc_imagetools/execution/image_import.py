@@ -17,7 +17,6 @@ from typing import Any
 
 from osc_imagetools.cloud import Cloud
 from osc_imagetools.execution import block_storage
-from osc_imagetools.execution.conversion import converted
 from osc_imagetools.execution.image_store import (
     create_image,
     differences,
@@ -26,6 +25,7 @@ from osc_imagetools.execution.image_store import (
 )
 from osc_imagetools.execution.import_report import ImportReport
 from osc_imagetools.execution.lanes import run_lanes
+from osc_imagetools.execution.qemu_img import converted
 from osc_imagetools.execution.volume_store import restore_volume, settle_volume
 from osc_imagetools.execution.workshop import Made, Workshop, workshop
 from osc_imagetools.inventory.image import Image, get_image

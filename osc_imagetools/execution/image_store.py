@@ -24,7 +24,7 @@ from osc_imagetools.execution.workshop import Made, Workshop, making
 from osc_imagetools.inventory.image import Image, get_image
 from osc_imagetools.plan.image_drafts import ImageDraft, NotReplayed
 from osc_imagetools.transfer.progress import Progress
-from osc_imagetools.transfer.source import supported
+from osc_imagetools.transfer.source import Source, supported
 from osc_imagetools.transfer.upload import upload
 
 
@@ -77,6 +77,19 @@ def create_image(
         )
     _prove(image, path, algorithm, sent, draft.title)
     return made, image
+
+
+def source_of(cloud: Cloud, image: Image, label: str) -> Source:
+    """An image's data as something to download, with all that proves it."""
+    return Source(
+        url=cloud.url("image", f"/images/{image.id}/file"),
+        label=label,
+        size=image.size,
+        hash_algo=image.hash_algo,
+        hash_value=image.hash_value,
+        checksum=image.checksum,
+        store=image.store,
+    )
 
 
 def proof_of(image: Image) -> tuple[str, str] | None:

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Removing what is ours: images, volumes and snapshots, each until it is gone.
 
-Contract: removes only what it is given by ID, or what bears both the name and the mark of the run. A
+Contract: removes only what it is given by ID, or what bears the name that the run gave it
+(its ID is in that) and, where it is a volume or snapshot, its mark. A
 resource that is gone already is as good as removed; one in a passing state is waited for.
 Source: https://docs.openstack.org/api-ref/block-storage/v3/ , https://docs.openstack.org/api-ref/image/v2/
 """
@@ -72,21 +73,26 @@ def _remove_when_idle(
     """Deletes as soon as the state allows it, and waits until the resource is gone.
 
     A state that is passing (creating, uploading) refuses the deletion with 400 or 409; a deletion that
-    fails shows as ``error_deleting``.
+    fails shows as ``error_deleting``, and one that the driver puts off because something depends on the
+    resource as its old state (cinder/volume/manager.py, SnapshotIsBusy).
     """
 
-    refusal = ""
+    refusal, begun = "", False
 
     def gone() -> bool:
-        nonlocal refusal
+        nonlocal refusal, begun
         found = get(shop.cloud, resource_id)
         if found is None:
             return True
         if found.status == "error_deleting":
             raise failure(shop, made.kind, resource_id, found.status, resource_id)
         if found.status != "deleting":
+            if begun:
+                state = f"{found.status} again after its deletion had begun"
+                raise failure(shop, made.kind, resource_id, state, resource_id)
             try:
                 _delete(shop, "block-storage", path, made)
+                begun = True
             except StatusError as exc:
                 if exc.status not in (400, 409):
                     raise
@@ -134,7 +140,7 @@ def _marked(shop: Workshop, path: str, key: str, made: Made) -> Iterator[str]:
 
 
 def _images_of(shop: Workshop, made: Made) -> Iterator[str]:
-    query = {"name": made.name, RUN: shop.run.id}
+    query = {"name": made.name}  # the run's ID is in it: what Cinder makes of a user's volume has no mark yet
     for document in shop.cloud.list("image", "/images", "images", what=made.label, params=query):
         yield document["id"]
 

@@ -31,7 +31,7 @@ def plan_image_export(
         :class:`errors.Unready`.
     """
     image = found.image
-    _check_status(image)
+    check_status(image)
     draft = Draft(disk_format, allow_encrypted)
     if image.size:
         _check_stored_format(image, disk_format)
@@ -75,7 +75,8 @@ def _documents(found: ImageInventory) -> Iterator[tuple[str, Any]]:
                 yield f"{kind}-{resource.id}", dict(resource.document)
 
 
-def _check_status(image: Image) -> None:
+def check_status(image: Image) -> None:
+    """:raises errors.ImagetoolsError: an image that is not active has no data to be read."""
     if image.status == "active":
         return
     show = f"openstack image show {image.id}"
@@ -164,7 +165,7 @@ def _add_image(draft: Draft, found: ImageInventory, device: BlockDevice) -> None
 def _add_snapshot(draft: Draft, found: ImageInventory, device: BlockDevice) -> None:
     snapshot = found.snapshots.get(device.snapshot_id or "")
     if snapshot is None:
-        draft.problems.append(_gone(found, f"{device.device}: snapshot {device.snapshot_id}"))
+        draft.problems.append(gone(found, f"{device.device}: snapshot {device.snapshot_id}"))
     else:
         draft.add_snapshot(snapshot, found.volumes.get(snapshot.volume_id), place_of(device))
 
@@ -172,12 +173,13 @@ def _add_snapshot(draft: Draft, found: ImageInventory, device: BlockDevice) -> N
 def _add_volume(draft: Draft, found: ImageInventory, device: BlockDevice) -> None:
     volume = found.volumes.get(device.volume_id or "")
     if volume is None:
-        draft.problems.append(_gone(found, f"{device.device}: volume {device.volume_id}"))
+        draft.problems.append(gone(found, f"{device.device}: volume {device.volume_id}"))
     else:
         draft.add_volume(volume, place_of(device))
 
 
-def _gone(found: ImageInventory, what: str) -> errors.ImagetoolsError:
+def gone(found: ImageInventory, what: str) -> errors.ImagetoolsError:
+    """Why something that a mapping points at is not there; *what* names it."""
     image, project = found.image, found.origin.project_id
     if not found.block_storage:
         region = found.origin.region or "this cloud"

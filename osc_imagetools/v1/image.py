@@ -107,7 +107,7 @@ class ImportFullImage(base.ShowOne):
         )
         options.check()
         if options.disk_format:
-            from osc_imagetools.execution.conversion import check_converter
+            from osc_imagetools.execution.qemu_img import check_converter
 
             check_converter()
         from osc_imagetools.v1.restore import import_image

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 from osc_imagetools import errors
-from osc_imagetools.execution import block_storage, wait
+from osc_imagetools.execution import block_storage, removal, wait
 from osc_imagetools.execution.workshop import Workshop
 from osc_imagetools.inventory.volume import GIB
 from osc_imagetools.marks import RUN
@@ -69,7 +69,7 @@ class TestEffects(TestCase):
     def test_an_answer_that_got_lost_and_nothing_that_appears_is_told(self):
         snapshot, _ = self.made_volume("available")
         self.http.post(f"{VOLUME}/volumes", status_code=504)
-        self.patch(block_storage, "LATEST", 0.01)
+        self.patch(removal, "LATEST", 0.01)
         self.assertRaises(errors.CloudError, block_storage.create_volume, self.shop, snapshot["id"], GIB, "v")
         self.http.get(f"{VOLUME}/volumes/detail", json={"volumes": []})
         (left,) = self.shop.undo.unwind()
@@ -112,6 +112,17 @@ class TestEffects(TestCase):
         (left,) = self.shop.undo.unwind()
         self.assertIn("error_deleting", left)
 
+    def test_a_deletion_that_is_put_off_is_told_and_not_asked_for_for_ever(self):
+        """RBD gives a snapshot back that a volume depends on."""
+        snapshot = snapshot_document()
+        self.states("/snapshots", "snapshot", snapshot, "available", "available", "deleting", "available")
+        self.http.post(f"{VOLUME}/snapshots", json={"snapshot": snapshot})
+        block_storage.create_snapshot(self.shop, "v1", "s")
+        self.http.delete(f"{VOLUME}/snapshots/{snapshot['id']}", status_code=202)
+        (left,) = self.shop.undo.unwind()
+        self.assertIn("available again", left)
+        self.assertEqual(1, len(self.mocked.sent("DELETE")))
+
     def upload(self, *image_answers):
         volume, image = volume_document(), image_document()
         self.states("/volumes", "volume", volume, "uploading", "available")
@@ -135,6 +146,28 @@ class TestEffects(TestCase):
         self.assertEqual(
             ("qcow2", "private", False), (sent["disk_format"], sent["visibility"], sent["force"])
         )
+
+    def test_a_volume_of_the_user_gets_no_mark_but_its_image_does(self):
+        volume, image = self.upload("queued", "active")
+        self.http.patch(f"{IMAGE}/v2/images/{image['id']}", json={})
+        block_storage.upload_volume(self.shop, volume["id"], "qcow2", "image web01", temporary=False)
+        ((_, upload),) = self.mocked.sent("POST")
+        self.assertIn(self.shop.run.id, upload["os-volume_upload_image"]["image_name"])
+        ((_, changes),) = self.mocked.sent("PATCH")
+        self.assertIn({"op": "add", "path": f"/{RUN}", "value": self.shop.run.id}, changes)
+
+    def test_an_image_whose_answer_got_lost_is_found_by_its_name(self):
+        volume, image = self.upload("active", None)
+        self.http.post(f"{VOLUME}/volumes/{volume['id']}/action", status_code=504)
+        words = (self.shop, volume["id"], "qcow2", "image web01")
+        self.assertRaises(errors.CloudError, block_storage.upload_volume, *words, temporary=False)
+        name = self.shop.run.name("image web01")
+        found = {"images": [{**image, "name": name}]}
+        self.http.get(f"{IMAGE}/v2/images?name={name}", json=found)
+        self.http.delete(f"{IMAGE}/v2/images/{image['id']}", status_code=204)
+        self.http.get(f"{IMAGE}/v2/images/{image['id']}", status_code=404)
+        self.assertEqual((), self.shop.undo.unwind())
+        self.assertEqual([f"/v2/images/{image['id']}"], [path for path, _ in self.mocked.sent("DELETE")])
 
     def test_a_failed_upload_shows_as_an_image_that_is_gone(self):
         volume, _ = self.upload("queued", "saving", None)

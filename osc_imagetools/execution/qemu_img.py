@@ -22,6 +22,9 @@ from osc_imagetools import errors
 from osc_imagetools.execution.workshop import Workshop
 from osc_imagetools.plan.image_drafts import CONVERTIBLE
 
+# By default a VHD has the size that old controllers can address, which is another one.
+OPTIONS = {"vhd": ("-o", "force_size=on")}
+
 
 def check_converter() -> None:
     """:raises errors.ResourceUnusable: qemu-img is not installed."""
@@ -36,13 +39,36 @@ def check_converter() -> None:
 def converted(shop: Workshop, source: Path, content_format: str, disk_format: str) -> Iterator[Path]:
     """The path of a file with the same disk in another format, as long as the context lasts.
 
-    It is in ``TMPDIR``, or beside the bundle where that is not set.
+    It is in ``TMPDIR``, or beside the bundle where that is not set; raises as :func:`convert_file`.
+    """
+    with temporary_folder(shop, source.absolute().parents[2]) as folder:
+        yield convert_file(shop, source, folder, content_format, disk_format)
+
+
+@contextmanager
+def temporary_folder(shop: Workshop, beside: Path) -> Iterator[Path]:
+    """A directory of our own in ``TMPDIR``, or in *beside* where that is not set and can be written to.
+
+    :raises errors.ResourceUnusable: it cannot be made.
+    """
+    parent = None if "TMPDIR" in os.environ or not os.access(beside, os.W_OK) else beside
+    try:
+        folder = Path(tempfile.mkdtemp(prefix=".osc-imagetools-", dir=parent))
+    except OSError as exc:
+        raise errors.ResourceUnusable(
+            f"no temporary directory can be made: {exc}", hint="Set TMPDIR."
+        ) from exc
+    entry = shop.undo.register(f"directory {folder}", functools.partial(_remove, folder))
+    yield folder
+    entry.run()
+
+
+def convert_file(shop: Workshop, source: Path, folder: Path, content_format: str, disk_format: str) -> Path:
+    """The path of a file in *folder* with the same disk in another format (both as Glance calls them).
 
     :raises errors.NoSpace: not even the source's size is free there.
     :raises errors.ResourceUnusable: qemu-img fails.
     """
-    folder = _folder(source)
-    entry = shop.undo.register(f"directory {folder}", functools.partial(_remove, folder))
     free, size = shutil.disk_usage(folder).free, source.stat().st_size
     if free < size:
         raise errors.NoSpace(
@@ -52,6 +78,7 @@ def converted(shop: Workshop, source: Path, content_format: str, disk_format: st
     target = folder / f"{source.stem}.{disk_format}"
     command = [
         *("qemu-img", "convert", "-f", CONVERTIBLE[content_format], "-O", CONVERTIBLE[disk_format]),
+        *OPTIONS.get(disk_format, ()),
         *(str(source), str(target)),
     ]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
@@ -65,19 +92,7 @@ def converted(shop: Workshop, source: Path, content_format: str, disk_format: st
     if process.returncode:
         reason = said.decode(errors="replace").strip()[:300]
         raise errors.ResourceUnusable(f"{source.name} cannot be converted: {reason}")
-    yield target
-    entry.run()
-
-
-def _folder(source: Path) -> Path:
-    beside = source.absolute().parents[2]
-    parent = None if "TMPDIR" in os.environ or not os.access(beside, os.W_OK) else beside
-    try:
-        return Path(tempfile.mkdtemp(prefix=".osc-imagetools-", dir=parent))
-    except OSError as exc:
-        raise errors.ResourceUnusable(
-            f"no temporary directory can be made for {source.name}: {exc}", hint="Set TMPDIR."
-        ) from exc
+    return target
 
 
 def _remove(folder: Path) -> None:
