@@ -10,7 +10,7 @@ the cloud sets ``no_snapshot_gb_quota``, which no API tells: here they count.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from osc_imagetools import errors
@@ -75,8 +75,48 @@ def fit_quota(
         needs = _needs(quota, room, width, besides)
         if all(need.fits for need in needs):
             return width, needs
-    short = check_needs(needs, project)
-    raise short[0] if len(short) == 1 else errors.Unready("the volume quota is too small", short)
+    raise _together(check_needs(needs, project))
+
+
+@dataclass(frozen=True)
+class Taken:
+    """Something that takes room in a quota until ``gone``: a volume or a snapshot of so many GiB."""
+
+    kind: str  # volume, snapshot
+    gigabytes: int
+    volume_type: str | None
+    gone: bool = False  # it gives back what it took
+
+    def amounts(self) -> dict[str, int]:
+        """What it takes by quota name, below 0 what it gives back."""
+        sign = -1 if self.gone else 1
+        suffixes = ["", f"_{self.volume_type}"] if self.volume_type else [""]
+        taken = {f"{self.kind}s{suffix}": sign for suffix in suffixes}
+        return taken | {f"gigabytes{suffix}": sign * self.gigabytes for suffix in suffixes}
+
+
+def fit_peak(quota: Quota | None, course: Sequence[Taken], *, project: str | None) -> tuple[Need, ...]:
+    """What is needed at most while resources are made and removed in this order.
+
+    :raises errors.QuotaTooSmall: there is not that much; :class:`errors.Unready` for several quotas.
+    """
+    if quota is None or not course:
+        return ()
+    level: dict[str, int] = {}
+    peak: dict[str, int] = {}
+    for step in course:
+        for name, amount in step.amounts().items():
+            level[name] = level.get(name, 0) + amount
+            peak[name] = max(peak.get(name, 0), level[name])
+    largest = max((step.gigabytes for step in course if step.kind == "volume"), default=0)
+    needs = _known(quota, peak, largest)
+    if short := check_needs(needs, project):
+        raise _together(short)
+    return needs
+
+
+def _together(short: Sequence[errors.ImagetoolsError]) -> errors.ImagetoolsError:
+    return short[0] if len(short) == 1 else errors.Unready("the volume quota is too small", short)
 
 
 def check_needs(needs: Sequence[Need], project: str | None) -> list[errors.ImagetoolsError]:
@@ -102,12 +142,16 @@ def _needs(quota: Quota, room: Sequence[Room], width: int, besides: Sequence[Roo
     for lane in besides:
         for name, amount in lane.amounts().items():
             amounts[name] = amounts.get(name, 0) + amount
+    return _known(quota, amounts, max(lane.gigabytes for lane in (*room, *besides)))
+
+
+def _known(quota: Quota, amounts: Mapping[str, int], largest: int) -> tuple[Need, ...]:
+    """The needs that the quota knows of, and the general ones; *largest* is the largest volume in GiB."""
     needs = [
         Need(name, amount, quota.left.get(name))
         for name, amount in sorted(amounts.items(), key=lambda each: ORDER.get(each[0], len(ORDER)))
         if name in ORDER or name in quota.left
     ]
-    largest = max(lane.gigabytes for lane in (*room, *besides))
-    if "per_volume_gigabytes" in quota.left:
+    if largest and "per_volume_gigabytes" in quota.left:
         needs.append(Need("per_volume_gigabytes", largest, quota.left["per_volume_gigabytes"]))
     return tuple(needs)

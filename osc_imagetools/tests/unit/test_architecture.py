@@ -26,7 +26,8 @@ MAY_IMPORT = {
     "bundle": frozenset(),
     "execution": frozenset({"cloud", "marks", "journal", "inventory", "plan", "transfer", "bundle"}),
     "report": frozenset({"execution", "transfer"}),
-    "v1": frozenset({"cloud", "inventory", "plan", "execution", "bundle", "report"}),
+    "api": frozenset({"cloud", "inventory", "plan", "execution", "transfer", "report"}),
+    "v1": frozenset({"api", "cloud", "inventory", "plan", "execution", "bundle", "report"}),
 }
 
 

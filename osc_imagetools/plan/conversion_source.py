@@ -1,0 +1,281 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where the data of a conversion is, and what of its source the new resource is to have.
+
+Contract: pure. An image of 0 bytes is followed to the volume or snapshot of its boot disk; the other disks
+of its mapping are told. What the source has and the result cannot have is told with the reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from osc_imagetools import errors
+from osc_imagetools.inventory.block_device import BlockDevice
+from osc_imagetools.inventory.conversion import SnapshotSource, VolumeSource
+from osc_imagetools.inventory.export import ImageInventory
+from osc_imagetools.inventory.image import RESERVED_PREFIX, Image
+from osc_imagetools.inventory.volume import GIB, Snapshot, Volume
+from osc_imagetools.plan.disk_drafts import image_properties
+from osc_imagetools.plan.export import SNAPSHOT_USABLE, VOLUME_USABLE
+from osc_imagetools.plan.image_drafts import KEY_DELETION, MAPPING, NotReplayed
+from osc_imagetools.plan.image_export import check_status, gone
+from osc_imagetools.plan.operations import Reference
+
+# Nova and Cinder write these into a volume's metadata for themselves.
+OWN_METADATA = frozenset({"readonly", "attached_mode"})
+SIGNATURE = "img_signature"
+
+
+@dataclass(frozen=True)
+class Data:
+    """Where the bytes are: in an image, a volume or a snapshot.
+
+    ``size`` is what a volume needs to hold them, in bytes (whole GiB); ``uploadable``: a volume that nothing
+    uses and that has no snapshots; ``bootable`` None where it is not known.
+    """
+
+    reference: Reference
+    size: int
+    volume_type: str | None = None
+    zone: str | None = None
+    encrypted: bool = False
+    bootable: bool | None = None
+    uploadable: bool = False
+    image: Image | None = None
+
+
+@dataclass(frozen=True)
+class Nature:
+    """What of the source the result is to have, as far as its kind can have it.
+
+    ``properties`` are image properties that are not with the data already.
+    """
+
+    kind: str
+    id: str
+    label: str
+    name: str
+    description: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    properties: Mapping[str, str] = field(default_factory=dict)
+    tags: tuple[str, ...] = ()
+    min_ram: int | None = None
+
+
+@dataclass(frozen=True)
+class Source:
+    """A source: its data (None where a problem says why), its nature, what is left out, the problems."""
+
+    nature: Nature
+    data: Data | None
+    lost: tuple[NotReplayed, ...]
+    problems: tuple[errors.ImagetoolsError, ...]
+
+
+def of_volume(found: VolumeSource) -> Source:
+    """A volume as a source."""
+    volume = found.volume
+    problem = volume_problem(volume)
+    return Source(
+        nature=Nature(
+            kind="volume",
+            id=volume.id,
+            label=volume.label,
+            name=volume.name or volume.id,
+            description=volume.document.get("description"),
+            metadata=_metadata(volume.document),
+        ),
+        data=None if problem else _volume_data(volume, alone=not found.snapshots),
+        lost=(),
+        problems=(problem,) if problem else (),
+    )
+
+
+def of_snapshot(found: SnapshotSource) -> Source:
+    """A snapshot as a source."""
+    snapshot = found.snapshot
+    problem = snapshot_problem(snapshot)
+    return Source(
+        nature=Nature(
+            kind="snapshot",
+            id=snapshot.id,
+            label=snapshot.label,
+            name=snapshot.name or snapshot.id,
+            description=snapshot.document.get("description"),
+            metadata=_metadata(snapshot.document),
+        ),
+        data=None if problem else _snapshot_data(snapshot, found.volume),
+        lost=(),
+        problems=(problem,) if problem else (),
+    )
+
+
+def of_image(found: ImageInventory) -> Source:
+    """An image as a source; one of 0 bytes is followed to its boot disk.
+
+    :raises errors.ImagetoolsError: it has no data, or none that could be read.
+    """
+    image = found.image
+    check_status(image)
+    nature, lost = _image_nature(image)
+    if image.size:
+        lost += [
+            NotReplayed(d.device, "not in the image, but behind its block device mapping")
+            for d in image.mapping
+            if d.source_type in ("snapshot", "volume")
+        ]
+        return Source(nature, _image_data(image), tuple(lost), ())
+    boot = _boot_device(image)
+    lost += [_left_out(device) for device in image.mapping if device is not boot]
+    data = _follow(found, boot)
+    if isinstance(data, errors.ImagetoolsError):
+        return Source(nature, None, tuple(lost), (data,))
+    return Source(nature, data, tuple(lost), ())
+
+
+def handed_on(metadata: Mapping[str, Any]) -> dict[str, str]:
+    """The custom properties that an image made from a volume with this image metadata is to have.
+
+    Source: cinder/volume/api.py (_merge_volume_image_meta), cinder/image/image_utils.py (reserved
+    namespaces): a signature is that of other bytes.
+    """
+    return {
+        key: value
+        for key, value in image_properties(metadata).items()
+        if not key.startswith((RESERVED_PREFIX, SIGNATURE))
+    }
+
+
+def _volume_data(volume: Volume, *, alone: bool) -> Data:
+    return Data(
+        reference=Reference("volume", volume.id, volume.label),
+        size=volume.size,
+        volume_type=volume.volume_type,
+        zone=volume.document.get("availability_zone"),
+        encrypted=volume.encrypted,
+        bootable=volume.bootable,
+        uploadable=alone and volume.status == "available",
+    )
+
+
+def _snapshot_data(snapshot: Snapshot, volume: Volume | None) -> Data:
+    return Data(
+        reference=Reference("snapshot", snapshot.id, snapshot.label),
+        size=snapshot.size,
+        volume_type=volume.volume_type if volume else None,
+        zone=volume.document.get("availability_zone") if volume else None,
+        encrypted=volume.encrypted if volume else False,
+        bootable=volume.bootable if volume else None,
+    )
+
+
+def _image_data(image: Image) -> Data:
+    """What a volume needs: the disk's own size (where the cloud knows it), or the image's minimum."""
+    size = max(image.virtual_size or image.size or 0, int(image.document.get("min_disk") or 0) * GIB)
+    return Data(
+        reference=Reference("image", image.id, image.label),
+        size=-(-size // GIB) * GIB,
+        encrypted="cinder_encryption_key_id" in image.properties,
+        bootable=True,
+        image=image,
+    )
+
+
+def _image_nature(image: Image) -> tuple[Nature, list[NotReplayed]]:
+    lost: list[NotReplayed] = []
+    properties: dict[str, str] = {}
+    for key, value in image.properties.items():
+        if key.startswith(SIGNATURE):
+            lost.append(NotReplayed(f"property {key}", "it signs the original's bytes"))
+        elif key != KEY_DELETION and key not in MAPPING:
+            properties[key] = str(value)
+    members = ", ".join(member.project_id for member in image.members or ())
+    if members:
+        lost.append(NotReplayed(f"members {members}", "what is made is the project's own, and private"))
+    elif image.visibility in ("public", "community"):
+        lost.append(NotReplayed(f"visibility {image.visibility}", "what is made is private"))
+    if image.document.get("protected"):
+        lost.append(NotReplayed("protection", f"openstack image set --protected protects {image.id} alone"))
+    nature = Nature(
+        kind="image",
+        id=image.id,
+        label=image.label,
+        name=image.name or image.id,
+        properties=properties,
+        tags=image.tags,
+        min_ram=int(image.document.get("min_ram") or 0),
+    )
+    return nature, lost
+
+
+def _boot_device(image: Image) -> BlockDevice:
+    """The entry that a server boots from: boot_index 0, or the first one that has data."""
+    with_data = [d for d in image.mapping if d.source_type in ("snapshot", "volume", "image")]
+    boot = [d for d in with_data if d.is_boot] or with_data
+    if not boot:
+        raise errors.NoData(
+            f"{image.label} has 0 bytes, and no block device mapping leads to data",
+            hint="It is no copy of anything. Convert the server's volumes while they exist.",
+        )
+    return boot[0]
+
+
+def _left_out(device: BlockDevice) -> NotReplayed:
+    """What is done with the other disks of a 0-byte image: nothing, and how to do it."""
+    if device.source_type == "snapshot":
+        reason = f"only the boot disk is converted; openstack volume snapshot convert {device.snapshot_id}"
+    elif device.source_type == "volume":
+        reason = f"only the boot disk is converted; openstack volume convert {device.volume_id}"
+    elif device.source_type == "image":
+        reason = f"only the boot disk is converted; openstack image convert {device.image_id}"
+    else:
+        reason = "an empty disk: made anew with each server"
+    return NotReplayed(f"disk {device.device}", reason)
+
+
+def _follow(found: ImageInventory, device: BlockDevice) -> Data | errors.ImagetoolsError:
+    """The data of a disk of a mapping, or why there is none."""
+    snapshot = found.snapshots.get(device.snapshot_id or "")
+    volume = found.volumes.get((snapshot.volume_id if snapshot else device.volume_id) or "")
+    if device.source_type == "image":
+        return errors.ResourceUnusable(
+            f"{device.device}: its data is that of image {device.image_id}",
+            hint=f"Convert that one: openstack image convert {device.image_id}",
+        )
+    if device.source_type == "snapshot":
+        if snapshot is None:
+            return gone(found, f"{device.device}: snapshot {device.snapshot_id}")
+        data = _snapshot_data(snapshot, volume)
+        if volume is None:
+            data = replace(data, encrypted=device.encrypted)
+        return snapshot_problem(snapshot) or data
+    if volume is None:
+        return gone(found, f"{device.device}: volume {device.volume_id}")
+    # What snapshots it has is not asked: taking one is right in any case.
+    return volume_problem(volume) or _volume_data(volume, alone=False)
+
+
+def volume_problem(volume: Volume) -> errors.ImagetoolsError | None:
+    """Why a volume cannot be read now."""
+    if volume.status in VOLUME_USABLE:
+        return None
+    return errors.ResourceUnusable(
+        f"{volume.label} is {volume.status}",
+        hint=f"Wait until it is available or in-use: openstack volume show {volume.id}",
+    )
+
+
+def snapshot_problem(snapshot: Snapshot) -> errors.ImagetoolsError | None:
+    """Why a snapshot cannot be read now."""
+    if snapshot.status in SNAPSHOT_USABLE:
+        return None
+    return errors.ResourceUnusable(
+        f"{snapshot.label} is {snapshot.status}",
+        hint=f"openstack volume snapshot show {snapshot.id}",
+    )
+
+
+def _metadata(document: Mapping[str, Any]) -> dict[str, str]:
+    return {k: str(v) for k, v in (document.get("metadata") or {}).items() if k not in OWN_METADATA}
