@@ -18,6 +18,7 @@ extensions = [
     "error_table",
     "myst_parser",
     "openstackdocstheme",
+    "sphinx.ext.autodoc",
 ]
 source_suffix = {".rst": "restructuredtext"}
 # devcloud/README.md is included; its links go to files of the repository.
@@ -40,6 +41,8 @@ autoprogram_cliff_ignored = [
     "--sort-ascending",
     "--sort-descending",
 ]
+
+autodoc_typehints_format = "short"
 
 openstackdocs_auto_name = False
 openstackdocs_auto_version = False
