@@ -55,7 +55,7 @@ class TestKilled(LeftoverCase):
             self.assertEqual(0, done.returncode, done.stderr)
         return names.read_text().splitlines(), done.returncode
 
-    def every_step(self, cloud: str, words: tuple[str, ...], after: Any, each: Any) -> None:
+    def every_step(self, cloud: str, words: tuple[str, ...], after: Any) -> None:
         """Kills the command at its steps; each time the cloud comes back to what it was before."""
         before = self.ids(cloud)
         steps, _ = self.run_killed(0, cloud, *words)
@@ -69,7 +69,6 @@ class TestKilled(LeftoverCase):
             names, code = self.run_killed(number, cloud, *words)
             self.assertEqual((number, -signal.SIGKILL), (len(names), code), told)
             self.comes_back(before, cloud, told)
-            each()
 
     def comes_back(self, before: set[str], cloud: str, told: str) -> None:
         earlier = self.ids(cloud)
@@ -94,18 +93,18 @@ class TestKilled(LeftoverCase):
             block_device_mapping_v2=[self.on_volume(root, boot=True), self.on_volume(more)],
             networks=[{"uuid": network.id}],
         )
-        bundle = self.dir / "bundle"
+        cloud, bundle = "devcloud-demo", self.dir / "bundle"
         export = ("server", "export-full", server_id, "--stop", "--jobs", "1", "--output", str(bundle))
         kept = self.dir / "kept"
-        self.every_step("devcloud-demo", export, lambda: bundle.rename(kept), lambda: None)
+        self.every_step(cloud, export, lambda: bundle.rename(kept))
         self.assertEqual("ACTIVE", self.document(server_id)["status"])
         self.openstack("bundle", "verify", kept, cloud=None)
 
-        cloud = "devcloud-other"
+        self.remove_with_volumes(server_id)
         words = ("server", "import-full", str(kept), "--wait", "--jobs", "1", "--keep-addresses")
-        self.every_step(cloud, (*words, "--name", self.name), lambda: self.remove_named(cloud), lambda: None)
+        self.every_step(cloud, words, lambda: self.remove_restored(cloud))
 
-    def remove_named(self, cloud: str) -> None:
+    def remove_restored(self, cloud: str) -> None:
         """Removes the server that an import has made, with its volumes and its port."""
         connection = self.connection(cloud)
         server = connection.compute.find_server(self.name, ignore_missing=False)

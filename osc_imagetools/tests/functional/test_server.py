@@ -81,7 +81,9 @@ class TestVolumeBooted(ServerCase):
         facts = manifest["replayable"]
         self.assertEqual([0, -1], [d["boot_index"] for d in manifest["disks"]])
         self.assertEqual(["boot", "data"], [d["role"] for d in manifest["disks"]])
-        self.assertEqual(list(devices.values()), [d["observed"]["volume_id"] for d in manifest["disks"]])
+        volumes = {d["device"]: d["observed"]["volume_id"] for d in manifest["disks"]}
+        self.assertEqual(devices, volumes)
+        self.assertEqual(["/dev/vda", "/dev/vdb"], list(volumes))
         self.assertEqual(2, len(manifest["consistency"]["snapshots"]))
         self.assertEqual("virtio", manifest["disks"][0]["replayable"]["block_device"]["disk_bus"])
         (group,) = facts["security_groups"]
