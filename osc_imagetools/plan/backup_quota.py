@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the backup of a server itself takes from the quota, and what else stands in its way.
+
+Contract: pure. A backup takes snapshots of all volumes at the same time, then one temporary volume after the
+other to read them from, and an image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from osc_imagetools import errors
+from osc_imagetools.plan.backup_case import Case, Said, finds
+from osc_imagetools.plan.quota import Room, fit_quota
+
+
+@finds("quota-too-small")
+def quota_too_small(case: Case) -> Iterator[Said]:
+    short = [*_short_of_volumes(case), *_short_of_images(case)]
+    if short:
+        yield Said("for its backup " + "; ".join(short), "openstack limits show --absolute")
+
+
+def _short_of_volumes(case: Case) -> Iterator[str]:
+    project, volumes = case.server.project_id, [volume for _, volume in case.volumes]
+    snapshots = [Room(v.size, v.volume_type, with_snapshot=True, with_volume=False) for v in volumes]
+    lanes = [Room(v.size, v.volume_type, with_snapshot=False) for v in volumes]
+    try:
+        fit_quota(case.fleet.volume_quotas.get(project), lanes, 1, project=project, besides=snapshots)
+    except errors.Unready as exc:
+        yield from (problem.message for problem in exc.problems)
+    except errors.QuotaTooSmall as exc:
+        yield exc.message
+
+
+def _short_of_images(case: Case) -> Iterator[str]:
+    quota = case.fleet.image_quotas.get(case.server.project_id)
+    for name, left in quota.left.items() if quota else ():
+        if name in ("image_count_total", "image_size_total") and left <= 0:
+            yield f"some of the quota {name} is needed, of which nothing is left"
+
+
+@finds("no-volume-service")
+def no_volume_service(case: Case) -> Iterator[Said]:
+    if not case.fleet.block_storage and not case.boots_from_volume and not case.server.volumes:
+        yield Said(
+            "this region has no block storage: an image of it holds its root disk, and it has no volumes"
+        )
+
+
+@finds("volumes-out-of-reach")
+def volumes_out_of_reach(case: Case) -> Iterator[Said]:
+    if not case.fleet.block_storage and (case.boots_from_volume or case.server.volumes):
+        count = len(case.server.volumes)
+        root = ", its root disk among them" if case.boots_from_volume else ""
+        yield Said(
+            f"this region has no block storage, and it has {count} volume{'' if count == 1 else 's'}{root}: "
+            "no copy can be made of them from here",
+            "openstack --os-region-name <region> server backup-check " + case.server.id,
+        )
+
+
+@finds("not-judged")
+def not_judged(case: Case) -> Iterator[Said]:
+    fleet, server = case.fleet, case.server
+    why = [] if case.is_covered else list(case.copies_unread)
+    if not case.is_known:
+        why.append("Nova does not tell its state: the database of its cell is down")
+    elif server.flavor is None:
+        why.append("Nova does not tell its flavor")
+    if fleet.block_storage:
+        unread = [v.id for v in server.volumes if v.id not in fleet.volumes and v.id not in fleet.gone]
+        why += [
+            fleet.trouble.get(v) or fleet.trouble.get("volumes") or f"volume {v} was not read" for v in unread
+        ]
+    keys = ["flavors", "image quota", server.image_id or ""]
+    if server.volumes:
+        keys.append(f"quota {server.project_id}")
+    why += [fleet.trouble[key] for key in keys if key in fleet.trouble]
+    if why:
+        yield Said("; ".join(dict.fromkeys(why)), f"openstack server backup-check {server.id}")
