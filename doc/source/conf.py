@@ -18,6 +18,7 @@ extensions = [
     "error_table",
     "myst_parser",
     "openstackdocstheme",
+    "reason_sections",
     "sphinx.ext.autodoc",
 ]
 source_suffix = {".rst": "restructuredtext"}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Progress on stderr: one bar for each disk that moves, nothing when stderr is not a terminal.
+"""Progress on stderr: one bar for each disk that moves or list that is read; nothing without a terminal.
 
 Contract: implements :class:`osc_imagetools.transfer.progress.Progress` with rich; stdout is never touched.
 """
@@ -7,7 +7,7 @@ Contract: implements :class:`osc_imagetools.transfer.progress.Progress` with ric
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -16,6 +16,7 @@ from rich.progress import (
     DownloadColumn,
     TaskID,
     TextColumn,
+    TimeElapsedColumn,
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
@@ -90,3 +91,21 @@ def terminal_progress() -> Iterator[Progress]:
     )
     with bars:
         yield _Bars(bars)
+
+
+@contextmanager
+def terminal_counts() -> Iterator[Callable[[str, int], None]]:
+    """A line on stderr for each kind of thing that is read: its name and how many there are so far."""
+    if not sys.stderr.isatty():
+        yield lambda kind, number: None
+        return
+    columns = (TextColumn("{task.description}"), TextColumn("{task.completed:,.0f}"), TimeElapsedColumn())
+    lines: dict[str, TaskID] = {}
+    with RichProgress(*columns, console=Console(stderr=True), transient=True) as bars:
+
+        def count(kind: str, number: int) -> None:
+            if kind not in lines:
+                lines[kind] = bars.add_task(kind, total=None)
+            bars.update(lines[kind], completed=number)
+
+        yield count

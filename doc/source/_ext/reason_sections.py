@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The directive ``backup-reasons``: a section for each reason of ``server backup-check``.
+
+Made from the table that the code itself goes by, so that none can be missing. The sections of the severity
+that a reason normally has are those that the argument names: ``.. backup-reasons:: critical``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from docutils import nodes, statemachine
+from docutils.parsers.rst import Directive
+
+from osc_imagetools.plan.backup_reasons import REASONS, Reason, Severity
+
+
+def lines(reason: Reason) -> list[str]:
+    """The section of a reason, as reStructuredText."""
+    severity = f"Severity: {reason.severity.name}"
+    if reason.covered is not None:
+        severity += f"; {reason.covered.name} for a server with a complete backup that is not too old"
+    return [
+        f".. _backup-check-{reason.code}:",
+        "",
+        reason.code,
+        "~" * len(reason.code),
+        "",
+        reason.meaning,
+        "",
+        f"*{severity}.*",
+        "",
+        f"What to do: {reason.way_out}",
+        "",
+    ]
+
+
+class BackupReasons(Directive):
+    """``.. backup-reasons:: <severity>``."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        wanted = Severity[self.arguments[0]]
+        text = [
+            line
+            for code in sorted(REASONS)
+            if REASONS[code].severity == wanted
+            for line in lines(REASONS[code])
+        ]
+        node = nodes.section()
+        node.document = self.state.document
+        self.state.nested_parse(statemachine.StringList(text, "backup-reasons"), 0, node, match_titles=True)
+        return node.children
+
+
+def setup(app: Any) -> dict[str, bool]:
+    """Called by Sphinx."""
+    app.add_directive("backup-reasons", BackupReasons)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

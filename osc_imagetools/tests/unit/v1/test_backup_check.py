@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The options of ``server backup-check``."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from osc_imagetools import errors
+from osc_imagetools.plan.backup_reasons import Severity
+from osc_imagetools.tests.unit.v1.test_commands import CommandCase
+from osc_imagetools.v1 import backup_check
+
+NOTHING: dict[str, Any] = {
+    "servers": [],
+    "all": False,
+    "all_projects": False,
+    "project": None,
+    "name": None,
+    "status": None,
+    "tags": [],
+}
+
+
+class TestOptions(CommandCase):
+    def choice(self, **options: Any) -> None:
+        backup_check.check_choice(argparse.Namespace(**{**NOTHING, **options}))
+
+    def test_servers_are_named_or_chosen(self):
+        for option in (
+            {"all": True},
+            {"name": "^web"},
+            {"tags": ["a"]},
+            {"project": "p"},
+            {"status": "ERROR"},
+        ):
+            self.choice(**option)
+            self.assertRaises(errors.UsageError, self.choice, servers=["web01"], **option)
+        self.choice(servers=["web01", "web02"])
+        self.assertRaises(errors.UsageError, self.choice)
+        self.assertRaises(errors.UsageError, self.choice, project="p", all_projects=True)
+
+    def test_contradictions_are_refused_before_any_login(self):
+        code, _, err = self.run_openstack("server", "backup-check", "web01", "--all-projects")
+        self.assertEqual(2, code)
+        self.assertIn("--all-projects", err)
+        self.assertNotIn("auth", err.lower())
+
+    def test_durations(self):
+        for text, seconds in (("90m", 5400), ("36h", 129600), ("7d", 604800), ("2w", 1209600)):
+            self.assertEqual(seconds, backup_check.duration(text))
+        for text in ("", "7", "d", "0d", "-1d", "1.5h", "7 d", "7y", "9999999d"):
+            self.assertRaises(ValueError, backup_check.duration, text)
+        code, _, err = self.run_openstack("server", "backup-check", "web01", "--max-age", "soon")
+        self.assertEqual(2, code)
+        self.assertIn("soon", err)
+
+    def test_severities_are_sorted_by_rank_and_not_by_name(self):
+        critical, info, warning = (
+            backup_check.Rank(severity) for severity in (Severity.critical, Severity.info, Severity.warning)
+        )
+        self.assertEqual([info, warning, critical], sorted([critical, info, warning]))
+        self.assertEqual("critical", critical.machine_readable())
