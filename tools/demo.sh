@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # The whole story on a real cloud, on a machine that has nothing but Debian 12 with Python 3.11; as root:
-# a server with two volumes, the image of 0 bytes that is taken for its backup, and the export that has
-# every byte. Installs what is missing and starts the embedded cloud; the second run is quick.
+# a server with two volumes, the image of 0 bytes that is taken for its backup, the export that has every
+# byte, and the server exported, deleted and brought back. Installs what is missing and starts the embedded cloud; the second run is quick.
 #
 #   KEEP_CLOUD=1    leaves the cloud running (one that ran before is always left running)
 #   XDG_STATE_HOME  where the environment and the cloud live (default: ~/.local/state)
@@ -130,6 +130,32 @@ tell "The bytes are those that were in the volumes: what was put there, and what
 truncate -s 1G root.raw data.raw
 run qemu-img compare -f qcow2 -F raw web01-backup.bundle/disks/0-vda.qcow2 root.raw
 run qemu-img compare -f qcow2 -F raw web01-backup.bundle/disks/1-vdb.qcow2 data.raw
+
+tell "The same for the whole server, beforehand: what would a backup miss, what are the old ones worth?"
+run openstack server backup-check web01 -c Severity -c Reason || true
+
+tell "Every disk at one moment, and all that it takes to make the server again"
+run openstack server export-full web01
+openstack bundle verify web01.bundle >/dev/null
+
+tell "Gone, with its volumes"
+quietly openstack image delete web01-backup
+for found in $(openstack volume snapshot list -f value -c ID -c Name | awk '/snapshot for web01/ {print $1}'); do
+    quietly openstack volume snapshot delete "$found"
+    while openstack volume snapshot list -f value -c ID | grep -q "$found"; do sleep 0.5; done
+done
+run openstack server delete --wait web01
+run openstack volume delete web01-root web01-data
+
+tell "And back"
+run openstack server import-full web01.bundle --wait
+for _ in $(seq 1 60); do
+    openstack console log show web01 | grep -q WROTE && break
+    sleep 0.5
+done
+run openstack console log show web01 | tr -d '\r' | grep .
+quietly openstack volume export-full web01-data --output again.bundle
+run qemu-img compare -f qcow2 -F raw again.bundle/disks/0-volume.qcow2 data.raw
 
 say "removing the server and its volumes"
 clean_up

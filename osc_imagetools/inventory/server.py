@@ -118,7 +118,11 @@ def find_server(cloud: Cloud, name_or_id: str) -> Server:
         get=lambda identifier: get_server(cloud, identifier),
         # Nova takes the name for a regular expression.
         search=lambda name: cloud.list(
-            "compute", "/servers/detail", "servers", what="list of servers", params={"name": re.escape(name)}
+            "compute",
+            "/servers/detail",
+            "servers",
+            what="list of servers",
+            params={"name": f"^{re.escape(name)}$"},
         ),
         facts=lambda d: f"{d.get('status')}, created {d.get('created')}",
     )

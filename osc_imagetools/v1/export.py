@@ -18,6 +18,41 @@ NOUNS = {"snapshot": "volume snapshot"}
 BYTES = ("bytes", "bytes_fetched", "bytes_reused")
 
 
+class ExportFull(base.ShowOne):
+    """What all exports are: an inventory, a plan of it, and the way on; ``noun`` is what they export."""
+
+    noun: str
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        text = f"{self.noun.capitalize()} to export (name or ID)"
+        parser.add_argument("source", metavar=f"<{self.noun}>", help=text)
+        self.add_own_options(parser)
+        add_options(parser)
+        return parser
+
+    def add_own_options(self, parser: argparse.ArgumentParser) -> None:
+        """The options that other exports do not have."""
+
+    def plan(self, cloud: Cloud, parsed_args: argparse.Namespace) -> ExportPlan:
+        """Reads the source, and plans its export."""
+        raise NotImplementedError
+
+    def take_action(self, parsed_args: argparse.Namespace) -> tuple[Any, Any]:
+        base.check_dry_run_format(parsed_args)
+        cloud = self.cloud()
+        return carry_out(cloud, self.plan(cloud, parsed_args), parsed_args)
+
+
+def volume_options(parsed_args: argparse.Namespace) -> dict[str, Any]:
+    """The options that say how data comes out of volumes, as the plans take them."""
+    return {
+        "disk_format": parsed_args.disk_format,
+        "jobs": parsed_args.jobs,
+        "allow_encrypted": parsed_args.allow_encrypted,
+    }
+
+
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The common options of an export."""
     parser.add_argument(

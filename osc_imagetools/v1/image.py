@@ -4,12 +4,16 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from osc_imagetools.v1 import base, export
 
+if TYPE_CHECKING:
+    from osc_imagetools.cloud import Cloud
+    from osc_imagetools.plan.export import ExportPlan
 
-class ExportFullImage(base.ShowOne):
+
+class ExportFullImage(export.ExportFull):
     """Export an image with all its data and metadata into a bundle
 
     The data is verified against the hash that the cloud has for it before the bundle is complete. An
@@ -18,25 +22,14 @@ class ExportFullImage(base.ShowOne):
     behind it, through temporary volumes and images that are removed again.
     """
 
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        parser = super().get_parser(prog_name)
-        parser.add_argument("image", metavar="<image>", help="Image to export (name or ID)")
-        export.add_options(parser)
-        return parser
+    noun = "image"
 
-    def take_action(self, parsed_args: argparse.Namespace) -> tuple[Any, Any]:
-        base.check_dry_run_format(parsed_args)
-        cloud = self.cloud()
+    def plan(self, cloud: Cloud, parsed_args: argparse.Namespace) -> ExportPlan:
         from osc_imagetools.inventory.export import image_inventory
         from osc_imagetools.plan.image_export import plan_image_export
 
-        plan = plan_image_export(
-            image_inventory(cloud, parsed_args.image),
-            disk_format=parsed_args.disk_format,
-            jobs=parsed_args.jobs,
-            allow_encrypted=parsed_args.allow_encrypted,
-        )
-        return export.carry_out(cloud, plan, parsed_args)
+        found = image_inventory(cloud, parsed_args.source)
+        return plan_image_export(found, **export.volume_options(parsed_args))
 
 
 class ImportFullImage(base.ShowOne):

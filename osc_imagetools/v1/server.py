@@ -4,12 +4,16 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from osc_imagetools.v1 import base, export, restore
 
+if TYPE_CHECKING:
+    from osc_imagetools.cloud import Cloud
+    from osc_imagetools.plan.export import ExportPlan
 
-class ExportFullServer(base.ShowOne):
+
+class ExportFullServer(export.ExportFull):
     """Export a server, with all its disks and what makes it again, into a bundle
 
     Works for servers that boot from an image and for those that boot from a volume. All snapshots are taken
@@ -17,9 +21,9 @@ class ExportFullServer(base.ShowOne):
     verified.
     """
 
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        parser = super().get_parser(prog_name)
-        parser.add_argument("server", metavar="<server>", help="Server to export (name or ID)")
+    noun = "server"
+
+    def add_own_options(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
             "--stop",
             action="store_true",
@@ -33,12 +37,8 @@ class ExportFullServer(base.ShowOne):
             default=[],
             help="Export only this disk, as vda (repeat option for several); the bundle says what it lacks",
         )
-        export.add_options(parser)
-        return parser
 
-    def take_action(self, parsed_args: argparse.Namespace) -> tuple[Any, Any]:
-        base.check_dry_run_format(parsed_args)
-        cloud = self.cloud()
+    def plan(self, cloud: Cloud, parsed_args: argparse.Namespace) -> ExportPlan:
         from osc_imagetools.inventory.server_export import server_inventory
         from osc_imagetools.plan.server_export import ServerExportOptions, plan_server_export
 
@@ -48,9 +48,7 @@ class ExportFullServer(base.ShowOne):
             stop=parsed_args.stop,
             disks=tuple(parsed_args.disks),
         )
-        found = server_inventory(cloud, parsed_args.server)
-        plan = plan_server_export(found, options, jobs=parsed_args.jobs)
-        return export.carry_out(cloud, plan, parsed_args)
+        return plan_server_export(server_inventory(cloud, parsed_args.source), options, jobs=parsed_args.jobs)
 
 
 class ImportFullServer(base.ShowOne):
