@@ -89,6 +89,11 @@ class TestLanes(TestCase):
 
 
 class TestInterrupts(TestCase):
+    def setUp(self):
+        super().setUp()
+        for number in SIGNALS:  # whoever started the tests may ignore one of them (nohup)
+            self.addCleanup(signal.signal, number, signal.signal(number, signal.default_int_handler))
+
     def test_each_signal_stops_the_lanes_and_the_handler_is_put_back(self):
         for number in SIGNALS:
             cancelled = threading.Event()
