@@ -15,9 +15,11 @@ import hashlib
 import os
 import re
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 PREFIX = "osc-imagetools"
 MARK = "osc_imagetools"  # "temporary" on everything of ours that may go
@@ -50,6 +52,16 @@ def is_alive(process: str | None) -> bool | None:
     if machine != _machine() or not pid.isdigit():
         return None
     return _start_time(int(pid)) == start
+
+
+def without_marks(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Metadata or properties without ours: a copy of what was marked is not ours."""
+    return {key: value for key, value in metadata.items() if not key.startswith(MARK)}
+
+
+def plain_description(description: str | None) -> str | None:
+    """A description, None where it is a mark of ours."""
+    return None if description and description.startswith(f"{PREFIX}-") else description
 
 
 def run_of_name(name: str | None) -> str | None:

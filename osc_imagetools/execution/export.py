@@ -110,13 +110,14 @@ def export(
         for name, document in subject.documents.items():
             writer.add_document(name, document)
         writer.finish(manifest(plan, disks, algorithm))
+        left = shop.undo.unwind()  # what could not be removed on the way
     return ExportReport(
         path=output,
         plan=plan,
         disks=disks,
         algorithm=algorithm,
         seconds=time.monotonic() - started,
-        left=tuple(entry.what for entry in shop.undo.pending()),
+        left=left,
     )
 
 

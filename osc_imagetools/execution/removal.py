@@ -27,6 +27,8 @@ from osc_imagetools.marks import RUN, STOPPED, run_of_name
 
 # How long something may take to appear whose making was never answered, in seconds.
 LATEST = 30.0
+# How often a server that stops again is started.
+MOST_STARTS = 3
 
 
 def remove_image(shop: Workshop, made: Made) -> None:
@@ -48,7 +50,7 @@ def _image_gone(shop: Workshop, image_id: str) -> bool:
 
 def remove_volume(shop: Workshop, made: Made) -> None:
     """Deletes a volume of ours as soon as its state allows it, and waits until it is gone."""
-    for volume_id in _ids(shop, made, lambda: _marked(shop, "/volumes/detail", "volumes", made)):
+    for volume_id in _ids(shop, made, lambda: marked(shop, "/volumes/detail", "volumes", made)):
         _remove_when_idle(shop, made, f"/volumes/{volume_id}", volume_id, get_volume)
 
 
@@ -57,7 +59,7 @@ def remove_snapshot(shop: Workshop, made: Made) -> None:
 
     One at a time in a run: see :class:`Workshop`.
     """
-    for snapshot_id in _ids(shop, made, lambda: _marked(shop, "/snapshots/detail", "snapshots", made)):
+    for snapshot_id in _ids(shop, made, lambda: marked(shop, "/snapshots/detail", "snapshots", made)):
         path = f"/snapshots/{snapshot_id}"
         with shop.one_snapshot:
             _remove_when_idle(shop, made, path, snapshot_id, get_snapshot)
@@ -131,7 +133,8 @@ def _ids(shop: Workshop, made: Made, search: Callable[[], Iterator[str]]) -> tup
     return found
 
 
-def _marked(shop: Workshop, path: str, key: str, made: Made) -> Iterator[str]:
+def marked(shop: Workshop, path: str, key: str, made: Made) -> Iterator[str]:
+    """The IDs of what bears the name and the mark of the run (and is of the volume, if it has a parent)."""
     query = {"name": made.name}
     for document in shop.cloud.list("block-storage", path, key, what=made.label, params=query):
         ours = (document.get("metadata") or {}).get(RUN) or run_of_name(document.get("name"))
@@ -149,16 +152,28 @@ def start_server(shop: Workshop, made: Made) -> None:
     """Starts a server that a run has stopped, unless somebody else did; the mark goes."""
     server_id = str(made.id)
 
+    starts = 0
+
     def running() -> bool:
+        nonlocal starts
         server = get_server(shop.cloud, server_id)
-        if server is None or server.status in ("ERROR", "DELETED", "SOFT_DELETED"):
-            return True
+        if server is None or server.status in ("DELETED", "SOFT_DELETED"):
+            return True  # somebody has deleted it
         if server.task_state is not None:  # it may be stopping still
             return False
         if server.status != "SHUTOFF":
             return True
-        with contextlib.suppress(errors.CloudError):  # another task has begun in between
+        if starts == MOST_STARTS:
+            fault = (server.document.get("fault") or {}).get("message") or "no reason is given"
+            raise errors.CloudError(
+                f"server {server_id} does not start: {fault}", hint=f"openstack server start {server_id}"
+            )
+        try:
             server_action(shop, server_id, {"os-start": None})
+            starts += 1
+        except StatusError as exc:
+            if exc.status != 409 or server.locked:  # else another task has begun in between
+                raise
         return False
 
     shop.removal.until(f"server {server_id} to run again", running)
@@ -174,8 +189,12 @@ def remove_server(shop: Workshop, made: Made) -> None:
             server = get_server(shop.cloud, server_id)
             if server is None or server.status == "DELETED":
                 return True
-            if server.task_state != "deleting":
-                with contextlib.suppress(errors.ResourceNotFound):
+            if server.task_state in ("deleting", "soft-deleting"):
+                return False
+            with contextlib.suppress(errors.ResourceNotFound):
+                if server.status == "SOFT_DELETED":  # the cloud would only reclaim it later
+                    server_action(shop, server_id, {"forceDelete": None})
+                else:
                     server_request(shop, "DELETE", f"/servers/{server_id}", server_id)
             return False
 

@@ -65,7 +65,10 @@ def restore(
             assert made.entry is not None
             made.entry.keep()
         left = shop.undo.unwind()
-        found = work.differences(server, options.wait)
+        try:
+            found = work.differences(server, options.wait)
+        except errors.ImagetoolsError as exc:  # it is there, and the user's
+            found = [f"it could not be read back: {exc.message}"]
     kind, identifier, name = work.subject(server)
     return ImportReport(
         kind=kind,

@@ -4,7 +4,7 @@
 Contract: a server is ours as long as its description says so: that can be set in any state, unlike metadata
 and tags. Its removal, and that of each port, is registered before it is made.
 Source: https://docs.openstack.org/api-ref/compute/#create-server (microversions: 2.19 description, 2.37
-networks none, 2.42 tags of devices, 2.52 tags, 2.90 hostname), https://docs.openstack.org/api-ref/network/v2/
+networks none, 2.42 tags of devices, 2.52 tags, 2.90 hostname, 2.94 also a qualified one), https://docs.openstack.org/api-ref/network/v2/
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from osc_imagetools.execution.workshop import Made, Workshop, making
 from osc_imagetools.inventory.server import get_server
 from osc_imagetools.plan.image_drafts import ServerDraft
 
-MICROVERSION = "2.90"
+MICROVERSION = "2.94"
 SINCE = {"description": (2, 19), "tags": (2, 52), "hostname": (2, 90)}
 
 
@@ -110,6 +110,9 @@ def server_differences(
     compare("description", draft.description, server.document.get("description"))
     compare("metadata", dict(draft.body.get("metadata") or {}), dict(server.metadata))
     compare("tags", sorted(draft.body.get("tags") or ()), sorted(server.tags))
+    if draft.body.get("hostname"):
+        told = server.document.get("OS-EXT-SRV-ATTR:hostname")
+        compare("hostname", draft.body["hostname"], told)
     compare("key_name", draft.body.get("key_name"), server.document.get("key_name"))
     if running:
         devices = _devices(shop, server_id)

@@ -9,10 +9,11 @@ nova/compute/api.py, snapshot_volume_backed.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 
 from osc_imagetools import errors
-from osc_imagetools.execution.removal import REMOVALS
+from osc_imagetools.execution.removal import REMOVALS, marked
 from osc_imagetools.execution.server_requests import server_action, server_request
 from osc_imagetools.execution.states import await_snapshot, image_document
 from osc_imagetools.execution.workshop import Made, Workshop, making
@@ -62,13 +63,25 @@ def create_server_image(
             answer = server_action(shop, server_id, body, IMAGE_MICROVERSION)
     except BaseException:
         for snapshot in snapshots:
-            snapshot.unsure = image.unsure
+            _search_snapshot(shop, snapshot, refused=not image.unsure)
         raise
     for snapshot in snapshots:  # until each is identified it can only be searched for
         snapshot.unsure = True
     shop.identify(image, answer["image_id"])
     _await_server_image(shop, str(image.id), server_id)
     return made, _identify_snapshots(shop, str(image.id), operation, made)
+
+
+def _search_snapshot(shop: Workshop, snapshot: Made, *, refused: bool) -> None:
+    """After a createImage that failed: Nova removes none of the snapshots that it had taken by then."""
+    snapshot.unsure = True
+    if not refused:
+        return  # it may still come: the removal searches for it
+    with contextlib.suppress(errors.ImagetoolsError):
+        found = next(marked(shop, "/snapshots/detail", "snapshots", snapshot), None)
+        snapshot.unsure = False
+        if found:
+            shop.identify(snapshot, found)
 
 
 def _identify_snapshots(

@@ -7,15 +7,19 @@ made from.
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
+from osc_imagetools import errors
 from osc_imagetools.execution import block_storage
 from osc_imagetools.execution.image_store import create_image, set_properties
 from osc_imagetools.execution.workshop import Made, Workshop
 from osc_imagetools.inventory.volume import get_volume
 from osc_imagetools.plan.image_drafts import VolumeDraft
 from osc_imagetools.transfer.progress import Progress
+
+LOG = logging.getLogger(__name__)
 
 
 def restore_volume(
@@ -48,7 +52,12 @@ def restore_volume(
         shop, image.id, draft.size, name=draft.name, fields=fields
     )
     assert temporary.entry is not None and volume.id is not None
-    temporary.entry.run()
+    try:
+        temporary.entry.run()
+    except errors.Cancelled:
+        raise
+    except errors.ImagetoolsError as exc:  # it is tried once more at the end
+        LOG.warning("%s could not be removed yet: %s", temporary.label, exc.message)
     block_storage.set_bootable(shop, volume.id, draft.bootable)
     return volume
 

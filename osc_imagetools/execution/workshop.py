@@ -42,6 +42,8 @@ class Made:
 
     @property
     def label(self) -> str:
+        if self.kind == "stopped-server":
+            return f"server {self.id}, which was stopped"
         return f"temporary {self.kind} {self.name}" + (f" ({self.id})" if self.id else "")
 
 

@@ -67,7 +67,7 @@ def volume_inventory(cloud: Cloud, name_or_id: str) -> VolumeInventory:
     """
     cloud.require_block_storage(f"volume {name_or_id}", NO_VOLUMES)
     volume = find_volume(cloud, name_or_id)
-    servers = [get_server(cloud, attachment.server_id) for attachment in volume.attachments]
+    servers = [get_server(cloud, a.server_id) if a.server_id else None for a in volume.attachments]
     return VolumeInventory(
         origin=cloud.origin,
         volume=volume,

@@ -173,7 +173,9 @@ def _resource(found: AnyResource) -> Resource:
             kind, size = "snapshot", found.size
         case Server():
             kind, size, project = "server", None, found.project_id
-    servers = tuple(a.server_id for a in found.attachments) if isinstance(found, Volume) else ()
+    servers = (
+        tuple(a.server_id for a in found.attachments if a.server_id) if isinstance(found, Volume) else ()
+    )
     name = found.name or None
     return Resource(kind, found.id, name, found.status, size, project, tuple(_origins(found)), servers)
 

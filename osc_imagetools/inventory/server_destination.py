@@ -50,7 +50,7 @@ class ServerDestination:
     """The cloud and project to make a server in.
 
     ``left`` is what the compute quota has left: instances, cores, ram (MiB); one without a limit is absent.
-    ``taken`` are the fixed addresses and the MAC addresses that are in use, of those that were asked about.
+    ``taken`` are those of the fixed and MAC addresses asked about that are in use: (network ID, address).
     """
 
     storage: Destination
@@ -61,7 +61,7 @@ class ServerDestination:
     server_groups: tuple[Named, ...]
     zones: tuple[str, ...]
     left: Mapping[str, int]
-    taken: frozenset[str]
+    taken: frozenset[tuple[str, str]]
 
 
 def server_destination(cloud: Cloud, *, addresses: Iterable[str] = ()) -> ServerDestination:
@@ -135,10 +135,10 @@ def _left(cloud: Cloud) -> dict[str, int]:
     return left
 
 
-def _taken(cloud: Cloud, addresses: Iterable[str]) -> Iterable[str]:
+def _taken(cloud: Cloud, addresses: Iterable[str]) -> Iterable[tuple[str, str]]:
     wanted = set(addresses)
     if not wanted:
         return
     for port in _list(cloud, "network", "/ports", "ports"):
         ours = {port["mac_address"], *(ip["ip_address"] for ip in port["fixed_ips"])}
-        yield from ours & wanted
+        yield from ((port["network_id"], address) for address in ours & wanted)

@@ -207,7 +207,9 @@ def _networking(
                     {**ip, "cidr": subnets.get(ip["subnet_id"], {}).get("cidr")} for ip in port["fixed_ips"]
                 ],
                 "floating_ips": sorted(floating.get(port["id"], ())),
-                "security_groups": [groups.get(g, {}).get("name", g) for g in port["security_groups"]],
+                "security_groups": [
+                    groups.get(g, {}).get("name", g) for g in port.get("security_groups") or ()
+                ],
                 "tag": tags.get(port["id"]),
             }
             for port in sorted(ports, key=lambda p: (str(p.get("created_at")), p["id"]))

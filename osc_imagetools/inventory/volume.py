@@ -40,9 +40,9 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class Attachment:
-    """Where a volume is attached: ``device`` as the server has it (/dev/vdb)."""
+    """Where a volume is attached: ``device`` as the server has it (/dev/vdb); no server: to a host."""
 
-    server_id: str
+    server_id: str | None
     device: str | None
 
 
@@ -97,7 +97,7 @@ def read_volume(document: Mapping[str, Any], key_id: str | None = None) -> Volum
         bootable=str(document.get("bootable")).lower() == "true",
         image_metadata=document.get("volume_image_metadata") or {},
         attachments=tuple(
-            Attachment(a["server_id"], a.get("device")) for a in document.get("attachments") or ()
+            Attachment(a.get("server_id"), a.get("device")) for a in document.get("attachments") or ()
         ),
         snapshot_id=document.get("snapshot_id"),
         encryption_key_id=document.get("encryption_key_id") or key_id,

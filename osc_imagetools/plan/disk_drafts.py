@@ -11,7 +11,9 @@ from dataclasses import replace
 from typing import Any
 
 from osc_imagetools import errors
+from osc_imagetools.inventory.image import RESERVED_PREFIX
 from osc_imagetools.inventory.volume import GIB
+from osc_imagetools.marks import MARK, plain_description, without_marks
 from osc_imagetools.plan.image_drafts import CORE, MAPPING, ImageDraft, VolumeDraft
 
 # What Cinder keeps of the image itself among a volume's image metadata (cinder/db, volume_glance_metadata).
@@ -21,7 +23,11 @@ VOLUME_FACTS = CORE | {"image_id", "image_name", "signature_verified", *MAPPING}
 def image_properties(metadata: Mapping[str, Any] | None) -> dict[str, str]:
     """The image properties in a volume's image metadata."""
     kept = (metadata or {}).items()
-    return {k: str(v) for k, v in kept if k not in VOLUME_FACTS and v is not None}
+    return {
+        k: str(v)
+        for k, v in kept
+        if k not in VOLUME_FACTS and not k.startswith((RESERVED_PREFIX, MARK)) and v is not None
+    }
 
 
 def with_data(draft: ImageDraft, disk: Mapping[str, Any], disk_format: str | None) -> ImageDraft:
@@ -86,12 +92,12 @@ def disk_volume(
         disk=disk["name"],
         image=disk_image(disk, f"{fallback}-{disk['name']}"[:255], properties),
         name=name,
-        description=facts.get("description"),
+        description=plain_description(facts.get("description")),
         size=max(smallest_size(disk), int(facts.get("size") or 1) * GIB),
         volume_type=volume_type,
         availability_zone=availability_zone,
         bootable=bool(facts.get("bootable")) or disk["role"] == "boot",
-        metadata={k: str(v) for k, v in (facts.get("metadata") or {}).items()},
+        metadata={k: str(v) for k, v in without_marks(facts.get("metadata") or {}).items()},
         entry=entry or {},
     )
 

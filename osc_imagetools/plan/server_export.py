@@ -19,6 +19,7 @@ from typing import Any
 from osc_imagetools import errors
 from osc_imagetools.inventory.server_export import ServerInventory, ServerVolume
 from osc_imagetools.inventory.volume import GIB
+from osc_imagetools.marks import without_marks
 from osc_imagetools.plan.export import Draft, ExportPlan, NotCaptured, Place, Subject
 from osc_imagetools.plan.operations import (
     Operation,
@@ -299,7 +300,7 @@ def _subject(found: ServerInventory) -> Subject:
             "name": server.name,
             "hostname": document.get("OS-EXT-SRV-ATTR:hostname"),
             "description": document.get("description"),
-            "metadata": dict(server.metadata),
+            "metadata": without_marks(server.metadata),
             "tags": sorted(server.tags),
             "availability_zone": document.get("OS-EXT-AZ:availability_zone"),
             **{key: document[key] for key in ("pinned_availability_zone",) if key in document},

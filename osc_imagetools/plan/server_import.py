@@ -14,6 +14,7 @@ from typing import Any
 from osc_imagetools import errors
 from osc_imagetools.inventory.server_destination import Flavor, ServerDestination
 from osc_imagetools.inventory.volume import GIB
+from osc_imagetools.marks import plain_description
 from osc_imagetools.plan.disk_drafts import (
     disk_image,
     disk_volume,
@@ -80,7 +81,7 @@ def _server(
 ) -> ServerDraft:
     return ServerDraft(
         name=name,
-        description=facts.get("description"),
+        description=plain_description(facts.get("description")),
         body=body,
         hints=hints,
         devices=tuple(disks.devices),
@@ -115,6 +116,12 @@ class _Disks:
         self.root: str | None = None
         self.root_size: int | None = None  # GiB that the flavor's own disk must have; None: any will do
         disks = sorted(manifest["disks"], key=_device_order)
+        types = {str((d["replayable"].get("volume") or {}).get("volume_type") or "") for d in disks} - {""}
+        for old in options.volume_types:
+            if old not in types:
+                known = ", ".join(sorted(types)) or "none"
+                text = f"--volume-type {old}: no disk had such a type; they had {known}"
+                found.problems.append(errors.UsageError(text))
         roots = [disk for disk in disks if disk["role"] == "boot"]
         if not roots:
             found.problems.append(

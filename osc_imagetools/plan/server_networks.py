@@ -58,6 +58,11 @@ def plan_networks(
     if not options.keep_addresses:
         for port, _ in plugged:
             _lose_settings(port, found)
+            if not options.security_groups and set(port["security_groups"]) != set(groups):
+                label = f"port in network {port.get('network') or port['network_id']}"
+                found.lose(
+                    f"{label}: security groups of its own", "--keep-addresses makes the port as it was"
+                )
         networks = [{"uuid": n.id, **({"tag": p["tag"]} if p.get("tag") else {})} for p, n in plugged]
         used = tuple(dict.fromkeys(groups.values())) if plugged else ()
         return Networking(networks or NO_NETWORK, (), used)
@@ -180,7 +185,7 @@ def _port(
         else:
             fixed.append({"subnet_id": subnet, "ip_address": ip["ip_address"]})
     for address in (port["mac_address"], *(ip["ip_address"] for ip in port.get("fixed_ips") or ())):
-        if address in to.taken:
+        if (network.id, address) in to.taken:
             found.problems.append(
                 errors.ResourceUnusable(
                     f"--keep-addresses: {address} is in use by another port",
@@ -201,6 +206,7 @@ def _port(
         body["binding:vnic_type"] = port["binding:vnic_type"]
     if port.get("port_security_enabled") is False:
         body["port_security_enabled"] = False
+        body["security_groups"] = []
     if port.get("admin_state_up") is False:
         body["admin_state_up"] = False
     return PortDraft(label, body, port.get("tag"))

@@ -11,6 +11,7 @@ from typing import Any
 
 from osc_imagetools import errors
 from osc_imagetools.inventory.server_destination import Flavor, ServerDestination
+from osc_imagetools.marks import without_marks
 from osc_imagetools.plan.server_options import Findings, ServerImportOptions
 
 SHOWN = 5  # candidates
@@ -66,7 +67,7 @@ def server_traits(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """(the part of the request that has them, the scheduler hints)."""
     body: dict[str, Any] = {
-        "metadata": dict(facts.get("metadata") or {}),
+        "metadata": without_marks(facts.get("metadata") or {}),
         "tags": list(facts.get("tags") or ()),
     }
     if options.name is None and facts.get("hostname"):

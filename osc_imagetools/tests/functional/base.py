@@ -16,6 +16,7 @@ import logging
 import os
 import pathlib
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -70,8 +71,19 @@ def start_openstack(*words: str, cloud: str = "devcloud-demo") -> subprocess.Pop
     """The ``openstack`` command in a process of its own, which can be killed."""
     command = [os.path.dirname(sys.executable) + "/openstack", "--os-cloud", cloud, *words]
     return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        stdin=subprocess.DEVNULL,
+        text=True,
+        preexec_fn=_heed_signals,
     )
+
+
+def _heed_signals() -> None:
+    """Whoever runs the tests in the background may have had these ignored, and a command inherits that."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 class TestCase(testtools.TestCase):

@@ -21,7 +21,7 @@ MAY_IMPORT = {
     "journal": frozenset({"marks"}),
     "cloud": frozenset({"origin"}),
     "inventory": frozenset({"origin", "cloud", "marks", "journal", "bundle"}),
-    "plan": frozenset({"origin", "inventory"}),
+    "plan": frozenset({"origin", "marks", "inventory"}),
     "transfer": frozenset({"cloud"}),
     "bundle": frozenset(),
     "execution": frozenset({"cloud", "marks", "journal", "inventory", "plan", "transfer", "bundle"}),

@@ -210,8 +210,9 @@ class TestServer(TestCase):
 
     def test_addresses_that_cannot_be_kept(self):
         self.problems("in no subnet of dmz", keep_addresses=True, networks={"private": "dmz"})
-        to = destination(taken=frozenset({"10.0.0.7"}))
-        self.problems("10.0.0.7 is in use", to=to, keep_addresses=True)
+        to = destination(taken=frozenset({("n1", "10.0.0.7"), ("n2", PORT["mac_address"])}))
+        error = self.problems("10.0.0.7 is in use", to=to, keep_addresses=True)
+        self.assertNotIn(PORT["mac_address"], str(error))
 
     def test_what_only_kept_addresses_keep_is_told(self):
         port = {**PORT, "allowed_address_pairs": [{"ip_address": "10.0.0.8"}], "floating_ips": ["1.2.3.4"]}
