@@ -28,6 +28,7 @@ import openstack
 import testtools
 from openstack.connection import Connection
 from openstackclient import shell
+from osc_lib import clientmanager
 
 from osc_imagetools import marks
 
@@ -55,6 +56,11 @@ def run_openstack(*words: str, cloud: str | None = "devcloud-demo") -> Result:
     """The ``openstack`` command in this process."""
     out, err = io.StringIO(), io.StringIO()
     argv = ["--os-cloud", cloud, *words] if cloud else list(words)
+    # The client keeps each service's client of the first login for the whole process, whatever cloud comes
+    # next: osc_lib.clientmanager, ClientCache.
+    for attribute in vars(clientmanager.ClientManager).values():
+        if isinstance(attribute, clientmanager.ClientCache):
+            attribute._handle = None
     root = logging.getLogger("")
     handlers, level = list(root.handlers), root.level
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
