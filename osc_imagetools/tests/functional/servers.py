@@ -65,10 +65,13 @@ class ServerCase(base.TestCase):
     # -- removing ------------------------------------------------------------------------------
 
     def remove_with_volumes(self, server_id: str, cloud: str = "devcloud-demo") -> None:
-        """Deletes a server and every volume that it had."""
+        """Deletes a server, every volume that it had, and the ports that Nova does not delete with it."""
         connection = self.connection(cloud)
         attached = connection.compute.get_server(server_id).attached_volumes
+        ports = [port.id for port in connection.network.ports(device_id=server_id)]
         self.remove_server(server_id, cloud)
+        for port in ports:
+            connection.network.delete_port(port, ignore_missing=True)
         for volume in attached:
             self.remove_volume(volume["id"], cloud)
 

@@ -105,13 +105,10 @@ class TestKilled(LeftoverCase):
         self.every_step(cloud, words, lambda: self.remove_restored(cloud))
 
     def remove_restored(self, cloud: str) -> None:
-        """Removes the server that an import has made, with its volumes and its port."""
+        """Removes the server that an import has made, with all that came with it."""
         connection = self.connection(cloud)
         server = connection.compute.find_server(self.name, ignore_missing=False)
-        ports = [p.id for p in connection.network.ports(device_id=server.id)]
         self.remove_with_volumes(server.id, cloud)
-        for port in ports:
-            connection.network.delete_port(port, ignore_missing=True)
 
 
 class TestAlive(LeftoverCase):
