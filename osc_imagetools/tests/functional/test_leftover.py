@@ -47,6 +47,7 @@ class TestKilled(LeftoverCase):
     def run_killed(self, number: int, cloud: str, *words: str) -> tuple[list[str], int]:
         """(the names of the steps up to the one of this number, the exit code)."""
         names = self.dir / f"steps-{number}"
+        names.unlink(missing_ok=True)
         command = [sys.executable, "-m", "osc_imagetools.tests.functional.killed", str(names), str(number)]
         done = subprocess.run(
             [*command, "--os-cloud", cloud, *words], capture_output=True, text=True, timeout=base.PATIENCE
