@@ -40,6 +40,7 @@ class ImportOptions:
     properties: Mapping[str, str] = field(default_factory=dict)
     remove_properties: frozenset[str] = frozenset()
     visibility: str | None = None
+    project: str | None = None  # of the owner, as it was typed; the destination has its ID
     store: str | None = None
     disk_format: str | None = None
     as_volumes: bool = False

@@ -16,6 +16,86 @@ LISTS = ("kept", "not_replayed")
 WISHES = ("to", "name", "properties", "disk_format", "volume_type", "size", "availability_zone")
 
 
+class Convert(base.ShowOne):
+    """What all conversions are.
+
+    ``kind`` is what is converted and ``noun`` what users call it; ``targets`` are what can be made of it;
+    ``formats`` those of a new image, with what is told of the default.
+    """
+
+    kind: Kind
+    noun: str
+    targets: tuple[str, ...] = ("image", "volume", "snapshot")
+    formats: tuple[str, ...] = FORMATS
+    default_format = "qcow2"
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        text = f"{self.noun.capitalize()} to convert (name or ID)"
+        parser.add_argument("source", metavar=f"<{self.kind}>", help=text)
+        parser.add_argument("--to", choices=self.targets, required=True, help="What to make of it")
+        add_options(parser, self.formats, self.default_format)
+        base.add_timeout_option(parser)
+        base.add_dry_run_option(parser)
+        return parser
+
+    def take_action(self, parsed_args: argparse.Namespace) -> tuple[Any, Any]:
+        base.check_dry_run_format(parsed_args)
+        from osc_imagetools import api
+        from osc_imagetools.plan.conversion_drafts import Wish
+        from osc_imagetools.report.conversion import conversion_fields
+        from osc_imagetools.report.progress import terminal_progress
+
+        wish = {name: getattr(parsed_args, name) for name in WISHES}
+        Wish(**wish).check(self.kind)
+        connection = self.cloud().connection
+        plan = api.plan_conversion(connection, self.kind, parsed_args.source, **wish)
+        if parsed_args.dry_run:
+            return base.plan_rows(plan.steps())
+        with terminal_progress() as progress:
+            report = api.carry_out(connection, plan, timeout=parsed_args.timeout, progress=progress)
+        fields = conversion_fields(report)
+        fields["bytes"] = base.Size(fields["bytes"])
+        fields.update({name: base.Texts(fields[name]) for name in LISTS})
+        return tuple(fields), tuple(fields.values())
+
+
+class ConvertImage(Convert):
+    """Convert an image to a volume, a snapshot or an image of another format
+
+    What is made has the image's properties, and is verified before it is handed over; what was only needed
+    on the way is removed. A snapshot needs its volume: that is kept under the same name, and "kept" tells
+    its ID. An image of 0 bytes, as "openstack server image create" makes it of a server that boots from a
+    volume, is followed to the snapshot of its boot disk; "not_replayed" names its other disks.
+    """
+
+    kind, noun = "image", "image"
+    formats = (*FORMATS, "vhd")
+    default_format = "qcow2 for data behind an image of 0 bytes; any other image needs this option"
+
+
+class ConvertVolume(Convert):
+    """Convert a volume to an image, another volume or a snapshot
+
+    A volume in use is read through a snapshot, which is removed again. What is made has the volume's image
+    properties, and a volume or snapshot its metadata too; it is verified before it is handed over. Another
+    type or zone is reached through a temporary image.
+    """
+
+    kind, noun = "volume", "volume"
+
+
+class ConvertVolumeSnapshot(Convert):
+    """Convert a volume snapshot to an image or a volume
+
+    What is made has the image properties that the volume had then, and a volume the snapshot's metadata; it
+    is verified before it is handed over. An image is written from a temporary volume, which is removed again.
+    """
+
+    kind, noun = "snapshot", "volume snapshot"
+    targets = ("image", "volume")
+
+
 def add_options(parser: argparse.ArgumentParser, formats: tuple[str, ...], default: str) -> None:
     """The options that say what is to be made."""
     from osc_lib.cli import parseractions
@@ -50,91 +130,3 @@ def add_options(parser: argparse.ArgumentParser, formats: tuple[str, ...], defau
         metavar="<availability-zone>",
         help="Availability zone of the new volume (default: that of the original volume, or the cloud's)",
     )
-
-
-def convert(command: base.ShowOne, kind: Kind, parsed_args: argparse.Namespace) -> tuple[Any, Any]:
-    """The columns and the data of the report, or of the plan with ``--dry-run``."""
-    base.check_dry_run_format(parsed_args)
-    from osc_imagetools import api
-    from osc_imagetools.plan.conversion_drafts import Wish
-    from osc_imagetools.report.conversion import conversion_fields
-    from osc_imagetools.report.progress import terminal_progress
-
-    wish = {name: getattr(parsed_args, name) for name in WISHES}
-    Wish(**wish).check(kind)
-    connection = command.cloud().connection
-    plan = api.plan_conversion(connection, kind, parsed_args.source, **wish)
-    if parsed_args.dry_run:
-        return base.plan_rows(plan.steps())
-    with terminal_progress() as progress:
-        report = api.carry_out(connection, plan, timeout=parsed_args.timeout, progress=progress)
-    fields = conversion_fields(report)
-    fields["bytes"] = base.Size(fields["bytes"])
-    fields.update({name: base.Texts(fields[name]) for name in LISTS})
-    return tuple(fields), tuple(fields.values())
-
-
-class ConvertImage(base.ShowOne):
-    """Convert an image to a volume, a snapshot or an image of another format
-
-    What is made has the image's properties, and is verified before it is handed over; what was only needed
-    on the way is removed. A snapshot needs its volume: that is kept under the same name, and "kept" tells
-    its ID. An image of 0 bytes, as "openstack server image create" makes it of a server that boots from a
-    volume, is followed to the snapshot of its boot disk; "not_replayed" names its other disks.
-    """
-
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        parser = super().get_parser(prog_name)
-        parser.add_argument("source", metavar="<image>", help="Image to convert (name or ID)")
-        targets = ("image", "volume", "snapshot")
-        parser.add_argument("--to", choices=targets, required=True, help="What to make of it")
-        default = "qcow2 for data behind an image of 0 bytes; any other image needs this option"
-        add_options(parser, (*FORMATS, "vhd"), default)
-        base.add_timeout_option(parser)
-        base.add_dry_run_option(parser)
-        return parser
-
-    def take_action(self, parsed_args: argparse.Namespace) -> tuple[Any, Any]:
-        return convert(self, "image", parsed_args)
-
-
-class ConvertVolume(base.ShowOne):
-    """Convert a volume to an image, another volume or a snapshot
-
-    A volume in use is read through a snapshot, which is removed again. What is made has the volume's image
-    properties, and a volume or snapshot its metadata too; it is verified before it is handed over. Another
-    type or zone is reached through a temporary image.
-    """
-
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        parser = super().get_parser(prog_name)
-        parser.add_argument("source", metavar="<volume>", help="Volume to convert (name or ID)")
-        targets = ("image", "volume", "snapshot")
-        parser.add_argument("--to", choices=targets, required=True, help="What to make of it")
-        add_options(parser, FORMATS, "qcow2")
-        base.add_timeout_option(parser)
-        base.add_dry_run_option(parser)
-        return parser
-
-    def take_action(self, parsed_args: argparse.Namespace) -> tuple[Any, Any]:
-        return convert(self, "volume", parsed_args)
-
-
-class ConvertVolumeSnapshot(base.ShowOne):
-    """Convert a volume snapshot to an image or a volume
-
-    What is made has the image properties that the volume had then, and a volume the snapshot's metadata; it
-    is verified before it is handed over. An image is written from a temporary volume, which is removed again.
-    """
-
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        parser = super().get_parser(prog_name)
-        parser.add_argument("source", metavar="<snapshot>", help="Snapshot to convert (name or ID)")
-        parser.add_argument("--to", choices=("image", "volume"), required=True, help="What to make of it")
-        add_options(parser, FORMATS, "qcow2")
-        base.add_timeout_option(parser)
-        base.add_dry_run_option(parser)
-        return parser
-
-    def take_action(self, parsed_args: argparse.Namespace) -> tuple[Any, Any]:
-        return convert(self, "snapshot", parsed_args)

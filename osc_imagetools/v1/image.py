@@ -6,11 +6,16 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from osc_imagetools.v1 import base, export
+from osc_imagetools.v1 import export, restore
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
     from osc_imagetools.cloud import Cloud
+    from osc_imagetools.execution.import_report import ImportReport
     from osc_imagetools.plan.export import ExportPlan
+    from osc_imagetools.plan.image_drafts import ImportOptions, ImportPlan
 
 
 class ExportFullImage(export.ExportFull):
@@ -32,7 +37,7 @@ class ExportFullImage(export.ExportFull):
         return plan_image_export(found, **export.volume_options(parsed_args))
 
 
-class ImportFullImage(base.ShowOne):
+class ImportFullImage(restore.ImportFull):
     """Import an image from a bundle, with the same bytes and the same metadata
 
     The bundle is verified before anything is sent. After the upload the image is read back and compared:
@@ -40,12 +45,11 @@ class ImportFullImage(base.ShowOne):
     What cannot be set again is in "not_replayed", with the reason.
     """
 
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+    noun, bundles = "image", "an image"
+
+    def add_own_options(self, parser: argparse.ArgumentParser) -> None:
         from osc_lib.cli import parseractions
 
-        parser = super().get_parser(prog_name)
-        parser.add_argument("bundle", metavar="<bundle>", help="Bundle of an image (path)")
-        parser.add_argument("--name", metavar="<name>", help="Name (default: the original's)")
         parser.add_argument(
             "--property",
             metavar="<key=value>",
@@ -82,11 +86,8 @@ class ImportFullImage(base.ShowOne):
             help="Of a bundle of a 0-byte image: make the structure again that it had, volumes with "
             "their snapshots and an image that points at them (default: one image per disk)",
         )
-        base.add_run_options(parser)
-        return parser
 
-    def take_action(self, parsed_args: argparse.Namespace) -> tuple[Any, Any]:
-        base.check_dry_run_format(parsed_args)
+    def options(self, parsed_args: argparse.Namespace) -> ImportOptions:
         from osc_imagetools.plan.image_drafts import ImportOptions
 
         options = ImportOptions(
@@ -94,6 +95,7 @@ class ImportFullImage(base.ShowOne):
             properties=parsed_args.properties,
             remove_properties=frozenset(parsed_args.remove_properties),
             visibility=parsed_args.visibility,
+            project=parsed_args.project,
             store=parsed_args.store,
             disk_format=parsed_args.disk_format,
             as_volumes=parsed_args.as_volumes,
@@ -103,10 +105,19 @@ class ImportFullImage(base.ShowOne):
             from osc_imagetools.execution.qemu_img import check_converter
 
             check_converter()
-        from osc_imagetools.v1.restore import import_image
+        return options
 
-        return import_image(self, parsed_args, options)
+    def plan(self, cloud: Cloud, manifest: Mapping[str, Any], options: ImportOptions) -> ImportPlan:
+        from osc_imagetools.inventory.destination import destination
+        from osc_imagetools.plan.image_import import plan_image_import
 
-    def run(self, parsed_args: argparse.Namespace) -> int:
-        self.same = True
-        return super().run(parsed_args) or (0 if self.same else 3)
+        members = [m["project_id"] for m in manifest["replayable"].get("members") or ()]
+        to = destination(cloud, project=options.project, volumes=options.as_volumes, members=members)
+        return plan_image_import(manifest, to, options)
+
+    def execute(
+        self, plan: ImportPlan, cloud: Cloud, bundle: Path, parsed_args: argparse.Namespace, **run: Any
+    ) -> ImportReport:
+        from osc_imagetools.execution.image_import import import_image
+
+        return import_image(plan, cloud, bundle, jobs=parsed_args.jobs, timeout=parsed_args.timeout, **run)

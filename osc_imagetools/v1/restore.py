@@ -1,107 +1,94 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The way of an import from the bundle to the report."""
+"""What all ``import-full`` commands share: their options and their way from the bundle to the report."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from osc_imagetools.v1 import base
 
 if TYPE_CHECKING:
-    from osc_imagetools.bundle.reader import Bundle
+    from collections.abc import Mapping
+    from pathlib import Path
+
     from osc_imagetools.cloud import Cloud
     from osc_imagetools.execution.import_report import ImportReport
-    from osc_imagetools.plan.image_drafts import ImportOptions, ImportPlan
-    from osc_imagetools.v1.image import ImportFullImage
-    from osc_imagetools.v1.server import ImportFullServer
-    from osc_imagetools.v1.volume import ImportFullVolume
+    from osc_imagetools.plan.image_drafts import ImportPlan
 
 LISTS = ("differences", "not_replayed", "mapped")
 
 
-@contextmanager
-def verified(parsed_args: argparse.Namespace) -> Iterator[tuple[Bundle, Any]]:
-    """The bundle, which has been verified, and the progress to go on with."""
-    from pathlib import Path
+class ImportFull(base.ShowOne):
+    """What all imports are: a bundle that has been verified, a plan for this cloud, and its execution.
 
-    from osc_imagetools.bundle.verification import verified_bundle
-    from osc_imagetools.report.progress import terminal_progress
+    ``noun`` is what they make; ``bundles`` says of what the bundle must be.
+    """
 
-    with terminal_progress() as progress:
-        yield verified_bundle(Path(parsed_args.bundle), progress), progress
+    noun: str
+    bundles: str
+    same = True  # what was read back is what the bundle says
 
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument("bundle", metavar="<bundle>", help=f"Bundle of {self.bundles} (path)")
+        parser.add_argument("--name", metavar="<name>", help="Name (default: the original's)")
+        self.add_own_options(parser)
+        base.add_run_options(parser)
+        return parser
 
-def import_image(
-    command: ImportFullImage, parsed_args: argparse.Namespace, options: ImportOptions
-) -> tuple[Any, Any]:
-    """The columns and the data of the report, or of the plan with ``--dry-run``."""
-    from osc_imagetools.execution.image_import import import_image
-    from osc_imagetools.inventory.destination import destination
-    from osc_imagetools.plan.image_import import plan_image_import
+    def add_own_options(self, parser: argparse.ArgumentParser) -> None:
+        """The options that other imports do not have."""
+        raise NotImplementedError
 
-    with verified(parsed_args) as (bundle, progress):
-        cloud = command.cloud()
-        members = [m["project_id"] for m in bundle.manifest["replayable"].get("members") or ()]
-        to = destination(
-            cloud,
-            project=parsed_args.project,
-            volumes=options.as_volumes,
-            members=members,
-        )
-        plan = plan_image_import(bundle.manifest, to, options)
-        if parsed_args.dry_run:
-            return base.plan_rows(plan.steps())
-        report = import_image(
-            plan,
-            cloud,
-            bundle.path,
+    def options(self, parsed_args: argparse.Namespace) -> Any:
+        """What is wished for; refuses before the bundle is read what can never be done."""
+        raise NotImplementedError
+
+    def plan(self, cloud: Cloud, manifest: Mapping[str, Any], options: Any) -> ImportPlan:
+        """Looks at the cloud that the bundle comes to, and plans its import."""
+        raise NotImplementedError
+
+    def execute(
+        self, plan: ImportPlan, cloud: Cloud, bundle: Path, parsed_args: argparse.Namespace, **run: Any
+    ) -> ImportReport:
+        """Makes what the plan says; *run* has the ``purpose`` and the ``progress``."""
+        from osc_imagetools.execution.restore import RestoreOptions, restore
+
+        options = RestoreOptions(
             jobs=parsed_args.jobs,
             timeout=parsed_args.timeout,
-            purpose=f"image import-full {bundle.manifest['resource']['id']}",
-            progress=progress,
+            wait=getattr(parsed_args, "wait", False),
+            keep_on_failure=getattr(parsed_args, "keep_on_failure", False),
         )
-    return show(command, report)
+        return restore(plan, cloud, bundle, options, **run)
 
+    def take_action(self, parsed_args: argparse.Namespace) -> tuple[Any, Any]:
+        base.check_dry_run_format(parsed_args)
+        options = self.options(parsed_args)
+        from pathlib import Path
 
-def carry_out(
-    command: ImportFullVolume | ImportFullServer,
-    cloud: Cloud,
-    plan: ImportPlan,
-    parsed_args: argparse.Namespace,
-    bundle: Bundle,
-    progress: Any,
-) -> tuple[Any, Any]:
-    """The columns and the data of the report, or of the plan with ``--dry-run``."""
-    if parsed_args.dry_run:
-        return base.plan_rows(plan.steps())
-    from osc_imagetools.execution.restore import RestoreOptions, restore
+        from osc_imagetools.bundle.verification import verified_bundle
+        from osc_imagetools.report.progress import terminal_progress
+        from osc_imagetools.report.restore import import_fields
 
-    options = RestoreOptions(
-        jobs=parsed_args.jobs,
-        timeout=parsed_args.timeout,
-        wait=getattr(parsed_args, "wait", False),
-        keep_on_failure=getattr(parsed_args, "keep_on_failure", False),
-    )
-    noun = "server" if plan.server is not None else "volume"
-    purpose = f"{noun} import-full {bundle.manifest['resource']['id']}"
-    report = restore(plan, cloud, bundle.path, options, purpose=purpose, progress=progress)
-    return show(command, report)
+        with terminal_progress() as progress:
+            bundle = verified_bundle(Path(parsed_args.bundle), progress)
+            cloud = self.cloud()
+            plan = self.plan(cloud, bundle.manifest, options)
+            if parsed_args.dry_run:
+                return base.plan_rows(plan.steps())
+            purpose = f"{self.noun} import-full {bundle.manifest['resource']['id']}"
+            report = self.execute(plan, cloud, bundle.path, parsed_args, purpose=purpose, progress=progress)
+        self.same = not report.differences
+        fields = import_fields(report)
+        fields["bytes"] = base.Size(fields["bytes"])
+        fields.update({name: base.Texts(fields[name]) for name in LISTS})
+        return tuple(fields), tuple(fields.values())
 
-
-def show(
-    command: ImportFullImage | ImportFullVolume | ImportFullServer, report: ImportReport
-) -> tuple[Any, Any]:
-    """The columns and the data of a report; the command learns whether the copy is the same."""
-    from osc_imagetools.report.restore import import_fields
-
-    command.same = not report.differences
-    fields = import_fields(report)
-    fields["bytes"] = base.Size(fields["bytes"])
-    fields.update({name: base.Texts(fields[name]) for name in LISTS})
-    return tuple(fields), tuple(fields.values())
+    def run(self, parsed_args: argparse.Namespace) -> int:
+        self.same = True
+        return super().run(parsed_args) or (0 if self.same else 3)
 
 
 def user_data(path: str | None) -> str | None:

@@ -6,11 +6,15 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from osc_imagetools.v1 import base, export, restore
+from osc_imagetools.v1 import export, restore
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from osc_imagetools.cloud import Cloud
     from osc_imagetools.plan.export import ExportPlan
+    from osc_imagetools.plan.image_drafts import ImportPlan
+    from osc_imagetools.plan.server_options import ServerImportOptions
 
 
 class ExportFullServer(export.ExportFull):
@@ -51,7 +55,7 @@ class ExportFullServer(export.ExportFull):
         return plan_server_export(server_inventory(cloud, parsed_args.source), options, jobs=parsed_args.jobs)
 
 
-class ImportFullServer(base.ShowOne):
+class ImportFullServer(restore.ImportFull):
     """Import a server from a bundle: its disks, then the server that has them
 
     The bundle is verified before anything is sent. What is called otherwise in this cloud is mapped by
@@ -59,10 +63,9 @@ class ImportFullServer(base.ShowOne):
     not set again is in "not_replayed", with the reason. If it fails half way, what it made is removed.
     """
 
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        parser = super().get_parser(prog_name)
-        parser.add_argument("bundle", metavar="<bundle>", help="Bundle of a server (path)")
-        parser.add_argument("--name", metavar="<name>", help="Name (default: the original's)")
+    noun, bundles = "server", "a server"
+
+    def add_own_options(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
             "--flavor", metavar="<flavor>", help="Flavor (name or ID; default: the same name)"
         )
@@ -79,17 +82,11 @@ class ImportFullServer(base.ShowOne):
         parser.add_argument(
             "--keep-on-failure", action="store_true", help="Keep what was made when it fails half way"
         )
-        base.add_run_options(parser)
-        return parser
 
-    def take_action(self, parsed_args: argparse.Namespace) -> tuple[Any, Any]:
-        base.check_dry_run_format(parsed_args)
-        from osc_imagetools.inventory.server_destination import server_destination
-        from osc_imagetools.plan.server_import import plan_server_import
-        from osc_imagetools.plan.server_networks import kept_addresses
+    def options(self, parsed_args: argparse.Namespace) -> ServerImportOptions:
         from osc_imagetools.plan.server_options import ServerImportOptions
 
-        options = ServerImportOptions(
+        return ServerImportOptions(
             name=parsed_args.name,
             flavor=parsed_args.flavor,
             networks=parsed_args.networks,
@@ -101,16 +98,14 @@ class ImportFullServer(base.ShowOne):
             keep_addresses=parsed_args.keep_addresses,
             boot_from=parsed_args.boot_from,
         )
-        with restore.verified(parsed_args) as (bundle, progress):
-            cloud = self.cloud()
-            addresses = kept_addresses(bundle.manifest["replayable"]) if options.keep_addresses else ()
-            to = server_destination(cloud, addresses=addresses)
-            plan = plan_server_import(bundle.manifest, to, options)
-            return restore.carry_out(self, cloud, plan, parsed_args, bundle, progress)
 
-    def run(self, parsed_args: argparse.Namespace) -> int:
-        self.same = True
-        return super().run(parsed_args) or (0 if self.same else 3)
+    def plan(self, cloud: Cloud, manifest: Mapping[str, Any], options: ServerImportOptions) -> ImportPlan:
+        from osc_imagetools.inventory.server_destination import server_destination
+        from osc_imagetools.plan.server_import import plan_server_import
+        from osc_imagetools.plan.server_networks import kept_addresses
+
+        addresses = kept_addresses(manifest["replayable"]) if options.keep_addresses else ()
+        return plan_server_import(manifest, server_destination(cloud, addresses=addresses), options)
 
 
 def add_mapping_options(parser: argparse.ArgumentParser) -> None:

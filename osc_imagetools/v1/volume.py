@@ -9,8 +9,12 @@ from typing import TYPE_CHECKING, Any
 from osc_imagetools.v1 import base, export, restore
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from osc_imagetools.cloud import Cloud
     from osc_imagetools.plan.export import ExportPlan
+    from osc_imagetools.plan.image_drafts import ImportPlan
+    from osc_imagetools.plan.volume_import import VolumeImportOptions
 
 
 class ExportFullVolume(export.ExportFull):
@@ -47,17 +51,16 @@ class ExportFullVolumeSnapshot(export.ExportFull):
         return plan_volume_export(found, **export.volume_options(parsed_args))
 
 
-class ImportFullVolume(base.ShowOne):
+class ImportFullVolume(restore.ImportFull):
     """Import a volume from a bundle, with the same bytes and the same metadata
 
     The bundle is verified before anything is sent. The data goes through a temporary image, whose hash the
     cloud tells. "differences" is empty when the volume is what the bundle says; the exit code is 3 when not.
     """
 
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        parser = super().get_parser(prog_name)
-        parser.add_argument("bundle", metavar="<bundle>", help="Bundle of a volume or a snapshot (path)")
-        parser.add_argument("--name", metavar="<name>", help="Name (default: the original's)")
+    noun, bundles = "volume", "a volume or a snapshot"
+
+    def add_own_options(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
             "--size",
             metavar="<size>",
@@ -85,15 +88,11 @@ class ImportFullVolume(base.ShowOne):
             metavar="<name>",
             help="Of a bundle with several disks, of a server for one: import this disk, as vdb",
         )
-        base.add_run_options(parser)
-        return parser
 
-    def take_action(self, parsed_args: argparse.Namespace) -> tuple[Any, Any]:
-        base.check_dry_run_format(parsed_args)
-        from osc_imagetools.inventory.destination import destination
-        from osc_imagetools.plan.volume_import import VolumeImportOptions, plan_volume_import
+    def options(self, parsed_args: argparse.Namespace) -> VolumeImportOptions:
+        from osc_imagetools.plan.volume_import import VolumeImportOptions
 
-        options = VolumeImportOptions(
+        return VolumeImportOptions(
             name=parsed_args.name,
             size=parsed_args.size,
             volume_type=parsed_args.volume_type,
@@ -101,12 +100,9 @@ class ImportFullVolume(base.ShowOne):
             bootable=parsed_args.bootable,
             disk=parsed_args.disk,
         )
-        with restore.verified(parsed_args) as (bundle, progress):
-            cloud = self.cloud()
-            to = destination(cloud, project=None, volumes=True)
-            plan = plan_volume_import(bundle.manifest, to, options)
-            return restore.carry_out(self, cloud, plan, parsed_args, bundle, progress)
 
-    def run(self, parsed_args: argparse.Namespace) -> int:
-        self.same = True
-        return super().run(parsed_args) or (0 if self.same else 3)
+    def plan(self, cloud: Cloud, manifest: Mapping[str, Any], options: VolumeImportOptions) -> ImportPlan:
+        from osc_imagetools.inventory.destination import destination
+        from osc_imagetools.plan.volume_import import plan_volume_import
+
+        return plan_volume_import(manifest, destination(cloud, project=None, volumes=True), options)
