@@ -11,17 +11,20 @@ Source: https://specifications.freedesktop.org/basedir-spec/latest/
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
+import logging
 import os
 import threading
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from osc_imagetools import errors
 from osc_imagetools.marks import Run, is_alive
 
+LOG = logging.getLogger(__name__)
 SUFFIX = ".jsonl"
 
 
@@ -65,7 +68,8 @@ class Journal:
         self._run = run
         self._place = place
         self._file: int | None = None
-        self._pending: set[int] = set()
+        self._pending: dict[int, Noted] = {}
+        self._lost = False  # something could not be noted
         self._number = 0
         self._lock = threading.Lock()
 
@@ -79,25 +83,26 @@ class Journal:
                 if self._file is None:
                     self._file = self._begin()
                 self._number += 1
-                self._write(
-                    {"event": "make", "entry": self._number, "kind": kind, "name": name, "id": identifier}
-                )
+                noted = Noted(kind, name, identifier)
+                self._write(_make(self._number, noted))
             except OSError as exc:
                 raise errors.JournalUnwritable(
                     f"what this run makes cannot be written down in {directory()}: {exc.strerror or exc}",
                     hint="Make room there, or name another directory: XDG_STATE_HOME.",
                 ) from exc
-            self._pending.add(self._number)
+            self._pending[self._number] = noted
             return self._number
 
     def made(self, entry: int, identifier: str) -> None:
         """The cloud has given it an ID."""
+        with self._lock:
+            self._pending[entry] = replace(self._pending[entry], id=identifier)
         self._note({"event": "made", "entry": entry, "id": identifier})
 
     def settled(self, entry: int) -> None:
         """It is gone, or the user's: nothing is left of it."""
         with self._lock:
-            self._pending.discard(entry)
+            self._pending.pop(entry, None)
         self._note({"event": "settled", "entry": entry})
 
     def close(self) -> None:
@@ -109,12 +114,14 @@ class Journal:
             self._file = None
             if not self._pending:
                 forget(path_of(self._run.id))
+            elif self._lost:
+                self._write_again()
 
     def _begin(self) -> int:
         path = path_of(self._run.id)
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
-        self._write({"event": "begin", "run": asdict(self._run), "place": asdict(self._place)})
+        self._write(self._first())
         folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
         try:
             os.fsync(folder)
@@ -122,15 +129,51 @@ class Journal:
             os.close(folder)
         return self._file
 
+    def _first(self) -> dict[str, Any]:
+        return {"event": "begin", "run": asdict(self._run), "place": asdict(self._place)}
+
     def _note(self, record: Mapping[str, Any]) -> None:
-        """What can be lost without harm: the cloud itself tells it too."""
-        with self._lock, contextlib.suppress(OSError):
-            self._write(record)
+        """Where there is no room for it, it is made up for at the end."""
+        with self._lock:
+            try:
+                self._write(record)
+            except OSError:
+                self._lost = True
 
     def _write(self, record: Mapping[str, Any]) -> None:
-        if self._file is not None:
-            os.write(self._file, (json.dumps(record) + "\n").encode())
-            os.fsync(self._file)
+        """A whole line or nothing: the next one must not be glued to half of it."""
+        if self._file is None:
+            return
+        line = _line(record)
+        size = os.fstat(self._file).st_size
+        try:
+            if os.write(self._file, line) < len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError:
+            os.ftruncate(self._file, size)
+            raise
+        os.fsync(self._file)
+
+    def _write_again(self) -> None:
+        """Only what is left, in the room that the file has: a kept resource must not be listed in it."""
+        records = [self._first(), *(_make(number, noted) for number, noted in self._pending.items())]
+        text = b"".join(map(_line, records))
+        path = path_of(self._run.id)
+        try:
+            with path.open("r+b", buffering=0) as file:
+                file.write(text)
+                file.truncate(len(text))
+                os.fsync(file)
+        except OSError as exc:
+            LOG.error("The journal %s is not up to date (%s): delete it by hand", path, exc.strerror or exc)
+
+
+def _make(number: int, noted: Noted) -> dict[str, Any]:
+    return {"event": "make", "entry": number, **asdict(noted)}
+
+
+def _line(record: Mapping[str, Any]) -> bytes:
+    return (json.dumps(record) + "\n").encode()
 
 
 def directory() -> Path:

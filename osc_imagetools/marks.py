@@ -7,6 +7,10 @@ moment it is made, because Cinder copies the volume's image metadata to it (cind
 copy_volume_to_image); a snapshot that Nova makes for a server image has the image's name in its own
 (nova/compute/api.py, snapshot_volume_backed). So there is no moment at which a temporary resource exists
 without its mark.
+
+Properties of an image go on and on: to the volumes and servers that are made of it, and to their images. So
+an image that will be the user's bears its marks as tags, which nothing inherits; and properties alone,
+without a name of ours, make no image ours.
 """
 
 from __future__ import annotations
@@ -29,6 +33,7 @@ SINCE = "osc_imagetools_since"
 PROCESS = "osc_imagetools_process"
 # On a server of the user's that a run has stopped and will start again: the id of the run.
 STOPPED = "osc_imagetools_stopped"
+TAG = f"{MARK}=temporary"
 NAMED = re.compile(rf"\b{PREFIX}-([0-9a-f]{{12}})-")
 
 
@@ -42,7 +47,7 @@ def this_process() -> str:
 
     The machine is a hash of the boot and of the process namespace: neither a name nor an address.
     """
-    return f"{_machine()}.{os.getpid()}.{_start_time(os.getpid())}"
+    return f"{_machine()}.{os.getpid()}.{_start_time(_read('/proc/self/stat'))}"
 
 
 def is_alive(process: str | None) -> bool | None:
@@ -51,7 +56,17 @@ def is_alive(process: str | None) -> bool | None:
     pid, _, start = rest.partition(".")
     if machine != _machine() or not pid.isdigit():
         return None
-    return _start_time(int(pid)) == start
+    told = _read(f"/proc/{pid}/stat")
+    return _start_time(told) == start if told else _may_be_there(int(pid))
+
+
+def of_image(document: Mapping[str, Any]) -> dict[str, str]:
+    """The marks that an image bears, as tags or as properties; nothing where its name is not ours."""
+    tags = (tag.partition("=") for tag in document.get("tags") or () if tag.startswith(MARK))
+    marks = {key: value for key, _, value in tags}
+    marks |= {key: str(value) for key, value in document.items() if key.startswith(MARK)}
+    ours = marks.get(RUN) is not None and run_of_name(document.get("name")) == marks[RUN]
+    return marks if ours else {}
 
 
 def without_marks(metadata: Mapping[str, Any]) -> dict[str, Any]:
@@ -93,6 +108,10 @@ class Run:
             PROCESS: self.process,
         }
 
+    def tags(self) -> list[str]:
+        """The same as tags of an image, each of at most 255 characters."""
+        return [f"{key}={value}"[:255] for key, value in self.marks().items()]
+
 
 def _machine() -> str:
     boot = _read("/proc/sys/kernel/random/boot_id")
@@ -103,13 +122,25 @@ def _machine() -> str:
     return hashlib.sha256(f"{boot} {namespace}".encode()).hexdigest()[:12]
 
 
-def _start_time(pid: int) -> str:
-    """When a process began, in ticks since the boot; empty where there is none, or only its corpse.
+def _start_time(stat: str) -> str:
+    """When a process began, in ticks since the boot; empty where it is only a corpse.
 
-    Source: proc(5), /proc/pid/stat: fields 3 (state) and 22 (starttime), behind the name in brackets.
+    :param stat: of /proc/pid/stat, as in proc(5): fields 3 (state) and 22 (starttime), behind the name in
+        brackets.
     """
-    fields = _read(f"/proc/{pid}/stat").rpartition(")")[2].split()
+    fields = stat.rpartition(")")[2].split()
     return "" if len(fields) < 20 or fields[0] in "ZX" else fields[19]
+
+
+def _may_be_there(pid: int) -> bool | None:
+    """False if there is no such process; None if there is one that this user may not look at (hidepid)."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        pass
+    return None
 
 
 def _read(path: str) -> str:

@@ -15,9 +15,10 @@ from typing import Any
 
 from osc_imagetools import errors
 from osc_imagetools.execution.removal import REMOVALS
-from osc_imagetools.execution.states import await_image, await_snapshot, await_volume
+from osc_imagetools.execution.states import await_image, await_snapshot, await_uploaded, await_volume
 from osc_imagetools.execution.workshop import Made, Workshop, making
-from osc_imagetools.inventory.volume import GIB
+from osc_imagetools.inventory.volume import GIB, get_volume
+from osc_imagetools.marks import MARK
 
 # visibility on upload is 3.1
 UPLOAD_MICROVERSION = "3.1"
@@ -79,6 +80,8 @@ def make_volume(
     }
     answer = _post(shop, "/volumes", {"volume": volume}, made)["volume"]
     await_volume(shop, shop.identify(made, answer["id"]), "available")
+    if name is not None:  # before a snapshot or a server inherits them
+        _unset_marks(shop, made)
     return made
 
 
@@ -115,9 +118,16 @@ def unmark(shop: Workshop, made: Made, *, description: str | None, metadata: Map
     body: dict[str, Any] = {made.kind: {"description": description}}
     shop.cloud.request("block-storage", "PUT", path, what=made.label, json=body)
     if made.kind == "volume":
-        unset_image_metadata(shop, str(made.id), shop.run.marks())
+        _unset_marks(shop, made)
     body = {"metadata": dict(metadata)}
     shop.cloud.request("block-storage", "PUT", f"{path}/metadata", what=made.label, json=body)
+
+
+def _unset_marks(shop: Workshop, made: Made) -> None:
+    """Takes our marks from what a volume hands on to images; it has them from the image that it is of."""
+    volume = get_volume(shop.cloud, str(made.id))
+    inherited = volume.image_metadata if volume is not None else {}
+    unset_image_metadata(shop, str(made.id), [key for key in inherited if key.startswith(MARK)])
 
 
 def upload_volume(
@@ -151,7 +161,7 @@ def upload_volume(
         with contextlib.suppress(errors.ResourceNotFound):  # an upload that failed already
             shop.cloud.patch_image(image_id, marks, what=made.label)
     await_image(shop, image_id, volume_id)
-    await_volume(shop, volume_id, "available")
+    await_uploaded(shop, volume_id)
     return made
 
 

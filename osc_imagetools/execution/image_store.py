@@ -51,7 +51,7 @@ def create_image(
         "visibility": "private",
         "disk_format": draft.document["disk_format"],
         "container_format": draft.document["container_format"],
-        **shop.run.marks(),
+        "tags": shop.run.tags(),
     }
     if owner:
         body["owner"] = owner
@@ -131,7 +131,8 @@ def settle_image(shop: Workshop, image: Image, draft: ImageDraft) -> list[NotRep
     Our mark goes in the request that sets the name; what others see comes last.
     """
     refused: list[NotReplayed] = []
-    marks = [{"op": "remove", "path": _pointer(key)} for key in shop.run.marks()]
+    bears = get_image(shop.cloud, image.id).properties  # what Cinder or Nova made has them as properties
+    marks = [{"op": "remove", "path": _pointer(key)} for key in shop.run.marks() if key in bears]
     base = [{"op": "replace", "path": "/name", "value": draft.document.get("name")}]
     base += [
         {"op": "replace", "path": _pointer(key), "value": draft.document[key]}
@@ -143,7 +144,8 @@ def settle_image(shop: Workshop, image: Image, draft: ImageDraft) -> list[NotRep
     try:
         shop.cloud.patch_image(image.id, [*marks, *base, *tags, *properties], what=draft.title)
     except (errors.Forbidden, errors.CloudError):
-        shop.cloud.patch_image(image.id, [*marks, *base], what=draft.title)
+        untagged = {"op": "replace", "path": "/tags", "value": []}
+        shop.cloud.patch_image(image.id, [*marks, *base, untagged], what=draft.title)
         single: list[Mapping[str, Any]] = [*tags, *properties]
         for change in single:
             refused += _try(shop.cloud, image.id, change, draft.title)

@@ -45,6 +45,16 @@ def await_volume(shop: Workshop, volume_id: str, status: str) -> None:
     shop.patience.until(f"volume {volume_id} to become {status}", reached)
 
 
+def await_uploaded(shop: Workshop, volume_id: str) -> None:
+    """Waits until Cinder has finished with a volume whose image is active: it may have a new user by then."""
+
+    def finished() -> bool:
+        volume = get_volume(shop.cloud, volume_id)
+        return volume is None or volume.status != "uploading"
+
+    shop.patience.until(f"volume {volume_id} to be free again", finished)
+
+
 def await_image(shop: Workshop, image_id: str, volume_id: str) -> None:
     """:raises errors.CloudError: Cinder deleted it, which is how a failed upload ends, or it failed."""
 

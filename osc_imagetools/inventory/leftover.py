@@ -16,7 +16,7 @@ from urllib.parse import quote
 from osc_imagetools import errors
 from osc_imagetools.cloud import Cloud
 from osc_imagetools.journal import JournaledRun, Place, journaled_runs
-from osc_imagetools.marks import MARK, PREFIX, PROCESS, RUN, STOPPED, is_alive, run_of_name
+from osc_imagetools.marks import MARK, PREFIX, PROCESS, RUN, STOPPED, TAG, is_alive, of_image, run_of_name
 
 # Kind -> service, path of its list, key of the list, path of one, key of one.
 KINDS: Mapping[str, tuple[str, str, str, str, str]] = {
@@ -28,6 +28,10 @@ KINDS: Mapping[str, tuple[str, str, str, str, str]] = {
 }
 # The description of a server is 2.19
 MICROVERSIONS = {"compute": "2.19"}
+# An image bears its marks as tags, or as properties where another service has made it.
+QUERIES: Mapping[str, tuple[Mapping[str, str], ...]] = {"image": ({"tag": TAG}, {MARK: "temporary"})}
+# Where the project stands in what a list may have of several projects.
+OWNERS = {"image": "owner", "port": "project_id"}
 
 
 @dataclass(frozen=True)
@@ -110,25 +114,29 @@ def leftover_inventory(cloud: Cloud) -> LeftoverInventory:
 
 
 def _by_marks(search: _Search, kind: str) -> None:
+    """In the lists of the login's project; an administrator sees the images and ports of all others too."""
     service, path, key, _, _ = KINDS[kind]
-    params = {MARK: "temporary"} if kind == "image" else None
     version = MICROVERSIONS.get(service)
-    for document in search.cloud.list(
-        service,
-        path,
-        key,
-        what=f"list of {kind}s",
-        params=params,
-        microversion=search.cloud.microversion(service, version) if version else None,
-    ):
-        for of_kind, run, process in _marks(kind, document):
-            search.add(of_kind, document, run, process)
+    project = search.cloud.origin.project_id
+    for params in QUERIES.get(kind, (None,)):
+        for document in search.cloud.list(
+            service,
+            path,
+            key,
+            what=f"list of {kind}s",
+            params=params,
+            microversion=search.cloud.microversion(service, version) if version else None,
+        ):
+            if kind in OWNERS and document.get(OWNERS[kind]) != project:
+                continue
+            for of_kind, run, process in _marks(kind, document):
+                search.add(of_kind, document, run, process)
 
 
 def _marks(kind: str, document: Mapping[str, Any]) -> Iterator[tuple[str, str, str | None]]:
     """(kind, run, process) that the marks of a resource tell; nothing where it is not ours."""
     if kind in ("image", "volume", "snapshot"):
-        marks = document if kind == "image" else document.get("metadata") or {}
+        marks = of_image(document) if kind == "image" else document.get("metadata") or {}
         if marks.get(MARK) == "temporary" and marks.get(RUN):
             yield kind, marks[RUN], marks.get(PROCESS)
         elif kind == "snapshot" and (run := run_of_name(document.get("name"))):

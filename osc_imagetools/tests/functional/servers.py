@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pathlib
 import subprocess
@@ -10,6 +11,7 @@ from typing import Any
 
 import openstack
 
+from osc_imagetools import marks
 from osc_imagetools.tests.functional import base
 from osc_imagetools.tests.functional.base import GIB, MIB, STATE
 
@@ -74,6 +76,11 @@ class ServerCase(base.TestCase):
             connection.network.delete_port(port, ignore_missing=True)
         for volume in attached:
             self.remove_volume(volume["id"], cloud)
+
+    def remove_snapshot(self, snapshot_id: str, cloud: str) -> None:
+        cinder = openstack.connect(cloud=cloud).block_storage
+        cinder.delete_snapshot(snapshot_id, ignore_missing=True)
+        self.wait(lambda: cinder.find_snapshot(snapshot_id, ignore_missing=True), None)
 
     def remove_imported(self, report: dict[str, Any], cloud: str) -> None:
         """Deletes what an import has made."""
@@ -140,4 +147,17 @@ class ServerCase(base.TestCase):
         self.addCleanup(self.remove_imported, report, cloud)
         self.assertEqual([], report["differences"])
         self.await_guest(report["id"], cloud)
+        self.hands_no_mark_on(report["id"], cloud)
         return report
+
+    def hands_no_mark_on(self, server_id: str, cloud: str) -> None:
+        """An image of an imported server is the user's: Nova gives it what the server's own image had."""
+        connection = self.connection(cloud)
+        image = connection.compute.create_server_image(server_id, f"{self.name}-later")
+        self.addCleanup(self.remove_image, image.id, cloud)
+        self.wait(lambda: connection.image.get(f"/images/{image.id}").json()["status"], "active")
+        document = connection.image.get(f"/images/{image.id}").json()
+        entries = json.loads(document.get("block_device_mapping") or "[]")
+        for snapshot in filter(None, (entry.get("snapshot_id") for entry in entries)):
+            self.addCleanup(self.remove_snapshot, snapshot, cloud)
+        self.assertNotIn(marks.MARK, json.dumps(document))

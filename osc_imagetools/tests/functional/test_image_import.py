@@ -216,7 +216,7 @@ class TestRefused(ImportCase):
         self.export(self.image(data))
         process = base.start_openstack("image", "import-full", str(self.dir / "bundle"), cloud=OTHER)
         glance = self.connection(OTHER).image
-        query = {marks.MARK: "temporary"}
+        query = {"tag": marks.TAG}
         self.wait(lambda: bool(glance.get("/images", params=query).json()["images"]), True)
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=base.PATIENCE)
@@ -308,6 +308,9 @@ class TestServerImage(ImportCase):
             self.addCleanup(self.remove_volume, volume.id, OTHER)
             self.assertEqual((self.name, {}), (volume.name, volume.metadata))
             inherited = volume.volume_image_metadata or {}
+            self.assertEqual([], [key for key in inherited if marks.MARK in key])
+            copy = self.volume(snapshot_id=snapshot.id, cloud=OTHER)
+            inherited = cinder.get_volume(copy).volume_image_metadata or {}
             self.assertEqual([], [key for key in inherited if marks.MARK in key])
         self.openstack(
             "image",

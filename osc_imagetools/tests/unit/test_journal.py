@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 
+import fixtures
 import testtools
 
 from osc_imagetools import errors, journal, marks
@@ -44,6 +45,26 @@ class TestJournal(TestCase):
         kept.make("volume", "osc-v", None)
         kept.close()
         self.assertEqual([(Noted("volume", "osc-v", None),)], self.pending())
+
+    def test_a_full_disk_leaves_nothing_of_the_users_on_record(self):
+        """What is handed over must not be listed, whatever could not be noted of it."""
+        kept = Journal(Run("test"), PLACE)
+        volume = kept.make("volume", "mine", None)
+        image = kept.make("image", "osc-i", "i1")
+        real = os.write
+
+        def full(file, data):
+            return real(file, data[: len(data) // 2])
+
+        with fixtures.MonkeyPatch("os.write", full):
+            kept.made(volume, "v1")
+            kept.settled(volume)
+            self.assertRaises(errors.JournalUnwritable, kept.make, "volume", "another", None)
+        kept.made(image, "i2")
+        found = (Noted("volume", "mine", None), Noted("image", "osc-i", "i2"))
+        self.assertEqual([found], self.pending())  # every line is whole
+        kept.close()
+        self.assertEqual([(Noted("image", "osc-i", "i2"),)], self.pending())
 
     def test_a_line_that_was_cut_off(self):
         kept = Journal(Run("test"), PLACE)
@@ -102,6 +123,20 @@ class TestMarks(testtools.TestCase):
             if marks.is_alive(process) is False:
                 break
         self.assertIs(False, marks.is_alive(process))
+
+    def test_a_process_that_may_not_be_looked_at(self):
+        """/proc with hidepid: there is one of this number, and nobody says which."""
+        with fixtures.MonkeyPatch("osc_imagetools.marks._start_time", lambda stat: "1"):
+            process = marks.this_process()
+        read = marks._read
+
+        def hidden(path):
+            return "" if path.endswith("/stat") else read(path)
+
+        with fixtures.MonkeyPatch("osc_imagetools.marks._read", hidden):
+            self.assertIsNone(marks.is_alive(process))
+            machine, _, start = process.split(".")
+            self.assertIs(False, marks.is_alive(f"{machine}.{2**22 + 1}.{start}"))
 
     def test_another_machine(self):
         _, rest = marks.this_process().split(".", 1)

@@ -35,10 +35,29 @@ class TestLeftover(TestCase):
     def test_from_the_marks(self):
         dead, far = Run("test", process=DEAD), Run("test", process=FAR)
         volume = volume_document(metadata=dead.marks())
-        image = image_document(**far.marks())
-        self.have([volume, volume_document()], [snapshot_document()], [image])
-        self.assertEqual({volume["id"]: False, image["id"]: None}, self.found())
-        self.assertIn("osc_imagetools=temporary", " ".join(r.url for r in self.http.request_history))
+        image = image_document(name=far.name("image"), **far.marks())
+        tagged = image_document(name=dead.name("image"), tags=dead.tags())
+        self.have([volume, volume_document()], [snapshot_document()], [image, tagged])
+        self.assertEqual({volume["id"]: False, image["id"]: None, tagged["id"]: False}, self.found())
+        asked = " ".join(r.url for r in self.http.request_history)
+        self.assertIn("osc_imagetools=temporary", asked)
+        self.assertIn("tag=osc_imagetools%3Dtemporary", asked)
+
+    def test_marks_that_an_image_has_inherited_are_not_its_own(self):
+        """As Nova and Cinder copy the properties of an image to all that is made of it."""
+        run = Run("test", process=DEAD)
+        images = [
+            image_document(name="web01-backup", **run.marks()),
+            image_document(name=None, **run.marks()),
+            image_document(name=Run("other").name("image"), tags=run.tags()),
+        ]
+        self.have(images=images)
+        self.assertEqual({}, self.found())
+
+    def test_what_an_administrator_sees_of_other_projects_is_theirs(self):
+        run = Run("test", process=DEAD)
+        self.have(images=[image_document(name=run.name("image"), owner="p2", **run.marks())])
+        self.assertEqual({}, self.found())
 
     def test_a_run_that_lives_has_nothing_left_over(self):
         run = Run("test")
