@@ -136,6 +136,12 @@ class Cancelled(ImagetoolsError):
     exit_code = 130
 
 
+class Declined(ImagetoolsError):
+    """The answer to a question on the terminal was no; nothing was changed."""
+
+    reference = "declined"
+
+
 class OutputExists(ImagetoolsError):
     """The output path holds something that an export must not touch."""
 

@@ -110,7 +110,14 @@ def export(
         for name, document in subject.documents.items():
             writer.add_document(name, document)
         writer.finish(manifest(plan, disks, algorithm))
+        down = [entry for entry in shop.undo.pending() if entry.urgent]
         left = shop.undo.unwind()  # what could not be removed on the way
+    if any(not entry.done for entry in down):
+        raise errors.CloudError(
+            f"the bundle {output} is complete, but {subject.label} could not be started again",
+            hint=f"openstack server start {subject.id}",
+            left=left,
+        )
     return ExportReport(
         path=output,
         plan=plan,

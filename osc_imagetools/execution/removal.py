@@ -27,6 +27,9 @@ from osc_imagetools.marks import RUN, STOPPED, run_of_name
 
 # How long something may take to appear whose making was never answered, in seconds.
 LATEST = 30.0
+# How long a resource at rest may refuse to be deleted: who holds it may be letting it go, in seconds.
+AT_REST = 60.0
+RESTING = ("available", "in-use", "error", "error_extending", "error_restoring", "error_managing")
 # How often a server that stops again is started.
 MOST_STARTS = 3
 
@@ -76,13 +79,14 @@ def _remove_when_idle(
 
     A state that is passing (creating, uploading) refuses the deletion with 400 or 409; a deletion that
     fails shows as ``error_deleting``, and one that the driver puts off because something depends on the
-    resource as its old state (cinder/volume/manager.py, SnapshotIsBusy).
+    resource as its old state (cinder/volume/manager.py, SnapshotIsBusy). One at rest that refuses all the
+    same is held by something that is not ours: a server, a snapshot.
     """
 
-    refusal, begun = "", False
+    refusal, begun, since = "", False, time.monotonic()
 
     def gone() -> bool:
-        nonlocal refusal, begun
+        nonlocal refusal, begun, since
         found = get(shop.cloud, resource_id)
         if found is None:
             return True
@@ -97,6 +101,10 @@ def _remove_when_idle(
                 begun = True
             except StatusError as exc:
                 if exc.status not in (400, 409):
+                    raise
+                if found.status not in RESTING:
+                    since = time.monotonic()
+                elif time.monotonic() - since > AT_REST:
                     raise
                 refusal = exc.message
         return False

@@ -8,6 +8,7 @@ that it made is removed again (or listed in the error), unless the user wants it
 from __future__ import annotations
 
 import functools
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -31,6 +32,8 @@ from osc_imagetools.inventory.image import Image, get_image
 from osc_imagetools.inventory.server import Server, get_server
 from osc_imagetools.plan.image_drafts import ImageDraft, ImportPlan, NotReplayed, ServerDraft, VolumeDraft
 from osc_imagetools.transfer.progress import Progress
+
+LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -87,11 +90,14 @@ def _keep(kept: list[Made], exc: BaseException) -> None:
     """Nothing that was meant to stay is removed; what stays is told."""
     for made in kept:
         assert made.entry is not None
-        made.entry.keep()
+        made.entry.leave()
+    left = tuple(f"{made.kind} {made.name} ({made.id})" for made in kept)
     if isinstance(exc, errors.ImagetoolsError):
-        exc.left = (*exc.left, *(f"{made.kind} {made.name} ({made.id})" for made in kept))
-        hint = "It bears our marks: openstack leftover list shows it, openstack leftover delete removes it."
+        exc.left = (*exc.left, *left)
+        hint = "It is kept: openstack leftover list shows it, openstack leftover delete removes it."
         exc.hint = "\n".join(filter(None, (exc.hint, hint if kept else None)))
+    elif left:
+        LOG.error("Kept: %s", "; ".join(left))
 
 
 class _Work:

@@ -21,11 +21,14 @@ FIND_LEFT = "openstack leftover list shows what is left behind, openstack leftov
 class Entry:
     """A registered removal of *what* (for messages); ``remove`` raises an ImagetoolsError on failure.
 
-    ``settled`` is called once, when it is removed or kept.
+    ``settled`` is called once, when it is removed or kept. What is ``urgent`` is undone before all else.
     """
 
-    def __init__(self, what: str, remove: Callable[[], None], settled: Callable[[], None]) -> None:
+    def __init__(
+        self, what: str, remove: Callable[[], None], settled: Callable[[], None], urgent: bool = False
+    ) -> None:
         self.what = what
+        self.urgent = urgent
         self._remove = remove
         self._settled = settled
         self._done = False
@@ -48,6 +51,11 @@ class Entry:
             if not self._done:
                 self._end()
 
+    def leave(self) -> None:
+        """It is not removed now, and still ours: ``leftover list`` finds it."""
+        with self._lock:
+            self._done = True
+
     def _end(self) -> None:
         self._done = True
         self._settled()
@@ -61,18 +69,24 @@ class Undo:
         self._lock = threading.Lock()
 
     def register(
-        self, what: str, remove: Callable[[], None], settled: Callable[[], None] = lambda: None
+        self,
+        what: str,
+        remove: Callable[[], None],
+        settled: Callable[[], None] = lambda: None,
+        *,
+        urgent: bool = False,
     ) -> Entry:
         """A removal to come; see :class:`Entry`."""
-        entry = Entry(what, remove, settled)
+        entry = Entry(what, remove, settled, urgent)
         with self._lock:
             self._entries.append(entry)
         return entry
 
     def pending(self) -> tuple[Entry, ...]:
-        """What is not removed yet, last registered first."""
+        """What is not removed yet, last registered first; what is urgent before that."""
         with self._lock:
-            return tuple(e for e in reversed(self._entries) if not e.done)
+            left = [entry for entry in reversed(self._entries) if not entry.done]
+        return tuple(sorted(left, key=lambda entry: not entry.urgent))
 
     def unwind(self) -> tuple[str, ...]:
         """Removes all that is pending, last registered first; what could not be removed, and why.

@@ -91,7 +91,10 @@ class Workshop:
         made = Made(kind, name, id=identifier, parent=parent)
         made.number = self.journal.make(kind, name, identifier)
         made.entry = self.undo.register(
-            made.label, lambda: remove(self, made), lambda: self.journal.settled(made.number)
+            made.label,
+            lambda: remove(self, made),
+            lambda: self.journal.settled(made.number),
+            urgent=kind == "stopped-server",  # its users wait
         )
         return made
 

@@ -84,11 +84,11 @@ class DeleteLeftover(base.Lister):
         if parsed_args.dry_run:
             return base.plan_rows(removal_steps(chosen))
         if chosen and not parsed_args.yes:
-            confirm(self.app.stdin, self.app.stderr, chosen)
+            confirm(self.app.stdin, self.app.stderr, chosen, runs)
         done = remove_leftovers(cloud, found, chosen, timeout=parsed_args.timeout)
         rows = [(d.resource, d.result) for d in done]
         rows += [
-            (r, "skipped: only its own machine can tell whether its run is alive (--run)")
+            (r, f"skipped: whether its run is alive cannot be told here; if it is over: --run {r.run}")
             for r in wanted
             if r not in chosen
         ]
@@ -100,18 +100,23 @@ class DeleteLeftover(base.Lister):
         return super().run(parsed_args) or int(self.failed)
 
 
-def confirm(stdin: Any, stderr: Any, chosen: list[Leftover]) -> None:
-    """Asks on the terminal; raises a usage error where there is none, or when the answer is no."""
-    from osc_imagetools.errors import UsageError
+def confirm(stdin: Any, stderr: Any, chosen: list[Leftover], runs: list[str]) -> None:
+    """Asks on the terminal.
+
+    :raises errors.UsageError: there is none; :raises errors.Declined: the answer is no.
+    """
+    from osc_imagetools.errors import Declined, UsageError
 
     if not stdin.isatty():
         raise UsageError(
             f"{len(chosen)} resources would be deleted, and nobody can be asked",
-            hint="See which with: openstack leftover list. Then: openstack leftover delete --yes",
+            hint="See which with: openstack leftover list. Then: openstack leftover delete --yes"
+            + "".join(f" --run {run}" for run in runs),
         )
     for resource in chosen:
-        stderr.write(f"{resource.kind} {resource.id} {resource.name} (run {resource.run})\n")
+        state = f"{resource.status}, run {resource.run}"
+        stderr.write(f"{resource.kind} {resource.id} {resource.name} ({state})\n")
     stderr.write(f"Delete these {len(chosen)}? [y/N] ")
     stderr.flush()
     if stdin.readline().strip().lower() not in ("y", "yes"):
-        raise UsageError("nothing was deleted")
+        raise Declined("nothing was deleted")

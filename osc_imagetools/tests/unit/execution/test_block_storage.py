@@ -82,16 +82,43 @@ class TestEffects(TestCase):
         self.assertEqual((), self.shop.undo.unwind())
 
     def test_what_is_kept_loses_our_mark_everywhere(self):
-        _, volume = self.made_volume("available")
-        made = block_storage.create_volume_from_image(self.shop, "i1", GIB, name="root", fields={})
-        self.http.put(f"{VOLUME}/volumes/{volume['id']}", json={})
-        self.http.put(f"{VOLUME}/volumes/{volume['id']}/metadata", json={})
+        """What it hands on to snapshots and servers has no mark from the beginning."""
+        volume = volume_document(volume_image_metadata={"os_distro": "x", **self.shop.run.marks()})
+        self.states("/volumes", "volume", volume, "creating", "available")
+        self.http.post(f"{VOLUME}/volumes", json={"volume": volume})
         self.http.post(f"{VOLUME}/volumes/{volume['id']}/action", status_code=200)
-        block_storage.unmark(self.shop, made, description="d", metadata={"a": "1"})
+        made = block_storage.create_volume_from_image(self.shop, "i1", GIB, name="root", fields={})
         unset = [body for path, body in self.mocked.sent("POST") if path.endswith("action")]
         keys = {body["os-unset_image_metadata"]["key"] for body in unset}
         self.assertEqual(set(self.shop.run.marks()), keys)
+        self.http.put(f"{VOLUME}/volumes/{volume['id']}", json={})
+        self.http.put(f"{VOLUME}/volumes/{volume['id']}/metadata", json={})
+        block_storage.unmark(self.shop, made, description="d", metadata={"a": "1"})
         self.assertIn({"metadata": {"a": "1"}}, [body for _, body in self.mocked.sent("PUT")])
+
+    def test_a_volume_that_got_a_new_user_after_its_upload_is_waited_for_no_longer(self):
+        volume = volume_document()
+        self.states("/volumes", "volume", volume, "uploading", "in-use")
+        image = {"os-volume_upload_image": {"image_id": "i1"}}
+        self.http.post(f"{VOLUME}/volumes/{volume['id']}/action", json=image)
+        self.http.patch(f"{IMAGE}/v2/images/i1", json={})
+        self.http.get(f"{IMAGE}/v2/images/i1", json=image_document(id="i1"))
+        made = block_storage.upload_volume(self.shop, volume["id"], "raw", "image", temporary=False)
+        self.assertEqual("i1", made.id)
+
+    def test_what_a_server_holds_is_not_waited_for_without_end(self):
+        snapshot, volume = self.made_volume("available", "in-use")
+        made = block_storage.create_volume(self.shop, snapshot["id"], GIB, "v")
+        message = "Volume status must be available or error"
+        self.http.delete(
+            f"{VOLUME}/volumes/{volume['id']}",
+            status_code=400,
+            json={"badRequest": {"message": message}},
+        )
+        self.patch(removal, "AT_REST", 0.01)
+        (left,) = self.shop.undo.unwind()
+        self.assertIn(message, left)
+        self.assertIn(str(made.id), left)
 
     def test_a_volume_goes_as_soon_as_its_state_allows_it(self):
         snapshot, volume = self.made_volume(

@@ -33,6 +33,17 @@ class TestUndo(TestCase):
         self.assertEqual((), self.undo.unwind())
         self.assertEqual(["image", "volume"], self.removed)
 
+    def test_what_is_urgent_comes_before_all_else(self):
+        self.undo.register("server", lambda: self.removed.append("server"), urgent=True)
+        self.register("image")
+        self.assertEqual((), self.undo.unwind())
+        self.assertEqual(["server", "image"], self.removed)
+
+    def test_what_is_left_alone_is_not_settled(self):
+        entry = self.undo.register("volume", self.fail, self.fail)
+        entry.leave()
+        self.assertEqual((), self.undo.unwind())
+
     def test_even_an_error_of_our_own_making_does_not_stop_the_rest(self):
         self.register("snapshot")
         self.register("volume", KeyError("volume"))
