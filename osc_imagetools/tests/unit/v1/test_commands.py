@@ -162,3 +162,29 @@ class TestErrors(TestCase):
         self.assertEqual(len(references), len(set(references)))
         for reference in references:
             self.assertRegex(reference, r"^[a-z]+(-[a-z]+)*$")
+
+
+class TestQuestion(TestCase):
+    """Of ``leftover delete``."""
+
+    def ask(self, answer, *runs):
+        from osc_imagetools.inventory.leftover import Leftover
+        from osc_imagetools.v1.leftover import confirm
+
+        server = Leftover("stopped-server", "s1", "web01", "ACTIVE", "r1", None, frozenset(), False)
+        stdin, stderr = io.StringIO(answer), io.StringIO()
+        if answer:
+            stdin.isatty = lambda: True
+        confirm(stdin, stderr, [server], list(runs))
+        return stderr.getvalue()
+
+    def test_it_shows_what_would_be_done_to_what(self):
+        self.assertIn("stopped-server s1 web01 (ACTIVE, run r1)", self.ask("y\n"))
+
+    def test_no_is_no_wrong_usage(self):
+        for answer in ("\n", "n\n", "later\n"):
+            self.assertEqual(1, self.assertRaises(errors.Declined, self.ask, answer).exit_code)
+
+    def test_nobody_to_ask(self):
+        error = self.assertRaises(errors.UsageError, self.ask, "", "r1")
+        self.assertIn("openstack leftover delete --yes --run r1", str(error))
