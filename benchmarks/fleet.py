@@ -14,12 +14,7 @@ by turns, in reversed order in every other round. The services are on the same p
 from __future__ import annotations
 
 import argparse
-import importlib.metadata
-import json
-import os
 import pathlib
-import platform
-import signal
 import statistics
 import subprocess
 import sys
@@ -29,7 +24,7 @@ from dataclasses import asdict, dataclass, field
 
 from counting_proxy import CountingProxy
 from embedded_cloud import Cloud
-from measurement import Run, Target, openstack, run_to_end
+from measurement import Run, Target, add_report_options, exit_with, openstack, report, run_to_end
 
 DEVCLOUD = pathlib.Path(__file__).resolve().parents[1] / "devcloud" / "devcloud"
 PACKAGES = ("osc-imagetools", "python-openstackclient", "openstacksdk")
@@ -122,14 +117,12 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--servers", default="2000,10000", metavar="<n,...>", help="default: 2000,10000")
     parser.add_argument("--rounds", type=int, default=1, help="runs of each command (default: 1)")
     parser.add_argument("--cloud", default="devcloud-admin", help="default: devcloud-admin")
-    parser.add_argument("--json", type=pathlib.Path, metavar="<file>", help="write all figures there")
-    parser.add_argument("--check", action="store_true", help="exit 1 when a target is missed")
+    add_report_options(parser)
     return parser.parse_args()
 
 
 def main() -> int:
     arguments = _arguments()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     sizes = [Size(int(text)) for text in arguments.servers.split(",")]
     with tempfile.TemporaryDirectory(prefix="benchmark-") as name:
         folder = pathlib.Path(name)
@@ -141,26 +134,9 @@ def main() -> int:
         finally:
             _fill(0)
     targets = list(_targets(sizes))
-    packages = {name: importlib.metadata.version(name) for name in PACKAGES}
-    where = f"{os.cpu_count()} processors, Python {platform.python_version()}"
-    print(where, *(f"{name} {version}" for name, version in packages.items()), sep=", ", end="\n\n")
-    _print(sizes, targets)
-    if arguments.json:
-        document = {
-            "command": sys.argv,
-            "processors": os.cpu_count(),
-            "python": platform.python_version(),
-            "packages": packages,
-            "sizes": [asdict(size) | {"pages": size.pages} for size in sizes],
-            "targets": [asdict(target) | {"met": target.met} for target in targets],
-        }
-        arguments.json.write_text(json.dumps(document, indent=1) + "\n")
-    missed = [target for target in targets if not target.met]
-    return 1 if arguments.check and missed else 0
+    figures = {"sizes": [asdict(size) | {"pages": size.pages} for size in sizes]}
+    return report(arguments, PACKAGES, lambda: _print(sizes, targets), targets, figures)
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        sys.exit(130)
+    exit_with(main)

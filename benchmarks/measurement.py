@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What one command takes, and what is to be reached.
+"""What one command takes, what is to be reached, and how it is told.
 
 It takes no module but those of Python itself, and little memory: a process's peak is never less than
 that of the process that started it.
@@ -7,13 +7,19 @@ that of the process that started it.
 
 from __future__ import annotations
 
+import argparse
+import importlib.metadata
+import json
 import os
 import pathlib
+import platform
 import signal
 import subprocess
+import sys
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from embedded_cloud import PROGRAMS
 
@@ -77,3 +83,47 @@ def run_to_end(command: Sequence[str], environment: Mapping[str, str], log: path
             output.seek(0)
             raise SystemExit(f"{command} failed ({process.returncode}):\n{output.read()}")
     return Run(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+
+
+def add_report_options(parser: argparse.ArgumentParser) -> None:
+    """Where the figures go, and what a missed target does."""
+    parser.add_argument("--json", type=pathlib.Path, metavar="<file>", help="write all figures there")
+    parser.add_argument("--check", action="store_true", help="exit 1 when a target is missed")
+
+
+def report(
+    arguments: argparse.Namespace,
+    packages: Sequence[str],
+    show: Callable[[], None],
+    targets: Sequence[Target],
+    figures: Mapping[str, Any],
+) -> int:
+    """Tells what was measured where; the exit code.
+
+    :param show: prints the figures, which ``figures`` has for the file.
+    """
+    versions = {name: importlib.metadata.version(name) for name in packages}
+    where = f"{os.cpu_count()} processors, Python {platform.python_version()}"
+    print(where, *(f"{name} {version}" for name, version in versions.items()), sep=", ", end="\n\n")
+    show()
+    if arguments.json:
+        document = {
+            "command": sys.argv,
+            "processors": os.cpu_count(),
+            "python": platform.python_version(),
+            "packages": versions,
+            **figures,
+            "targets": [asdict(target) | {"met": target.met} for target in targets],
+        }
+        arguments.json.write_text(json.dumps(document, indent=1) + "\n")
+    missed = [target for target in targets if not target.met]
+    return 1 if arguments.check and missed else 0
+
+
+def exit_with(main: Callable[[], int]) -> None:
+    """Runs a benchmark to its end; SIGTERM ends it as SIGINT does, so that it cleans up."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)

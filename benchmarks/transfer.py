@@ -22,13 +22,10 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import importlib.metadata
 import json
 import os
 import pathlib
-import platform
 import shutil
-import signal
 import statistics
 import sys
 import tempfile
@@ -36,7 +33,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 
 from embedded_cloud import PROGRAMS, Cloud
-from measurement import Run, Target, openstack, run_to_end
+from measurement import Run, Target, add_report_options, exit_with, openstack, report, run_to_end
 
 MIB, GIB = 1 << 20, 1 << 30
 PACKAGES = ("osc-imagetools", "python-openstackclient", "openstacksdk", "python-glanceclient")
@@ -300,14 +297,12 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3, help="runs of each command (default: 3)")
     parser.add_argument("--cloud", default="devcloud-demo", help="default: devcloud-demo")
     parser.add_argument("--folder", help="where to write (default: the system's temporary folder)")
-    parser.add_argument("--json", type=pathlib.Path, metavar="<file>", help="write all figures there")
-    parser.add_argument("--check", action="store_true", help="exit 1 when a target is missed")
+    add_report_options(parser)
     return parser.parse_args()
 
 
 def main() -> int:
     arguments = _arguments()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     sizes = [_bytes(text) for text in arguments.sizes.split(",") if text]
     with tempfile.TemporaryDirectory(prefix="benchmark-", dir=arguments.folder) as name:
         folder = pathlib.Path(name)
@@ -319,26 +314,9 @@ def main() -> int:
         finally:
             cloud.remove_all(cloud.prefix)
     targets = list(_targets(bench.groups))
-    packages = {name: importlib.metadata.version(name) for name in PACKAGES}
-    where = f"{os.cpu_count()} processors, Python {platform.python_version()}"
-    print(where, *(f"{name} {version}" for name, version in packages.items()), sep=", ", end="\n\n")
-    _print(bench.groups, targets)
-    if arguments.json:
-        document = {
-            "command": sys.argv,
-            "processors": os.cpu_count(),
-            "python": platform.python_version(),
-            "packages": packages,
-            "groups": [asdict(group) for group in bench.groups],
-            "targets": [asdict(target) | {"met": target.met} for target in targets],
-        }
-        arguments.json.write_text(json.dumps(document, indent=1) + "\n")
-    missed = [target for target in targets if not target.met]
-    return 1 if arguments.check and missed else 0
+    figures = {"groups": [asdict(group) for group in bench.groups]}
+    return report(arguments, PACKAGES, lambda: _print(bench.groups, targets), targets, figures)
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        sys.exit(130)
+    exit_with(main)

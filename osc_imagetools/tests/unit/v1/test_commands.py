@@ -164,6 +164,13 @@ class TestErrors(TestCase):
             self.assertRegex(reference, r"^[a-z]+(-[a-z]+)*$")
 
 
+class Terminal(io.StringIO):
+    """What somebody types; nobody where that is nothing."""
+
+    def isatty(self):
+        return bool(self.getvalue())
+
+
 class TestQuestion(TestCase):
     """Of ``leftover delete``."""
 
@@ -172,9 +179,7 @@ class TestQuestion(TestCase):
         from osc_imagetools.v1.leftover import confirm
 
         server = Leftover("stopped-server", "s1", "web01", "ACTIVE", "r1", None, frozenset(), False)
-        stdin, stderr = io.StringIO(answer), io.StringIO()
-        if answer:
-            stdin.isatty = lambda: True
+        stdin, stderr = Terminal(answer), io.StringIO()
         confirm(stdin, stderr, [server], list(runs))
         return stderr.getvalue()
 
