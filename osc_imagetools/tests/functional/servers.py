@@ -77,11 +77,6 @@ class ServerCase(base.TestCase):
         for volume in attached:
             self.remove_volume(volume["id"], cloud)
 
-    def remove_snapshot(self, snapshot_id: str, cloud: str) -> None:
-        cinder = openstack.connect(cloud=cloud).block_storage
-        cinder.delete_snapshot(snapshot_id, ignore_missing=True)
-        self.wait(lambda: cinder.find_snapshot(snapshot_id, ignore_missing=True), None)
-
     def remove_imported(self, report: dict[str, Any], cloud: str) -> None:
         """Deletes what an import has made."""
         self.remove_with_volumes(report["id"], cloud)
@@ -147,17 +142,19 @@ class ServerCase(base.TestCase):
         self.addCleanup(self.remove_imported, report, cloud)
         self.assertEqual([], report["differences"])
         self.await_guest(report["id"], cloud)
-        self.hands_no_mark_on(report["id"], cloud)
         return report
 
-    def hands_no_mark_on(self, server_id: str, cloud: str) -> None:
+    def hands_no_mark_on(self, server_id: str) -> None:
         """An image of an imported server is the user's: Nova gives it what the server's own image had."""
-        connection = self.connection(cloud)
+        connection = self.connection()
         image = connection.compute.create_server_image(server_id, f"{self.name}-later")
-        self.addCleanup(self.remove_image, image.id, cloud)
+        self.addCleanup(self.remove_image, image.id)
         self.wait(lambda: connection.image.get(f"/images/{image.id}").json()["status"], "active")
         document = connection.image.get(f"/images/{image.id}").json()
+        self.assertNotIn(marks.MARK, json.dumps(document))
+        cinder = connection.block_storage
         entries = json.loads(document.get("block_device_mapping") or "[]")
         for snapshot in filter(None, (entry.get("snapshot_id") for entry in entries)):
-            self.addCleanup(self.remove_snapshot, snapshot, cloud)
-        self.assertNotIn(marks.MARK, json.dumps(document))
+            self.wait(lambda s=snapshot: cinder.get_snapshot(s).status, "available")
+            cinder.delete_snapshot(snapshot)
+            self.wait(lambda s=snapshot: cinder.find_snapshot(s, ignore_missing=True), None)

@@ -71,6 +71,7 @@ class TestVolumeBooted(ServerCase):
             self.assertEqual(before[key], after[key], key)
         self.volumes_are_the_same(back["id"])
         self.assertIn(BOOTED, self.console(back["id"]))
+        self.hands_no_mark_on(back["id"])
         self.assertEqual([], self.openstack("leftover", "list", "-f", "json").json)
 
         other = self.to_the_other_project(boot, data)
@@ -163,6 +164,7 @@ class TestImageBooted(ServerCase):
         self.assertEqual("image", self.manifest()["replayable"]["boot_from"])
         self.assertTrue(self.document(back["id"])["image"])
         self.same_volume(self.devices(back["id"])[device], data)
+        self.hands_no_mark_on(back["id"])
 
         other = self.import_server("--boot-from", "volume", "--flavor", "tiny", cloud="devcloud-other")
         root, second = sorted(self.devices(other["id"], "devcloud-other").items())
