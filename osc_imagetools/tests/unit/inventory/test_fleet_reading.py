@@ -212,6 +212,16 @@ class TestCells(FleetCase):
         self.quota("other")
         self.assertEqual(1, len(self.read(all_projects=True).servers))
 
+    def test_where_servers_are_left_out_it_is_not_added(self):
+        chosen = str(uuid.uuid4())
+        both = [{"server_id": server} for server in (chosen, self.server)]
+        shared = volume_document(attachments=both)
+        self.lists["volumes"] = [shared]
+        self.lists["servers"] = [server_document(shared["id"], id=chosen)]
+        found = self.read(name="web")
+        self.assertEqual([chosen], [server.id for server in found.servers])
+        self.assertEqual((set(), {}), (found.gone, found.trouble))
+
     def test_a_new_server_comes_with_its_volumes(self):
         late = volume_document()
         self.minimal |= server_document(late["id"], id=self.server)
