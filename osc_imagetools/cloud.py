@@ -226,15 +226,22 @@ class Cloud:
         params: Mapping[str, str] | None = None,
         microversion: str | None = None,
     ) -> Iterator[dict[str, Any]]:
-        """All documents of a list, page after page, by the marker of the last one (its ``id``)."""
+        """All documents of a list, page after page, by the marker of the last one (its ``id``).
+
+        :raises errors.CloudError: the answer is no list of documents.
+        """
         query = {"limit": str(PAGE), **(params or {})}
         while True:
             answer = self.get(service_type, path, what=what, params=query, microversion=microversion)
-            page = answer.get(key) or []
+            page = (answer.get(key) or []) if isinstance(answer, dict) else None
+            if not isinstance(page, list) or not all(isinstance(entry, dict) for entry in page):
+                raise errors.CloudError(f"{what}: the answer is no list of {key}")
             yield from page
             more = answer.get("next") or answer.get(f"{key}_links")
             if not page or not more:
                 return
+            if "id" not in page[-1]:
+                raise errors.CloudError(f"{what}: there is more, but the last of a page has no ID")
             query = {**query, "marker": str(page[-1]["id"])}
 
 

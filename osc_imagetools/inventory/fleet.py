@@ -22,6 +22,9 @@ from osc_imagetools.inventory.quota import Quota
 
 # Where a hypervisor puts the first disk; only administrators are told a server's root device.
 FIRST_DEVICES = frozenset({"vda", "sda", "xvda", "hda"})
+# A snapshot in one of these states has its data (cinder/objects/fields.py, SnapshotStatus): restoring is a
+# volume that is reverted to it (cinder/volume/manager.py, revert_to_snapshot), backing-up one that is read.
+GOOD_SNAPSHOT = frozenset({"available", "backing-up", "restoring", "updating"})
 
 
 class Traits(NamedTuple):
@@ -41,7 +44,6 @@ class Flavor(NamedTuple):
     """A flavor as it was when the server was made; ``swap`` in MiB."""
 
     name: str
-    disk: int
     ephemeral: int
     swap: int
     traits: Traits
@@ -67,7 +69,6 @@ class MappedDisk(NamedTuple):
 
     source: str
     id: str | None
-    is_boot: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,13 +146,19 @@ class FleetImage:
     disks: tuple[MappedDisk, ...] | None
     traits: Traits
 
+    @property
+    def is_pointer(self) -> bool:
+        """Whether its block device mapping leads to snapshots or volumes."""
+        return any(disk.source in ("snapshot", "volume") for disk in self.disks or ())
+
 
 @dataclass
 class Fleet:
     """What the lists of a cloud gave.
 
-    ``projects``: those whose volumes and snapshots it has, None for all; ``whole``: no server of theirs is
-    left out. ``gone`` holds IDs (of volumes, images, servers) that are referred to and do not exist;
+    ``projects``: those whose volumes it has, None for all; ``whole``: no server of theirs is left out;
+    ``login_project``: the one in which commands run, if nothing else is said.
+    ``gone`` holds IDs (of volumes, images, servers) that are referred to and do not exist;
     ``boot_traits`` what is known of a boot image that is gone. ``trouble`` says why something could not be
     read, by the name of a list (``volumes``) or by an ID. ``flavors`` are names, None where they could not
     be read.
@@ -160,6 +167,7 @@ class Fleet:
     block_storage: bool
     whole: bool
     projects: frozenset[str] | None = None
+    login_project: str | None = None
     servers: list[FleetServer] = field(default_factory=list)
     volumes: dict[str, FleetVolume] = field(default_factory=dict)
     snapshots: dict[str, FleetSnapshot] = field(default_factory=dict)
@@ -171,6 +179,34 @@ class Fleet:
     boot_traits: dict[str, Traits] = field(default_factory=dict)
     gone: set[str] = field(default_factory=set)
     trouble: dict[str, str] = field(default_factory=dict)
+
+    def snapshots_of(self, image: FleetImage) -> list[FleetSnapshot]:
+        """Those that an image points at and that are there."""
+        ids = [disk.id or "" for disk in image.disks or () if disk.source == "snapshot"]
+        return [self.snapshots[snapshot] for snapshot in ids if snapshot in self.snapshots]
+
+    def is_foreign(self, image: FleetImage) -> bool:
+        """Whether what an image points at is another project's, and not to be seen."""
+        return self.projects is not None and image.owner not in self.projects and not self.snapshots_of(image)
+
+    def lost(self, image: FleetImage) -> tuple[str, ...]:
+        """What is gone or broken of that which an image points at; nothing where that cannot be known."""
+        if not self.knows_snapshots:
+            return ()
+        lost = []
+        for disk in image.disks or ():
+            if disk.source == "snapshot":
+                snapshot = self.snapshots.get(disk.id or "")
+                if snapshot is None or snapshot.status not in GOOD_SNAPSHOT:
+                    lost.append(f"snapshot {disk.id}")
+            elif disk.source == "volume" and disk.id in self.gone:
+                lost.append(f"volume {disk.id}")
+        return tuple(lost)
+
+    @property
+    def knows_snapshots(self) -> bool:
+        """Whether a snapshot that it does not have does not exist."""
+        return self.block_storage and "snapshots" not in self.trouble
 
 
 def read_server(document: Mapping[str, Any]) -> FleetServer:
@@ -296,7 +332,7 @@ def _disks(document: Mapping[str, Any]) -> tuple[MappedDisk, ...] | None:
     for device in devices:
         source = sys.intern(device.source_type)
         identifier = device.snapshot_id if source == "snapshot" else device.volume_id
-        disks.append(MappedDisk(source, _often(identifier), device.is_boot))
+        disks.append(MappedDisk(source, _often(identifier)))
     return tuple(disks)
 
 
@@ -305,7 +341,6 @@ def _flavor(document: Mapping[str, Any]) -> Flavor | None:
         return None
     flavor = Flavor(
         name=str(document["original_name"]),
-        disk=int(document.get("disk") or 0),
         ephemeral=int(document.get("ephemeral") or 0),
         swap=int(document.get("swap") or 0),
         traits=read_traits(document.get("extra_specs") or {}),

@@ -5,45 +5,32 @@ Contract: read-only. Each list is read page after page and every document is dro
 What cannot be read is noted in ``trouble`` and never ends the run, but for the servers themselves: without
 them there is nothing to judge. The number of requests is that of the pages and a constant, and besides one
 for each: volume, boot image or server that is referred to and in no list; boot image that is gone (the
-properties that its servers have of it); project whose volume quota matters.
+properties that its servers have of it); server, volume or image of which something is said to be gone;
+project whose volume quota matters.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from threading import Event
 from typing import Any
 from urllib.parse import quote
 
 from osc_imagetools import errors, marks
-from osc_imagetools.cloud import PAGE, Cloud
+from osc_imagetools.cloud import Cloud
 from osc_imagetools.inventory import fleet
 from osc_imagetools.inventory.fleet import Fleet, FleetServer
+from osc_imagetools.inventory.fleet_asking import SENSELESS, SERVERS, Asking, Count
+from osc_imagetools.inventory.fleet_doubts import settle_doubts
 from osc_imagetools.inventory.quota import image_quota, volume_quota
 
-# The first one in which a list shows the servers of a cell that is down, so that none is left out without a
-# word; it has locked (2.9), delete_on_termination (2.3) and the flavor (2.47), and costs no more than 2.1.
-SERVERS = "2.69"
 # The first one in which a server has the properties of its image.
 IMAGE_PROPERTIES = "2.98"
 THREADS = 8
 FEW = 10  # servers for which asking for their images is less than listing all
-# Service, path and microversion of each list, by the name under which the answer has it.
-LISTS = {
-    "servers": ("compute", "/servers/detail", SERVERS),
-    "volumes": ("block-storage", "/volumes/detail", None),
-    "snapshots": ("block-storage", "/snapshots/detail", None),
-    "backups": ("block-storage", "/backups/detail", None),
-    "images": ("image", "/images", None),
-    "flavors": ("compute", "/flavors", None),
-}
-
-# Tells how many of a kind were read so far.
-Count = Callable[[str, int], None]
 
 
 @dataclass(frozen=True)
@@ -69,6 +56,14 @@ class Scope:
         """The part of a query that chooses projects, in the words of Nova and Cinder."""
         query = {"all_tenants": "1"} if self.all_projects or self.project else {}
         return {**query, "project_id": self.project} if self.project else query
+
+    def copies_query(self) -> dict[str, str]:
+        """The same for snapshots and backups, which are of the project of whoever made them.
+
+        What an administrator makes of another project's server is the administrator's
+        (nova/compute/api.py, snapshot_volume_backed, calls Cinder as the caller).
+        """
+        return {"all_tenants": "1"} if self.all_projects or self.project else {}
 
     def around(self, own: str) -> Scope:
         """Where to look for what belongs to single servers: their project, or all if there are several."""
@@ -98,65 +93,56 @@ def read_fleet(cloud: Cloud, scope: Scope, count: Count) -> Fleet:
 
     :raises errors.ImagetoolsError: not one server could be read.
     """
-    found = Fleet(block_storage=cloud.has_block_storage, whole=scope.whole, servers=list(scope.servers))
+    login = cloud.project_id
+    found = Fleet(
+        block_storage=cloud.has_block_storage,
+        whole=scope.whole,
+        login_project=login,
+        servers=list(scope.servers),
+    )
     if scope.servers:
-        scope = scope.around(cloud.project_id)
+        scope = scope.around(login)
     if not scope.all_projects:
-        found.projects = frozenset({scope.project or cloud.project_id})
+        found.projects = frozenset({scope.project or login})
     for service in ("compute", "image", *(["block-storage"] if found.block_storage else [])):
         with suppress(errors.ImagetoolsError):  # who asks it will be told
             cloud.service(service)  # made here, used in threads
     reader = _Reader(cloud, scope, count, found)
     with ThreadPoolExecutor(THREADS) as pool:
         reader.all_of(pool, reader.lists())
-        reader.all_of(pool, reader.missing())
-        reader.all_of(pool, [*reader.strangers(), *reader.quotas()])
+        for _ in range(2):  # what is found anew may refer to others
+            reader.all_of(pool, reader.strangers())
+            reader.all_of(pool, reader.missing())
+        settle_doubts(reader, pool)
+        reader.all_of(pool, [*reader.missing(), *reader.quotas()])
     if "servers" in reader.failures and not found.servers:
         raise reader.failures["servers"]
     return found
 
 
-def is_ours(metadata: Mapping[str, Any]) -> bool:
-    """Whether it is a temporary resource of an export that runs, and no backup."""
-    return marks.MARK in metadata
-
-
-class _Reader:
-    """Fills a fleet; the methods run in threads, each of which fills a field of its own."""
+class _Reader(Asking):
+    """What is read for which fleet."""
 
     def __init__(self, cloud: Cloud, scope: Scope, count: Count, found: Fleet) -> None:
+        super().__init__(cloud, count, found)
         self._scope = scope
-        self._cloud = cloud
-        self._count = count
-        self._found = found
-        self._stopped = Event()
-        self.failures: dict[str, errors.ImagetoolsError] = {}
-
-    def all_of(self, pool: ThreadPoolExecutor, tasks: Iterable[Callable[[], None]]) -> None:
-        """Runs tasks side by side; an interrupt ends them at their next page."""
-        futures = [pool.submit(task) for task in tasks]
-        try:
-            for future in futures:
-                future.result()
-        except BaseException:
-            self._stopped.set()
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+        self._strangers: set[str] = set()
 
     def lists(self) -> Iterator[Callable[[], None]]:
         """The lists. Volumes of single servers are not listed: they are missing, and asked for one by one."""
         if not self._scope.servers:
             yield self._servers
-            if self._found.block_storage:
+            yield self._cells
+            if self.found.block_storage:
                 yield self._volumes
         yield self._images
         yield self._flavors
-        if self._found.block_storage:
+        if self.found.block_storage:
             yield self._backups
 
     def missing(self) -> Iterator[Callable[[], None]]:
         """What is referred to and in no list: it came meanwhile, is hidden, or gone."""
-        found, trouble = self._found, self._found.trouble
+        found, trouble = self.found, self.found.trouble
         attached = {volume.id for server in found.servers for volume in server.volumes}
         mapped = {
             disk.id
@@ -166,24 +152,28 @@ class _Reader:
             if disk.source == "volume" and disk.id
         }
         if found.block_storage and "volumes" not in trouble:
-            yield from (partial(self._volume, v) for v in sorted((attached | mapped) - found.volumes.keys()))
+            known = found.volumes.keys() | found.gone | trouble.keys()
+            yield from (partial(self._volume, v) for v in sorted((attached | mapped) - known))
         boots = {server.image_id: server.id for server in found.servers if server.image_id}
         if "images" not in trouble:
-            yield from (partial(self._boot_image, i, s) for i, s in boots.items() if i not in found.images)
+            known = found.images.keys() | found.gone | trouble.keys()
+            yield from (partial(self._boot_image, i, s) for i, s in boots.items() if i not in known)
 
     def strangers(self) -> Iterator[Callable[[], None]]:
         """Servers that volumes are attached to, and that are in no list."""
-        found, known = self._found, {server.id for server in self._found.servers}
+        found = self.found
+        known = {server.id for server in found.servers} | self._strangers | found.gone | found.trouble.keys()
         mine = {volume.id for server in found.servers for volume in server.volumes}
         volumes = (volume for volume in found.volumes.values() if found.whole or volume.id in mine)
         others = {attachment.server_id for volume in volumes for attachment in volume.attachments} - known
         if "servers" not in found.trouble:
-            yield from (partial(self._server_exists, server_id) for server_id in sorted(others))
+            self._strangers |= others
+            yield from (partial(self._stranger, server_id) for server_id in sorted(others))
 
     def quotas(self) -> Iterator[Callable[[], None]]:
         """The volume quota of each project that has servers with volumes, and the login's for images."""
-        projects = {server.project_id for server in self._found.servers if server.volumes}
-        if self._found.block_storage:
+        projects = {server.project_id for server in self.found.servers if server.volumes}
+        if self.found.block_storage:
             yield from (partial(self._volume_quota, project) for project in sorted(projects))
         yield self._image_quota
 
@@ -191,123 +181,123 @@ class _Reader:
 
     def _servers(self) -> None:
         query = self._scope.server_query()
-        self._read("servers", query, lambda d: self._found.servers.append(fleet.read_server(d)))
+        self.read("servers", query, lambda d: self.found.servers.append(fleet.read_server(d)))
+
+    def _cells(self) -> None:
+        """Whether a cell is down, whose servers are in no list: only administrators are told."""
+
+        def read() -> None:
+            answer = self.get("compute", "/os-services", "list of compute services", SERVERS)
+            hosts = sorted({str(s.get("host")) for s in answer["services"] if s.get("status") == "UNKNOWN"})
+            if hosts:
+                more = f" and {len(hosts) - 4} more" if len(hosts) > 4 else ""
+                self.found.trouble["cells"] = (
+                    "the database of a cell is down, so that its servers are in no list; on the hosts "
+                    f"{', '.join(hosts[:4])}{more}"
+                )
+
+        self.noting("cells", read)
+        if isinstance(self.failures.get("cells"), errors.Forbidden | errors.ResourceNotFound):
+            del self.found.trouble["cells"]
 
     def _volumes(self) -> None:
         def keep(document: Mapping[str, Any]) -> None:
             volume = fleet.read_volume(document)
-            self._found.volumes[volume.id] = volume
+            self.found.volumes[volume.id] = volume
 
-        self._read("volumes", self._scope.query(), keep)
+        self.read("volumes", self._scope.query(), keep)
 
     def _images(self) -> None:
         """Images, hidden ones too, and then snapshots: those that an image points at were made before it."""
 
         def keep(document: Mapping[str, Any]) -> None:
-            if not is_ours(document):
+            if not _is_ours(document, document.get("name")):
                 image = fleet.read_image(document)
-                self._found.images[image.id] = image
+                self.found.images[image.id] = image
 
         for query in self._scope.image_queries():
             for hidden in ("false", "true"):
-                self._read("images", {**query, "os_hidden": hidden, "member_status": "all"}, keep)
-        if self._found.block_storage:
+                self.read("images", {**query, "os_hidden": hidden, "member_status": "all"}, keep)
+        if self.found.block_storage:
             self._snapshots()
 
     def _snapshots(self) -> None:
         def keep(document: Mapping[str, Any]) -> None:
-            if not is_ours(document.get("metadata") or {}):
+            if not _is_ours(document.get("metadata") or {}, document.get("name")):
                 snapshot = fleet.read_snapshot(document)
-                self._found.snapshots[snapshot.id] = snapshot
+                self.found.snapshots[snapshot.id] = snapshot
 
-        self._read("snapshots", self._scope.query(), keep)
+        self.read("snapshots", self._scope.copies_query(), keep)
 
     def _backups(self) -> None:
-        keep = self._found.volume_backups.append
-        self._read("backups", self._scope.query(), lambda d: keep(fleet.read_backup(d)))
-        if isinstance(self.failures.get("backups"), errors.ResourceNotFound):
-            del self._found.trouble["backups"]  # a cloud without this API has no such backups
+        keep = self.found.volume_backups.append
+        self.read("backups", self._scope.copies_query(), lambda d: keep(fleet.read_backup(d)))
+        absent = isinstance(self.failures.get("backups"), errors.ResourceNotFound)
+        if absent and not self.found.volume_backups:  # later on it is the marker that is not found
+            del self.found.trouble["backups"]  # a cloud without this API has no such backups
 
     def _flavors(self) -> None:
         names: set[str] = set()
-        self._read("flavors", {"is_public": "None"}, lambda d: names.add(str(d["name"])))
-        if "flavors" not in self._found.trouble:
-            self._found.flavors = frozenset(names)
+        self.read("flavors", {"is_public": "None"}, lambda d: names.add(str(d["name"])))
+        if "flavors" not in self.found.trouble:
+            self.found.flavors = frozenset(names)
 
     # -- one by one ----------------------------------------------------------------------------
 
     def _volume(self, volume_id: str) -> None:
         def read() -> None:
-            document = self._get("block-storage", f"/volumes/{volume_id}", f"volume {volume_id}")
-            self._found.volumes[volume_id] = fleet.read_volume(document["volume"])
+            document = self.get("block-storage", f"/volumes/{volume_id}", f"volume {volume_id}")
+            self.found.volumes[volume_id] = fleet.read_volume(document["volume"])
 
-        self._noting(volume_id, read, gone=True)
+        self.noting(volume_id, read, gone=True)
 
     def _boot_image(self, image_id: str, server_id: str) -> None:
         """An image that servers boot from; the properties of a gone one Nova keeps with each of them."""
 
         def read() -> None:
-            document = self._get("image", f"/images/{image_id}", f"image {image_id}")
-            self._found.images[image_id] = fleet.read_image(document)
+            document = self.get("image", f"/images/{image_id}", f"image {image_id}")
+            self.found.images[image_id] = fleet.read_image(document)
 
-        self._noting(image_id, read, gone=True)
-        if image_id not in self._found.gone:
+        self.noting(image_id, read, gone=True)
+        if image_id not in self.found.gone:
             return
         try:
-            answer = self._get("compute", f"/servers/{server_id}", f"server {server_id}", IMAGE_PROPERTIES)
-        except errors.ImagetoolsError:
+            answer = self.get("compute", f"/servers/{server_id}", f"server {server_id}", IMAGE_PROPERTIES)
+            image = answer["server"].get("image") or {}
+            if "properties" in image:
+                self.found.boot_traits[image_id] = fleet.read_traits(image["properties"])
+        except (errors.ImagetoolsError, *SENSELESS):
             return  # an older Nova does not tell
-        image = answer["server"].get("image") or {}
-        if "properties" in image:
-            self._found.boot_traits[image_id] = fleet.read_traits(image["properties"])
 
-    def _server_exists(self, server_id: str) -> None:
-        path = f"/servers/{quote(server_id, safe='')}"
-        self._noting(server_id, lambda: self._get("compute", path, f"server {server_id}"), gone=True)
+    def _stranger(self, server_id: str) -> None:
+        """A server that is in no list: gone, of another project, new, or in a cell that is down.
+
+        Where no server is left out, it is one of them.
+        """
+        found = self.found
+
+        def read() -> None:
+            path = f"/servers/{quote(server_id, safe='')}"
+            answer = self.get("compute", path, f"server {server_id}", SERVERS)
+            server = fleet.read_server(answer["server"])
+            if found.whole and (found.projects is None or server.project_id in found.projects):
+                found.servers.append(server)
+
+        self.noting(server_id, read, gone=True)
 
     def _volume_quota(self, project_id: str) -> None:
         def read() -> None:
-            self._found.volume_quotas[project_id] = volume_quota(self._cloud, project_id)
+            self.found.volume_quotas[project_id] = volume_quota(self.cloud, project_id)
 
-        self._noting(f"quota {project_id}", read)
+        self.noting(f"quota {project_id}", read)
 
     def _image_quota(self) -> None:
         def read() -> None:
-            self._found.image_quotas[self._cloud.project_id] = image_quota(self._cloud)
+            self.found.image_quotas[self.cloud.project_id] = image_quota(self.cloud)
 
-        self._noting("image quota", read)
+        self.noting("image quota", read)
 
-    # -- asking --------------------------------------------------------------------------------
 
-    def _get(self, service: str, path: str, what: str, microversion: str | None = None) -> Any:
-        return self._cloud.get(service, path, what=what, microversion=microversion)
-
-    def _read(self, name: str, query: Mapping[str, str], keep: Callable[[dict[str, Any]], Any]) -> None:
-        """Gives each document of a list to *keep*, until the list ends or fails, which is noted."""
-        service, path, version = LISTS[name]
-
-        def read() -> None:
-            documents = self._cloud.list(
-                service, path, name, what=f"list of {name}", params=query, microversion=version
-            )
-            for number, document in enumerate(documents, 1):
-                keep(document)
-                if number % PAGE == 0 or number == 1:
-                    self._count(name, number)
-                if self._stopped.is_set():
-                    return
-
-        self._noting(name, read)
-
-    def _noting(self, key: str, read: Callable[[], Any], *, gone: bool = False) -> None:
-        """Reads, and notes under *key* why that failed; *gone*: what is not found does not exist."""
-        try:
-            read()
-        except errors.ImagetoolsError as exc:
-            if gone and isinstance(exc, errors.ResourceNotFound):
-                self._found.gone.add(key)
-                return
-            self.failures[key] = exc
-            self._found.trouble[key] = exc.message
-        except (KeyError, TypeError, ValueError) as exc:
-            self._found.trouble[key] = f"{key}: an answer that cannot be read ({exc!r})"
+def _is_ours(metadata: Mapping[str, Any], name: Any) -> bool:
+    """Whether it is a temporary resource of an export, and no backup; a name may be all that says so."""
+    return marks.MARK in metadata or marks.run_of_name(str(name or "")) is not None

@@ -9,7 +9,7 @@ server groups, 2.90 hostname, 2.98 image properties, 2.100 scheduler hints.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -126,3 +126,19 @@ def find_server(cloud: Cloud, name_or_id: str) -> Server:
         ),
         facts=lambda d: f"{d.get('status')}, created {d.get('created')}",
     )
+
+
+def find_servers(
+    cloud: Cloud, names_or_ids: Iterable[str]
+) -> tuple[tuple[Server, ...], tuple[errors.ImagetoolsError, ...]]:
+    """Each of these servers once, in their order, and what is wrong with those that are not found."""
+    found: dict[str, Server] = {}
+    problems: list[errors.ImagetoolsError] = []
+    for name_or_id in dict.fromkeys(names_or_ids):
+        try:
+            server = find_server(cloud, name_or_id)
+        except (errors.ResourceNotFound, errors.ResourceAmbiguous) as exc:
+            problems.append(exc)
+        else:
+            found.setdefault(server.id, server)
+    return tuple(found.values()), tuple(problems)

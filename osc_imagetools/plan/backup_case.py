@@ -14,6 +14,7 @@ from osc_imagetools.inventory.fleet import (
     FIRST_DEVICES,
     AttachedVolume,
     Fleet,
+    FleetImage,
     FleetServer,
     FleetVolume,
     Traits,
@@ -62,10 +63,14 @@ class Case:
     def root_volume(self) -> FleetVolume | None:
         """The volume that the server boots from, if it could be read.
 
-        A server that was made without an image boots from a volume, whatever the device is called.
+        A server that was made without an image boots from a volume, whatever the device is called; one that
+        was made from an image with data never does. In between (an image of 0 bytes, or one that is gone)
+        the device decides: the root device, which only administrators are told, or a first one.
         """
         server, volumes = self.server, [volume for _, volume in self.volumes]
         first = {server.root_device} if server.root_device else FIRST_DEVICES
+        if server.root_device is None and self.boot_image and self.boot_image.size != 0:
+            return None
         for volume in volumes:
             if any(a.server_id == server.id and a.device in first for a in volume.attachments):
                 return volume
@@ -74,13 +79,20 @@ class Case:
         return None
 
     @property
+    def boot_image(self) -> FleetImage | None:
+        """The image that the server was made from, if it is there."""
+        return self.fleet.images.get(self.server.image_id or "")
+
+    @property
     def is_known(self) -> bool:
         """Whether Nova tells more of the server than that there is one."""
         return self.server.status != "UNKNOWN"
 
     @property
     def boots_from_volume(self) -> bool:
-        return self.server.image_id is None or self.root_volume is not None
+        image = self.boot_image
+        pointer = image is not None and image.size == 0 and image.is_pointer
+        return self.server.image_id is None or self.root_volume is not None or pointer
 
     @property
     def disks(self) -> tuple[str, ...]:
@@ -96,12 +108,11 @@ class Case:
     @cached_property
     def traits(self) -> Traits | None:
         """What the properties of the image say, that it was made from; None where they are not known."""
-        image_id = self.server.image_id
         if self.root_volume is not None:
             return self.root_volume.traits
-        if image_id in self.fleet.images:
-            return self.fleet.images[image_id].traits
-        return self.fleet.boot_traits.get(image_id or "")
+        if self.boot_image is not None:
+            return self.boot_image.traits
+        return self.fleet.boot_traits.get(self.server.image_id or "")
 
     @cached_property
     def protection(self) -> Protection:

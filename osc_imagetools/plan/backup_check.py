@@ -14,6 +14,7 @@ from osc_imagetools.inventory.fleet import Fleet, FleetVolume
 # Importing these registers their functions.
 from osc_imagetools.plan import backup_held, backup_of_server, backup_quota  # noqa: F401
 from osc_imagetools.plan.backup_case import CHECKS, Case, Finding, Said
+from osc_imagetools.plan.backup_commands import list_attachments
 from osc_imagetools.plan.backup_copies import Backups
 from osc_imagetools.plan.backup_reasons import REASONS, Severity
 
@@ -77,6 +78,9 @@ def _strays(fleet: Fleet, backups: Backups) -> Iterator[Verdict]:
     if "servers" in fleet.trouble:
         said = Said(f"the list of servers broke off after {len(fleet.servers)}: {fleet.trouble['servers']}")
         yield _stray("not-judged", None, None, said)
+    if "cells" in fleet.trouble:
+        said = Said(fleet.trouble["cells"], "openstack compute service list")
+        yield _stray("not-judged", None, None, said)
     if not fleet.whole:
         return
     for dead in backups.strays:
@@ -88,17 +92,22 @@ def _strays(fleet: Fleet, backups: Backups) -> Iterator[Verdict]:
         yield _stray("dead-image", None, image.owner, said)
     known = {server.id for server in fleet.servers}
     for volume in fleet.volumes.values():
-        for attachment in volume.attachments:
-            if attachment.server_id in fleet.gone and known.isdisjoint(
-                a.server_id for a in volume.attachments
-            ):
-                yield _stray("attached-to-gone-server", attachment.server_id, volume.project_id, _of(volume))
+        servers = [attachment.server_id for attachment in volume.attachments]
+        for server in servers if known.isdisjoint(servers) else ():
+            if server in fleet.gone:
+                yield _stray("attached-to-gone-server", server, volume.project_id, _of(volume, fleet))
+            elif server in fleet.trouble:
+                said = Said(
+                    f"volume {volume.label} is attached to this server: {fleet.trouble[server]}",
+                    f"openstack server show {server}",
+                )
+                yield _stray("not-judged", server, volume.project_id, said)
 
 
-def _of(volume: FleetVolume) -> Said:
+def _of(volume: FleetVolume, fleet: Fleet) -> Said:
     return Said(
         f"volume {volume.label} ({volume.size} GiB) is attached to this server, which does not exist",
-        f"openstack --os-volume-api-version 3.27 volume attachment list --volume-id {volume.id}",
+        list_attachments(fleet, volume),
     )
 
 

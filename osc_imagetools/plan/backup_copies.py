@@ -3,9 +3,11 @@
 
 Contract: pure. A copy is an image, a snapshot, a backup of Cinder's or a bundle. It covers disks: volumes by
 their ID, and the root disk of a server that boots from an image as :data:`ROOT`. An image of 0 bytes is
-worth what its snapshots are; Nova writes on it neither the server nor the volumes, so that it is known by the
-volumes of its snapshots, and where these are all gone by its name, which begins with the server's
-(``openstack server image create`` names it so if nothing else is said).
+worth what its snapshots are; Nova writes on it neither the server nor the volumes (``instance_uuid`` on it is
+inherited from the image that the root volume was made from), so that it is known by the volumes of its
+snapshots, and where these are all gone by its name, which begins with the server's (``openstack server
+image create`` names it so if nothing else is said). A name counts only where all servers are known that it
+may be of.
 """
 
 from __future__ import annotations
@@ -15,10 +17,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from osc_imagetools.inventory.bundles import BundleCopy
-from osc_imagetools.inventory.fleet import Fleet, FleetImage, FleetServer
+from osc_imagetools.inventory.fleet import GOOD_SNAPSHOT, Fleet, FleetImage, FleetServer
 
 ROOT = "root"
-GOOD_SNAPSHOT = frozenset({"available", "backing-up"})
+SHELVED = frozenset({"SHELVED", "SHELVED_OFFLOADED"})
 GOOD_BACKUP = frozenset({"available", "restoring"})
 UNFINISHED = frozenset({"creating", "queued", "saving", "importing", "uploading"})
 
@@ -129,6 +131,9 @@ class Backups:
     # -- images --------------------------------------------------------------------------------
 
     def _add_image(self, image: FleetImage) -> None:
+        server = self._servers.get(image.server_id or "")
+        if server and _is_shelved(server, image):
+            return
         if image.size:
             self._add_data_image(image)
         elif image.disks != () or image.server_id:
@@ -147,50 +152,34 @@ class Backups:
 
     def _add_empty_image(self, image: FleetImage) -> None:
         fleet = self._fleet
-        snapshots = [d.id for d in image.disks or () if d.source == "snapshot" and d.id]
-        found = [fleet.snapshots[s] for s in snapshots if s in fleet.snapshots]
-        if fleet.projects is not None and image.owner not in fleet.projects and not found:
-            return  # what it points at is another project's, and not to be seen
+        if fleet.is_foreign(image):
+            return
+        found = fleet.snapshots_of(image)
         server, by_name = self._server_of(image, [snapshot.volume_id for snapshot in found])
         copies = self._of_server[server] if server else ServerCopies()
         if image.status in UNFINISHED or any(s.status in UNFINISHED for s in found):
             copies.unfinished.append(_label(image))
         elif image.status != "active":
             copies.unusable.append(f"{_label(image)} is {image.status}")
-        elif lost := self._lost(image):
-            dead = DeadImage(image, () if lost == [""] else tuple(lost), by_name)
+        elif fleet.knows_snapshots and (fleet.lost(image) or not image.is_pointer):
+            dead = DeadImage(image, fleet.lost(image), by_name)
             (copies.dead if server else self.strays).append(dead)
         elif found:
             taken = min(snapshot.created or 0.0 for snapshot in found)
             covers = tuple(snapshot.volume_id for snapshot in found)
             copies.good.append(Copy(_label(image), taken, covers, image.id))
 
-    def _lost(self, image: FleetImage) -> list[str]:
-        """What is gone of that which an image points at; an empty text: it points at nothing."""
-        fleet, trouble = self._fleet, self._fleet.trouble
-        if not fleet.block_storage or "snapshots" in trouble:
-            return []
-        lost = []
-        for disk in image.disks or ():
-            if disk.source == "snapshot":
-                snapshot = fleet.snapshots.get(disk.id or "")
-                if snapshot is None or snapshot.status not in GOOD_SNAPSHOT:
-                    lost.append(f"snapshot {disk.id}")
-            elif disk.source == "volume" and disk.id in fleet.gone:
-                lost.append(f"volume {disk.id}")
-        pointing = any(disk.source in ("snapshot", "volume") for disk in image.disks or ())
-        return lost if pointing else [""]
-
     def _server_of(self, image: FleetImage, volumes: Iterable[str]) -> tuple[str | None, bool]:
         """(ID of the server that an image was made of, whether only its name says so)."""
-        if image.server_id in self._servers:
-            return image.server_id, False
+        server_id = image.server_id if image.disks == () else None  # with a mapping it is inherited
+        if server_id in self._servers:
+            return server_id, False
         volumes = list(volumes)
         for volume in volumes:
             if volume in self._holder:
                 return self._holder[volume], False
-        if volumes or image.server_id:
-            return None, False  # of a server that is not among these
+        if volumes or server_id or not self._fleet.whole:
+            return None, False  # of a server that is not among these, or may be
         for name in _beginnings(image.name):
             named = self._names.get((image.owner or "", name), [])
             if len(named) == 1 and (named[0].created or 0.0) <= (image.created or 0.0):
@@ -200,7 +189,7 @@ class Backups:
     # -- bundles -------------------------------------------------------------------------------
 
     def _add_bundle(self, bundle: BundleCopy) -> None:
-        label, covers = f"bundle {bundle.path}", (*bundle.volumes, *((ROOT,) if bundle.has_root else ()))
+        label = f"bundle {bundle.path}"
         server_id = bundle.server_id
         if bundle.kind == "image" and bundle.resource_id in self._fleet.images:
             server_id = server_id or self._fleet.images[bundle.resource_id].server_id
@@ -210,7 +199,17 @@ class Backups:
             if not bundle.complete:
                 copies.unusable.append(f"{label} is not complete")
             elif bundle.taken is not None:
-                copies.good.append(Copy(label, bundle.taken, covers))
+                root = (ROOT,) if bundle.has_root and holder == server_id else ()
+                copies.good.append(Copy(label, bundle.taken, (*bundle.volumes, *root)))
+
+
+def _is_shelved(server: FleetServer, image: FleetImage) -> bool:
+    """Whether it is Nova's own image of a shelved server, which goes when that is unshelved or deleted.
+
+    Source: nova/compute/api.py (shelve, _delete), nova/compute/manager.py (_unshelve_instance).
+    """
+    shelved = server.status in SHELVED or (server.task_state or "").startswith("shelving")
+    return shelved and image.name == f"{server.name}-shelved"
 
 
 def _label(image: FleetImage) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from osc_imagetools.plan.backup_case import Case, Said, finds, listed, span
-from osc_imagetools.plan.backup_of_server import export
+from osc_imagetools.plan.backup_commands import export, openstack
 
 
 @finds("newest-backup")
@@ -65,9 +65,10 @@ def backup_dead(case: Case) -> Iterator[Said]:
 @finds("backup-without-bytes")
 def backup_without_bytes(case: Case) -> Iterator[Said]:
     for copy in {id(copy): copy for copy in case.protection.newest.values() if copy.image_id}.values():
+        image = case.fleet.images.get(copy.image_id or "")
         yield Said(
             f"{copy.label} has 0 bytes; its {len(copy.covers)} snapshots are whole",
-            f"openstack image export-full {copy.image_id}",
+            f"{openstack(case.fleet, image.owner if image else None)} image export-full {copy.image_id}",
         )
 
 

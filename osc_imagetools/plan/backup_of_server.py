@@ -11,26 +11,24 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from osc_imagetools.plan.backup_case import Case, Said, finds, listed
+from osc_imagetools.plan.backup_commands import export, list_attachments, list_messages
+from osc_imagetools.plan.backup_copies import SHELVED
+from osc_imagetools.plan.server_export import SNAPSHOT_STATES
 
-SNAPSHOT_STATES = frozenset({"ACTIVE", "SHUTOFF", "PAUSED", "SUSPENDED"})
-SHELVED = frozenset({"SHELVED", "SHELVED_OFFLOADED"})
 # Others say so in findings of their own.
 TOLD_ELSEWHERE = SHELVED | {"ERROR"}
 SETTLED = frozenset({"available", "in-use"})
-
-
-def export(case: Case) -> str:
-    return f"openstack server export-full {case.server.id}"
 
 
 @finds("boots-from-volume")
 def boots_from_volume(case: Case) -> Iterator[Said]:
     if case.boots_from_volume and case.server.volumes:
         count = len(case.server.volumes)
-        gib = sum(volume.size for _, volume in case.volumes)
+        # Their size is known only where all of them could be read.
+        size = f" ({sum(v.size for _, v in case.volumes)} GiB)" if len(case.volumes) == count else ""
         yield Said(
             f"boots from a volume: an image of it would have 0 bytes and point at {count} "
-            f"snapshot{'' if count == 1 else 's'} ({gib} GiB)",
+            f"snapshot{'' if count == 1 else 's'}{size}",
             export(case),
         )
 
@@ -121,8 +119,9 @@ def volume_multi_attached(case: Case) -> Iterator[Said]:
 def volume_in_error(case: Case) -> Iterator[Said]:
     for _, volume in case.volumes:
         if volume.status.startswith("error"):
-            command = f"openstack volume message list | grep {volume.id}"
-            yield Said(f"{case.name_of(volume.id)} is in the state {volume.status}", command)
+            yield Said(
+                f"{case.name_of(volume.id)} is in the state {volume.status}", list_messages(case, volume)
+            )
 
 
 @finds("volume-busy")
@@ -150,7 +149,7 @@ def attached_to_gone_server(case: Case) -> Iterator[Said]:
                 yield Said(
                     f"{case.name_of(volume.id)} is attached to a server that does not exist, too "
                     f"({attachment.server_id})",
-                    f"openstack --os-volume-api-version 3.27 volume attachment list --volume-id {volume.id}",
+                    list_attachments(case.fleet, volume),
                 )
 
 
@@ -171,19 +170,26 @@ def consistency_stopped(case: Case) -> Iterator[Said]:
         yield Said("is stopped: a copy is of disks at rest")
 
 
+def _is_freeze_requested(case: Case) -> bool:
+    """As an export records it: the volumes of a server with an image are snapshotted without any freeze."""
+    server = case.server
+    together = server.image_id is None or not server.volumes
+    return bool(server.status == "ACTIVE" and together and case.traits and case.traits.guest_agent)
+
+
 @finds("consistency-freeze-requested")
 def consistency_freeze_requested(case: Case) -> Iterator[Said]:
-    if case.server.status == "ACTIVE" and case.traits and case.traits.guest_agent:
+    if _is_freeze_requested(case):
         yield Said("runs, with the guest agent: a copy is of file systems that were asked to freeze")
 
 
 @finds("consistency-crash")
 def consistency_crash(case: Case) -> Iterator[Said]:
     server, traits = case.server, case.traits
-    if server.status in SNAPSHOT_STATES - {"SHUTOFF"} and not (
-        server.status == "ACTIVE" and traits and traits.guest_agent
-    ):
+    if server.status in SNAPSHOT_STATES - {"SHUTOFF"} and not _is_freeze_requested(case):
         why = "the guest agent is not known" if traits is None else "without the guest agent"
+        if traits and traits.guest_agent:
+            why = "and no freeze spans its root disk and its volumes"
         state = f"runs, {why}" if server.status == "ACTIVE" else f"is {server.status}"
         yield Said(f"{state}: a copy is what the disks are after a power failure")
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 from osc_imagetools import errors
 from osc_imagetools.plan.backup_case import Case, Said, finds
+from osc_imagetools.plan.backup_commands import openstack, show_quota
 from osc_imagetools.plan.quota import Room, fit_quota
 
 
@@ -18,7 +19,7 @@ from osc_imagetools.plan.quota import Room, fit_quota
 def quota_too_small(case: Case) -> Iterator[Said]:
     short = [*_short_of_volumes(case), *_short_of_images(case)]
     if short:
-        yield Said("for its backup " + "; ".join(short), "openstack limits show --absolute")
+        yield Said("for its backup " + "; ".join(short), show_quota(case))
 
 
 def _short_of_volumes(case: Case) -> Iterator[str]:
@@ -56,7 +57,7 @@ def volumes_out_of_reach(case: Case) -> Iterator[Said]:
         yield Said(
             f"this region has no block storage, and it has {count} volume{'' if count == 1 else 's'}{root}: "
             "no copy can be made of them from here",
-            "openstack --os-region-name <region> server backup-check " + case.server.id,
+            f"{openstack(case.fleet, None, region=True)} server backup-check {case.server.id}",
         )
 
 
@@ -73,9 +74,12 @@ def not_judged(case: Case) -> Iterator[Said]:
         why += [
             fleet.trouble.get(v) or fleet.trouble.get("volumes") or f"volume {v} was not read" for v in unread
         ]
-    keys = ["flavors", "image quota", server.image_id or ""]
+    keys = ["flavors", server.image_id or ""]
+    if server.project_id == fleet.login_project:
+        keys.append("image quota")  # it is told to the login of its own project only
     if server.volumes:
         keys.append(f"quota {server.project_id}")
+    keys += [a.server_id for _, volume in case.volumes for a in volume.attachments]
     why += [fleet.trouble[key] for key in keys if key in fleet.trouble]
     if why:
         yield Said("; ".join(dict.fromkeys(why)), f"openstack server backup-check {server.id}")

@@ -77,6 +77,7 @@ _TABLE = (
         WARNING,
         "Nova is doing something with the server and accepts nothing else until it is done.",
         "Wait until ``openstack server show <server> -c OS-EXT-STS:task_state`` is None.",
+        INFO,
     ),
     Reason(
         "server-in-error",
@@ -91,13 +92,15 @@ _TABLE = (
         "The server is locked. Images of it can be made, but it cannot be stopped for a copy at rest, and "
         "no volume can be detached.",
         "``openstack server unlock <server>``, if who locked it agrees.",
+        INFO,
     ),
     Reason(
         "shelved",
         WARNING,
         "The server is shelved: Nova makes no image of it. If it boots from an image, Nova keeps its root "
-        "disk in an image of its own, which it removes when the server is unshelved.",
-        "``openstack server unshelve <server>``, or export its image and volumes one by one.",
+        "disk in an image of its own (``<server>-shelved``), which is no backup: it is removed when the "
+        "server is unshelved or deleted.",
+        "``openstack server unshelve <server>``, or export its volumes one by one.",
     ),
     Reason(
         "volume-encrypted",
@@ -118,8 +121,8 @@ _TABLE = (
         "volume-in-error",
         CRITICAL,
         "A volume is in an error state: Cinder takes no snapshot of it.",
-        "``openstack volume message list`` says why; an administrator can set its state: ``openstack volume"
-        " set --state in-use <volume>``.",
+        "``openstack --os-volume-api-version 3.3 volume message list`` says why; an administrator can set "
+        "its state: ``openstack volume set --state in-use <volume>``.",
     ),
     Reason(
         "volume-busy",
@@ -139,8 +142,8 @@ _TABLE = (
         WARNING,
         "A volume says that it is attached to a server that does not exist. It cannot be attached to "
         "another one, nor deleted.",
-        "``openstack volume attachment list --volume-id <volume>``, then ``openstack "
-        "--os-volume-api-version 3.27 volume attachment delete <attachment>``.",
+        "``openstack --os-volume-api-version 3.27 volume attachment list --volume-id <volume>``, then "
+        "``openstack --os-volume-api-version 3.27 volume attachment delete <attachment>``.",
     ),
     Reason(
         "delete-on-termination",
@@ -161,13 +164,16 @@ _TABLE = (
         "consistency-freeze-requested",
         INFO,
         "The image that the server was made from says that it has the QEMU guest agent: Nova will ask the "
-        "guest to freeze its file systems. Unless os_require_quiesce is set, no API tells whether it did.",
+        "guest to freeze its file systems, for all disks of a server that boots from a volume, and for the "
+        "root disk of one that has no volumes beside it. Unless os_require_quiesce is set, no API tells "
+        "whether it did.",
         "Stop the server first, if a copy at rest is wanted.",
     ),
     Reason(
         "consistency-crash",
         INFO,
-        "A copy that is made now is what the disks are after a power failure.",
+        "A copy that is made now is what the disks are after a power failure. So is one of a server that "
+        "boots from an image and has volumes: their snapshots are taken without a freeze.",
         "Stop the server first, or use images with the property ``hw_qemu_guest_agent`` and the agent in "
         "them.",
     ),
@@ -177,6 +183,7 @@ _TABLE = (
         "The image that the server was made from demands a quiesced file system (``os_require_quiesce``), "
         "without the guest agent that could do it: Nova makes no image of the running server.",
         "Stop the server first.",
+        INFO,
     ),
     Reason(
         "uefi-variables",
@@ -224,8 +231,10 @@ _TABLE = (
         CRITICAL,
         "The backup itself needs more than the project has left: a snapshot of each volume and its "
         "gigabytes, a temporary volume to read the largest of them from, and an image.",
-        "``openstack limits show --absolute`` shows what is used; remove what is not needed, or ask an "
-        "administrator for more (``openstack quota set``).",
+        "``openstack limits show --absolute`` shows what is used, of another project ``openstack quota show "
+        "--usage <project>``; remove what is not needed, or ask an administrator for more (``openstack quota "
+        "set``).",
+        INFO,
     ),
     Reason(
         "no-volume-service",
@@ -244,7 +253,8 @@ _TABLE = (
         "not-judged",
         CRITICAL,
         "Something that has to be known could not be read: the account may not, a service does not answer, "
-        "or Nova's database of that cell is down.",
+        "or the database of a cell of Nova's is down. The servers of such a cell are in no list; only "
+        "administrators are told that there is one.",
         "The message says what was asked and what the cloud answered.",
     ),
     # -- the backups that there are ----------------------------------------------------------------

@@ -13,7 +13,8 @@ from osc_imagetools.inventory.server import Server
 
 def of_server_image(server: Server, image: Image) -> str | None:
     """After ``server image create``: an image of 0 bytes, or of the root disk alone."""
-    if server.image_id is None:
+    # A server that was made from an image of 0 bytes boots from a volume, too.
+    if server.image_id is None or (image.size == 0 and _snapshots(image)):
         return (
             f"{image.label} has no data of its own: {server.label} boots from a volume, and its data is in "
             f"{_count(_snapshots(image) or len(server.volumes), 'volume snapshot')}. To get it out of the "

@@ -79,7 +79,7 @@ class CheckServerBackup(base.Lister):
         from osc_imagetools.plan.backup_reasons import Severity
         from osc_imagetools.report import backup_check as report
 
-        verdicts = self.tally.watch(_verdicts(cloud, _scope(cloud, parsed_args), parsed_args))
+        verdicts = self.tally.watch(_verdicts(cloud, read_scope(cloud, parsed_args), parsed_args))
         shown = Severity[parsed_args.severity]
         if not parsed_args.summary:
             rows = report.finding_rows(verdicts, shown)
@@ -134,15 +134,19 @@ def check_choice(parsed_args: argparse.Namespace) -> None:
         raise UsageError("--project names one, --all-projects means all")
 
 
-def _scope(cloud: Cloud, parsed_args: argparse.Namespace) -> Scope:
+def read_scope(cloud: Cloud, parsed_args: argparse.Namespace) -> Scope:
+    """Which servers were chosen; those that are named and not found are told together."""
+    from osc_imagetools.errors import Unready
     from osc_imagetools.inventory.fleet import read_server
     from osc_imagetools.inventory.fleet_reading import Scope
     from osc_imagetools.inventory.project import find_project
-    from osc_imagetools.inventory.server import find_server
+    from osc_imagetools.inventory.server import find_servers
 
-    servers = {s.id: s for s in (find_server(cloud, name) for name in parsed_args.servers)}
+    servers, problems = find_servers(cloud, parsed_args.servers)
+    if problems:
+        raise problems[0] if len(problems) == 1 else Unready("these servers are not found", problems)
     return Scope(
-        servers=tuple(read_server(server.document) for server in servers.values()),
+        servers=tuple(read_server(server.document) for server in servers),
         all_projects=parsed_args.all_projects,
         project=find_project(cloud, parsed_args.project).id if parsed_args.project else None,
         name=parsed_args.name,

@@ -257,7 +257,8 @@ class TestBackupCheck(base.TestCase):
                 "no-backup": warning,
                 "quiesce-impossible": critical,
             },
-            "shelved": {"newest-backup": info, "shelved": warning},
+            # The image that Nova keeps of it is no backup.
+            "shelved": {"no-backup": warning, "shelved": warning},
         }
         self.assertEqual(expected, {name: self.reasons(name) for name in expected})
 
@@ -306,11 +307,13 @@ class TestBackupCheck(base.TestCase):
         self.addCleanup(cinder.put, path, json={"quota_set": {"snapshots": before}})
         used = cinder.get(f"{path}?usage=true").json()["quota_set"]["snapshots"]["in_use"]
         cinder.put(path, json={"quota_set": {"snapshots": used + 1}})
-        server = self.fleet.servers["volroot"]
-        rows = self.fleet.check(server, code=3)
-        (row,) = [row for row in rows if row["Severity"] == "critical"]
-        self.assertEqual("quota-too-small", row["Reason"])
+        rows = self.fleet.check(self.fleet.servers["dead"], code=3)
+        (row,) = [row for row in rows if row["Reason"] == "quota-too-small"]
+        self.assertEqual("critical", row["Severity"])
         self.assertIn("2 of the quota snapshots are needed, of which 1 are left", row["Message"])
+        # A complete backup is there already.
+        copied = self.fleet.servers["volroot"]
+        self.assertEqual("info", reasons(self.fleet.check(copied), copied)["quota-too-small"])
 
     def test_a_region_without_volumes(self):
         plain, volroot = self.fleet.servers["plain"], self.fleet.servers["volroot"]

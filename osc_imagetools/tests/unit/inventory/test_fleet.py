@@ -67,7 +67,7 @@ class TestServers(TestCase):
         self.assertEqual((AttachedVolume("8bdbbdb9-6ab1-417c-a90a-7bce85a06ec6", True),), server.volumes)
         flavor = server.flavor
         assert flavor is not None
-        self.assertEqual(("tiny-extra", 1, 2, 64), flavor[:4])
+        self.assertEqual(("tiny-extra", 2, 64), flavor[:3])
         self.assertEqual(Traits(secure_boot=True, vtpm=True), flavor.traits)
         # A flavor of many servers is one object.
         self.assertIs(flavor, read_server({**SERVER, "id": "other"}).flavor)
@@ -132,10 +132,10 @@ class TestImages(TestCase):
         image = read_image(image_document(size=0, bdm_v2="True", block_device_mapping=json.dumps(entries)))
         self.assertEqual(
             (
-                MappedDisk("snapshot", "a", True),
-                MappedDisk("blank", None, False),
-                MappedDisk("snapshot", "b", False),
-                MappedDisk("volume", "v", False),
+                MappedDisk("snapshot", "a"),
+                MappedDisk("blank", None),
+                MappedDisk("snapshot", "b"),
+                MappedDisk("volume", "v"),
             ),
             image.disks,
         )

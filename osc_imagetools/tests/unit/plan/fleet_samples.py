@@ -23,7 +23,7 @@ from osc_imagetools.plan.backup_copies import Backups
 PROJECT = "demo"
 DAY = 86400.0
 NOW = 100 * DAY
-FLAVOR = Flavor(name="tiny", disk=1, ephemeral=0, swap=0, traits=PLAIN)
+FLAVOR = Flavor(name="tiny", ephemeral=0, swap=0, traits=PLAIN)
 
 
 def server(identifier: str = "s", volumes: tuple[str, ...] = (), **changes: Any) -> FleetServer:
@@ -83,13 +83,13 @@ def image(identifier: str = "i", day: float = 90, **changes: Any) -> FleetImage:
 
 def empty_image(*snapshots: str, identifier: str = "i", **changes: Any) -> FleetImage:
     """An image of 0 bytes that points at snapshots."""
-    disks = tuple(MappedDisk("snapshot", name, number == 0) for number, name in enumerate(snapshots))
+    disks = tuple(MappedDisk("snapshot", name) for name in snapshots)
     return image(identifier, **{"size": 0, "server_id": None, "disks": disks, **changes})
 
 
 def fleet(*values: Any, **changes: Any) -> Fleet:
     """A fleet of these values, with the boot image and the flavor that they need."""
-    found = Fleet(block_storage=True, whole=True, flavors=frozenset({"tiny"}))
+    found = Fleet(block_storage=True, whole=True, login_project=PROJECT, flavors=frozenset({"tiny"}))
     found.images["boot"] = image("boot", server_id=None)
     for value in values:
         match value:

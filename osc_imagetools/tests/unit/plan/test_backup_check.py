@@ -4,19 +4,19 @@
 from __future__ import annotations
 
 import dataclasses
-import pathlib
-import re
 from typing import Any
 
-import osc_imagetools
 from osc_imagetools.inventory.fleet import AttachedVolume, Attachment, Traits, read_server
 from osc_imagetools.inventory.quota import Quota
 from osc_imagetools.plan.backup_case import CHECKS, span
+from osc_imagetools.plan.backup_check import judge
+from osc_imagetools.plan.backup_copies import Backups
 from osc_imagetools.plan.backup_reasons import REASONS, Severity
 from osc_imagetools.tests.unit.base import TestCase
 from osc_imagetools.tests.unit.plan.fleet_samples import (
     DAY,
     FLAVOR,
+    NOW,
     empty_image,
     findings,
     fleet,
@@ -26,10 +26,6 @@ from osc_imagetools.tests.unit.plan.fleet_samples import (
     snapshot,
     volume,
 )
-from osc_imagetools.tests.unit.test_plugin import client_names, command_names
-
-# "openstack", options of all commands, and the words of a command.
-COMMAND = re.compile(r"openstack (?:--[\w-]+ [\w.<>-]+ )*([a-z-]+(?: [a-z][a-z-]+)*)")
 
 
 class TestTable(TestCase):
@@ -43,19 +39,6 @@ class TestTable(TestCase):
             self.assertTrue(reason.meaning.endswith(".") and reason.way_out)
             if reason.covered is not None:
                 self.assertLess(reason.covered, reason.severity)
-
-    def test_every_command_that_is_named_exists(self):
-        plan = pathlib.Path(osc_imagetools.__file__).parent / "plan"
-        texts = [path.read_text() for path in sorted(plan.glob("backup_*.py"))]
-        named = set(COMMAND.findall(" ".join(re.sub(r'"\s*f?"', "", text) for text in texts)))
-        known = client_names() | command_names("osc-imagetools").keys()
-        unknown = [words for words in named if not any(_begins(words, name) for name in known)]
-        self.assertGreater(len(named), 10)
-        self.assertEqual([], unknown)
-
-
-def _begins(words: str, name: str) -> bool:
-    return words.split()[: len(name.split())] == name.split()
 
 
 class TestOfServer(TestCase):
@@ -76,9 +59,27 @@ class TestOfServer(TestCase):
         self.assertNotIn("volumes-not-in-image", found)
 
     def test_boots_from_a_volume_though_nova_names_an_image(self):
-        self.assertIn("boots-from-volume", self.said(server(volumes=("a",)), volume("a", device="vda")))
+        root, one = volume("a", device="vda"), server(volumes=("a",))
+        self.assertIn("boots-from-volume", self.said(one, root, empty_image("x", identifier="boot")))
+        bare = fleet(one, root, gone={"boot"})
+        del bare.images["boot"]
+        self.assertIn("boots-from-volume", severities(bare))
+        self.assertIn("boots-from-volume", self.said(server(volumes=("a",), root_device="vda"), root))
         moved = server(volumes=("a",), root_device="sda")
-        self.assertNotIn("boots-from-volume", self.said(moved, volume("a", device="vda")))
+        self.assertNotIn("boots-from-volume", self.said(moved, root))
+        # Nothing is at a first device, but the image has no data that it could boot from.
+        other = (volume("a", device="xvde"), empty_image("x", identifier="boot"))
+        self.assertIn("boots-from-volume", self.said(one, *other))
+
+    def test_a_volume_on_another_bus_is_not_the_root_disk(self):
+        found = findings(fleet(server(volumes=("a",)), volume("a", device="sda"), snapshot("x", "a")))
+        self.assertIn("volumes-not-in-image", found)
+        self.assertIn("the root disk", found["backup-lacks-disks"].message)
+
+    def test_the_size_is_told_where_all_of_it_is_known(self):
+        booted = server(volumes=("a", "b"), image_id=None)
+        said = findings(fleet(booted, volume("a", device="vda")))["boots-from-volume"].message
+        self.assertTrue(said.endswith("point at 2 snapshots"), said)
 
     def test_volumes_beside_an_image(self):
         found = findings(fleet(server(volumes=("a",)), volume("a")))
@@ -157,6 +158,16 @@ class TestOfServer(TestCase):
         ):
             self.assertEqual(f"consistency-{expected}", self.consistency(status, traits))
 
+    def test_no_freeze_spans_an_image_and_volumes(self):
+        agent = image("boot", server_id=None, traits=Traits(guest_agent=True))
+        self.assertIn("consistency-freeze-requested", findings(fleet(server(), agent)))
+        found = findings(fleet(server(volumes=("a",)), volume("a"), agent))
+        self.assertNotIn("consistency-freeze-requested", found)
+        self.assertIn("no freeze spans", found["consistency-crash"].message)
+        root = volume("a", device="vda", traits=Traits(guest_agent=True))
+        booted = server(volumes=("a", "b"), image_id=None)
+        self.assertIn("consistency-freeze-requested", findings(fleet(booted, root, volume("b"))))
+
     def test_firmware(self):
         every = Traits(uefi=True, secure_boot=True, vtpm=True)
         boot = image("boot", server_id=None, traits=every)
@@ -206,9 +217,14 @@ class TestInTheWay(TestCase):
 
     def test_quota_of_images(self):
         left = {"demo": Quota({"image_count_total": 0})}
-        self.assertEqual(
-            {"quota-too-small": "critical"}, severities(fleet(server(), image(), image_quotas=left))
-        )
+        found = severities(fleet(server(), image_quotas=left))
+        self.assertEqual("critical", found["quota-too-small"])
+
+    def test_trouble_with_the_quota_of_images_is_that_of_one_project(self):
+        trouble = {"image quota": "503"}
+        self.assertIn("not-judged", findings(fleet(server(), trouble=trouble)))
+        other = fleet(server(project_id="other"), trouble=trouble)
+        self.assertNotIn("not-judged", findings(other))
 
     def test_without_a_volume_service(self):
         found = findings(fleet(server(), block_storage=False))
@@ -232,6 +248,19 @@ class TestInTheWay(TestCase):
         # What has no volumes does not hang on the volume service.
         self.assertEqual({}, severities(fleet(server(), image(), trouble={"snapshots": "x", "volumes": "x"})))
 
+    def test_another_server_of_a_volume_that_could_not_be_asked_for(self):
+        both = (Attachment("s", "vdb", 0), Attachment("t", "vdb", 0))
+        values = (server(volumes=("a",)), volume("a", attachments=both))
+        self.assertEqual("500", findings(fleet(*values, trouble={"t": "500"}))["not-judged"].message)
+
+    def test_a_cell_that_is_down_belongs_to_no_server(self):
+        trouble = {"cells": "the database of a cell is down"}
+        for found in (fleet(server(), image(), trouble=trouble), fleet(trouble=trouble, whole=False)):
+            finding = findings(found)["not-judged"]
+            self.assertEqual((Severity.critical, trouble["cells"]), (finding.severity, finding.message))
+            (stray,) = [v for v in judge(found, Backups(found, ()), now=NOW, max_age=None) if not v.id]
+            self.assertEqual((None, None), (stray.server, stray.project_id))
+
     def test_a_list_that_broke_off(self):
         found = findings(fleet(server(), image(), trouble={"servers": "500"}))
         self.assertIn("after 1", found["not-judged"].message)
@@ -248,6 +277,11 @@ class TestStrays(TestCase):
             {"attached-to-gone-server": "warning"}, severities(fleet(volume("a", "t"), gone={"t"}))
         )
         self.assertEqual({}, severities(fleet(volume("a", "t"))))
+
+    def test_a_volume_of_a_server_that_could_not_be_asked_for(self):
+        found = findings(fleet(volume("a", "t"), trouble={"t": "500"}))
+        self.assertIn("500", found["not-judged"].message)
+        self.assertEqual({}, severities(fleet(volume("a", "t"), trouble={"t": "500"}, whole=False)))
 
 
 class TestSpan(TestCase):
@@ -284,3 +318,22 @@ class TestCovered(TestCase):
             },
             old,
         )
+
+    def test_what_is_in_the_way_of_another_is_nothing_then(self):
+        copied = image()
+        boot = image("boot", server_id=None, traits=Traits(must_quiesce=True))
+        left = {"demo": Quota({"image_count_total": 0})}
+        for one, values, changes, code in (
+            (server(locked=True), (), {}, "locked"),
+            (server(task_state="rebooting"), (), {}, "task-in-progress"),
+            (server(), (boot,), {}, "quiesce-impossible"),
+            (server(), (), {"image_quotas": left}, "quota-too-small"),
+        ):
+            found = fleet(one, copied, *values, **changes)
+            self.assertEqual(Severity.info, findings(found)[code].severity, code)
+            self.assertEqual({}, severities(found), code)
+            self.assertIn(code, severities(fleet(one, *values, **changes)))
+        # The volume is of no use to another server, whatever copies there are.
+        both = (Attachment("s", "vdb", 0), Attachment("t", "vdb", 0))
+        shared = (server(volumes=("a",)), volume("a", attachments=both), copied, snapshot("x", "a"))
+        self.assertEqual({"attached-to-gone-server": "warning"}, severities(fleet(*shared, gone={"t"})))

@@ -8,6 +8,7 @@ from typing import Any
 
 from osc_imagetools.inventory.bundles import BundleCopy
 from osc_imagetools.inventory.fleet import MappedDisk, VolumeBackup
+from osc_imagetools.plan.backup_copies import Backups
 from osc_imagetools.plan.backup_reasons import Severity
 from osc_imagetools.tests.unit.base import TestCase
 from osc_imagetools.tests.unit.plan.fleet_samples import (
@@ -61,6 +62,18 @@ class TestImages(TestCase):
         found = severities(fleet(server(), image(status="deactivated")))
         self.assertEqual({"no-backup": "warning", "backup-unusable": "warning"}, found)
 
+    def test_the_image_of_a_shelved_server_is_novas_own(self):
+        own = image(name="web01-shelved")
+        for status in ("SHELVED", "SHELVED_OFFLOADED"):
+            found = severities(fleet(server(status=status), own))
+            self.assertEqual({"no-backup": "warning", "shelved": "warning"}, found)
+        shelving = server(task_state="shelving_image_uploading")
+        found = findings(fleet(shelving, image(name="web01-shelved", status="saving", size=None)))
+        self.assertNotIn("backup-in-progress", found)
+        self.assertNotIn("no-backup", findings(fleet(server(status="SHELVED"), own, image("j"))))
+        # Of a server that is not shelved it is what somebody has called so.
+        self.assertEqual({}, severities(fleet(server(), own)))
+
     def test_an_image_without_the_volumes(self):
         found = findings(fleet(server(volumes=("a",)), volume("a"), image()))
         self.assertIn("name-of-a", found["backup-lacks-disks"].message)
@@ -91,6 +104,12 @@ class TestEmptyImages(TestCase):
     def test_a_snapshot_in_error_is_as_good_as_gone(self):
         broken = (snapshot("x", "a", status="error"), snapshot("y", "b"))
         self.assertIn("backup-dead", findings(fleet(BOOTED, *VOLUMES, *broken, empty_image("x", "y"))))
+
+    def test_a_snapshot_that_is_busy_has_its_data(self):
+        for status in ("backing-up", "restoring", "updating"):
+            busy = (snapshot("x", "a", status=status), snapshot("y", "b"))
+            found = severities(fleet(BOOTED, *VOLUMES, *busy, empty_image("x", "y")))
+            self.assertEqual({}, found, status)
 
     def test_a_snapshot_that_is_being_made(self):
         young = (snapshot("x", "a", status="creating"), snapshot("y", "b"))
@@ -128,6 +147,25 @@ class TestEmptyImages(TestCase):
         foreign = empty_image("x", name="web01", owner="other")
         self.assertNotIn("backup-dead", findings(fleet(BOOTED, *VOLUMES, foreign)))
 
+    def test_the_name_tells_nothing_where_servers_are_left_out(self):
+        # It is that of web01-2, of which nothing is known here.
+        values = (BOOTED, *VOLUMES, empty_image("x", name="web01-2-backup"))
+        self.assertEqual(
+            {"no-backup": "warning", "boots-from-volume": "warning"}, severities(fleet(*values, whole=False))
+        )
+        self.assertIn("backup-dead", findings(fleet(*values)))
+
+    def test_the_server_of_an_empty_image_is_not_the_one_that_its_root_was_made_from(self):
+        other = server("t", name="template", created=0.0)
+        values = (other, BOOTED, *VOLUMES, snapshot("x", "a"), snapshot("y", "b"))
+        # The root volume of web01 was made from an image of the template.
+        found = fleet(*values, empty_image("x", "y", server_id="t"))
+        protection = Backups(found, ()).protection
+        self.assertEqual(1, len(protection(BOOTED, ("a", "b")).copies.good))
+        self.assertEqual([], protection(other, ("root",)).copies.good)
+        found = fleet(*values, empty_image("gone", server_id="unknown", name="web01-backup"))
+        self.assertEqual(["i"], [d.image.id for d in Backups(found, ()).protection(BOOTED, ()).copies.dead])
+
     def test_what_other_projects_share_is_not_judged(self):
         foreign = empty_image("x", owner="other")
         self.assertEqual({}, severities(fleet(foreign, projects=frozenset({"demo"}))))
@@ -139,15 +177,16 @@ class TestEmptyImages(TestCase):
             self.assertNotIn("backup-dead", findings(fleet(*values, **changes)))
 
     def test_pointing_at_a_volume_is_no_copy(self):
-        disks = (MappedDisk("volume", "a", True),)
+        disks = (MappedDisk("volume", "a"),)
         pointer = empty_image(disks=disks, name="web01")
         self.assertIn("no-backup", findings(fleet(BOOTED, *VOLUMES, pointer)))
         self.assertIn("backup-dead", findings(fleet(BOOTED, *VOLUMES, pointer, gone={"a"})))
 
     def test_pointing_at_nothing(self):
-        for disks in ((), None):
-            found = findings(fleet(server(), empty_image(disks=disks, server_id="s")))
-            self.assertIn("points at no data", found["backup-dead"].message)
+        found = findings(fleet(server(), empty_image(disks=(), server_id="s")))
+        self.assertIn("points at no data", found["backup-dead"].message)
+        found = findings(fleet(server(), empty_image(disks=None, name="web01")))
+        self.assertIn("points at no data", found["backup-dead"].message)
         # An empty image that nobody made of a server is nobody's backup.
         self.assertEqual({}, severities(fleet(empty_image(disks=()))))
 
@@ -170,6 +209,12 @@ class TestBundles(TestCase):
         self.assertEqual({}, severities(found, (bundle(volumes=("a",)),)))
         self.assertIn("backup-lacks-disks", severities(found, (bundle(),)))
         self.assertIn("no-backup", severities(found, (bundle(server_id="t", resource_id="t"),)))
+
+    def test_of_a_server_that_a_volume_was_taken_from(self):
+        # The bundle is of t, which had the volume then.
+        found = fleet(server(volumes=("a",)), volume("a"))
+        said = findings(found, (bundle(server_id="t", resource_id="t", volumes=("a",)),))
+        self.assertIn("in no backup of it: the root disk", said["backup-lacks-disks"].message)
 
     def test_incomplete(self):
         found = severities(fleet(server()), (bundle(complete=False, taken=None),))

@@ -38,6 +38,14 @@ class TestServerImage(testtools.TestCase):
         self.assertIn("2 volume snapshots", text)
         self.assertTrue(text.endswith("openstack image export-full image-1"), text)
 
+    def test_of_an_image_of_0_bytes(self):
+        """Nova names the image that it was made from; its disks are volumes all the same."""
+        copy = image(mapping_entry(), mapping_entry(boot_index=-1), size=0)
+        text = told(hook_warnings.of_server_image(server(**VOLUMES), copy))
+        self.assertIn("no data of its own", text)
+        self.assertNotIn("will hold", text)
+        self.assertIn("will hold", told(hook_warnings.of_server_image(server(**VOLUMES), image(size=0))))
+
     def test_of_an_image(self):
         waiting = image(size=None, status="queued")
         self.assertIsNone(hook_warnings.of_server_image(server(), waiting))

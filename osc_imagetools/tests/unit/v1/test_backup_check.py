@@ -8,6 +8,7 @@ from typing import Any
 
 from osc_imagetools import errors
 from osc_imagetools.plan.backup_reasons import Severity
+from osc_imagetools.tests.unit.base import COMPUTE, PROJECT
 from osc_imagetools.tests.unit.v1.test_commands import CommandCase
 from osc_imagetools.v1 import backup_check
 
@@ -45,6 +46,23 @@ class TestOptions(CommandCase):
         self.assertEqual(2, code)
         self.assertIn("--all-projects", err)
         self.assertNotIn("auth", err.lower())
+
+    def test_all_servers_that_do_not_exist_are_told_at_once(self):
+        mock = self.mocked_cloud(compute=True)
+        mock.http.get(f"{COMPUTE}/servers/web01", json={"server": {"id": "web01", "tenant_id": PROJECT}})
+        for name in ("web02", "web03"):
+            mock.http.get(f"{COMPUTE}/servers/{name}", status_code=404, json={})
+        mock.http.get(f"{COMPUTE}/servers/detail", json={"servers": []})
+        options = {"servers": ["web01", "web02", "web03"]}
+
+        def scope() -> None:
+            backup_check.read_scope(mock.cloud, argparse.Namespace(**{**NOTHING, **options}))
+
+        error = self.assertRaises(errors.Unready, scope)
+        self.assertIn("web02", str(error))
+        self.assertIn("web03", str(error))
+        options["servers"] = ["web01", "web02"]
+        self.assertRaises(errors.ResourceNotFound, scope)
 
     def test_durations(self):
         for text, seconds in (("90m", 5400), ("36h", 129600), ("7d", 604800), ("2w", 1209600)):
