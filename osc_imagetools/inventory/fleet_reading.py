@@ -211,7 +211,8 @@ class _Reader(Asking):
         """Images, hidden ones too, and then snapshots: those that an image points at were made before it."""
 
         def keep(document: Mapping[str, Any]) -> None:
-            if not _is_ours(document, document.get("name")):
+            # Its name alone tells: properties are inherited, also our marks.
+            if marks.run_of_name(document.get("name")) is None:
                 image = fleet.read_image(document)
                 self.found.images[image.id] = image
 
@@ -223,7 +224,7 @@ class _Reader(Asking):
 
     def _snapshots(self) -> None:
         def keep(document: Mapping[str, Any]) -> None:
-            if not _is_ours(document.get("metadata") or {}, document.get("name")):
+            if not _is_ours(document):
                 snapshot = fleet.read_snapshot(document)
                 self.found.snapshots[snapshot.id] = snapshot
 
@@ -298,6 +299,8 @@ class _Reader(Asking):
         self.noting("image quota", read)
 
 
-def _is_ours(metadata: Mapping[str, Any], name: Any) -> bool:
-    """Whether it is a temporary resource of an export, and no backup; a name may be all that says so."""
-    return marks.MARK in metadata or marks.run_of_name(str(name or "")) is not None
+def _is_ours(snapshot: Mapping[str, Any]) -> bool:
+    """Whether it is a temporary one of an export, and no backup; its name may be all that says so."""
+    return (
+        marks.MARK in (snapshot.get("metadata") or {}) or marks.run_of_name(snapshot.get("name")) is not None
+    )
