@@ -17,6 +17,7 @@ from osc_imagetools.inventory.conversion import SnapshotSource, VolumeSource
 from osc_imagetools.inventory.export import ImageInventory
 from osc_imagetools.inventory.image import RESERVED_PREFIX, Image
 from osc_imagetools.inventory.volume import GIB, Snapshot, Volume
+from osc_imagetools.marks import run_of_name, without_marks
 from osc_imagetools.plan.disk_drafts import image_properties
 from osc_imagetools.plan.export import SNAPSHOT_USABLE, VOLUME_USABLE
 from osc_imagetools.plan.image_drafts import KEY_DELETION, MAPPING, NotReplayed
@@ -83,7 +84,7 @@ def of_volume(found: VolumeSource) -> Source:
             kind="volume",
             id=volume.id,
             label=volume.label,
-            name=volume.name or volume.id,
+            name=_name(volume.name, volume.id),
             description=volume.document.get("description"),
             metadata=_metadata(volume.document),
         ),
@@ -102,7 +103,7 @@ def of_snapshot(found: SnapshotSource) -> Source:
             kind="snapshot",
             id=snapshot.id,
             label=snapshot.label,
-            name=snapshot.name or snapshot.id,
+            name=_name(snapshot.name, snapshot.id),
             description=snapshot.document.get("description"),
             metadata=_metadata(snapshot.document),
         ),
@@ -186,7 +187,7 @@ def _image_data(image: Image) -> Data:
 def _image_nature(image: Image) -> tuple[Nature, list[NotReplayed]]:
     lost: list[NotReplayed] = []
     properties: dict[str, str] = {}
-    for key, value in image.properties.items():
+    for key, value in without_marks(image.properties).items():
         if key.startswith(SIGNATURE):
             lost.append(NotReplayed(f"property {key}", "it signs the original's bytes"))
         elif key != KEY_DELETION and key not in MAPPING:
@@ -202,7 +203,7 @@ def _image_nature(image: Image) -> tuple[Nature, list[NotReplayed]]:
         kind="image",
         id=image.id,
         label=image.label,
-        name=image.name or image.id,
+        name=_name(image.name, image.id),
         properties=properties,
         tags=image.tags,
         min_ram=int(image.document.get("min_ram") or 0),
@@ -278,4 +279,10 @@ def snapshot_problem(snapshot: Snapshot) -> errors.ImagetoolsError | None:
 
 
 def _metadata(document: Mapping[str, Any]) -> dict[str, str]:
-    return {k: str(v) for k, v in (document.get("metadata") or {}).items() if k not in OWN_METADATA}
+    metadata = without_marks(document.get("metadata") or {})
+    return {key: str(value) for key, value in metadata.items() if key not in OWN_METADATA}
+
+
+def _name(name: str | None, identifier: str) -> str:
+    """What the result is called: not as a temporary resource of ours, for a snapshot is told by that."""
+    return identifier if not name or run_of_name(name) else name

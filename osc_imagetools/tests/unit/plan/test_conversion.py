@@ -9,6 +9,7 @@ from osc_imagetools.inventory.export import ImageInventory
 from osc_imagetools.inventory.image import Member, read_image
 from osc_imagetools.inventory.quota import Quota
 from osc_imagetools.inventory.volume import GIB, read_snapshot, read_volume
+from osc_imagetools.marks import Run
 from osc_imagetools.origin import Origin
 from osc_imagetools.plan.conversion import (
     plan_image_conversion,
@@ -204,6 +205,19 @@ class TestResults(TestCase):
         self.assertEqual((), plan.not_replayed)
         lost = plan_volume_conversion(found, AROUND, Wish("image")).not_replayed
         self.assertEqual(["description", "metadata a"], [entry.what for entry in lost])
+
+    def test_the_marks_of_a_run_do_not_go_on(self):
+        """leftover delete would remove what was made of something that a run has left behind."""
+        run = Run("server import-full x")
+        marked = {**run.marks(), "a": "1"}
+        copy = plan_volume_conversion(volume(metadata=marked), AROUND, Wish("volume"))
+        self.assertEqual({"a": "1"}, operations(copy)[1].keep.metadata)
+        found = snapshot(metadata=marked, name=f"snapshot for {run.name('image')}")
+        (made,) = operations(plan_snapshot_conversion(found, AROUND, Wish("volume")))
+        self.assertEqual({"a": "1"}, made.keep.metadata)
+        self.assertEqual(found.snapshot.id, made.keep.name)  # and not a name that says that it is ours
+        other = plan_image_conversion(image(**marked), AROUND, Wish("image", disk_format="qcow2"))
+        self.assertEqual({"a": "1"}, operations(other)[0].draft.properties)
 
     def test_an_image_of_another_format(self):
         key = {"cinder_encryption_key_deletion_policy": "on_image_deletion"}
