@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from osc_imagetools import errors
 from osc_imagetools.cloud import Cloud
 from osc_imagetools.execution import block_storage
-from osc_imagetools.execution.convert_volume import inherited, settle_volume, verify_snapshot
+from osc_imagetools.execution.convert_volume import settle_volume, verify_snapshot
 from osc_imagetools.execution.image_store import proof_of, settle_image
 from osc_imagetools.execution.reformat import reformat_image
 from osc_imagetools.execution.states import await_snapshot
@@ -32,7 +32,7 @@ from osc_imagetools.plan.conversion_drafts import (
     Operation,
     ReformatImage,
 )
-from osc_imagetools.plan.conversion_source import handed_on
+from osc_imagetools.plan.conversion_source import handed_on, inherited, min_ram_of
 from osc_imagetools.plan.image_drafts import ImageDraft, NotReplayed
 from osc_imagetools.plan.operations import Reference, Remove
 from osc_imagetools.transfer.progress import Progress
@@ -226,7 +226,7 @@ class _Work:
 def _image_draft(operation: MakeImage, keep: KeptImage, volume: Volume) -> ImageDraft:
     """An image of a volume: the properties that the volume carries, a minimum that its disk needs."""
     metadata = inherited(volume)
-    min_ram = keep.min_ram if keep.min_ram is not None else int(metadata.get("min_ram") or 0)
+    min_ram = keep.min_ram if keep.min_ram is not None else min_ram_of(metadata) or 0
     return ImageDraft(
         title=operation.makes.role,
         file=None,

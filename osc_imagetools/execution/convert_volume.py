@@ -15,14 +15,9 @@ from osc_imagetools.execution import block_storage
 from osc_imagetools.execution.workshop import Made, Workshop
 from osc_imagetools.inventory.image import get_image
 from osc_imagetools.inventory.volume import Snapshot, Volume, get_snapshot, get_volume
-from osc_imagetools.marks import MARK
 from osc_imagetools.plan.conversion_drafts import KeptVolume, MakeVolume
+from osc_imagetools.plan.conversion_source import inherited
 from osc_imagetools.plan.image_drafts import MAPPING
-
-
-def inherited(volume: Volume) -> dict[str, str]:
-    """The image metadata that a volume hands on, without our marks."""
-    return {k: str(v) for k, v in volume.image_metadata.items() if not k.startswith(MARK)}
 
 
 def settle_volume(

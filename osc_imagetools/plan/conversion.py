@@ -16,7 +16,7 @@ listed at once. The ways:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from osc_imagetools import errors
@@ -36,10 +36,22 @@ from osc_imagetools.plan.conversion_drafts import (
     ReformatImage,
     Wish,
 )
-from osc_imagetools.plan.conversion_source import Data, Nature, Source, of_image, of_snapshot, of_volume
+from osc_imagetools.plan.conversion_source import (
+    Data,
+    Nature,
+    Source,
+    handed_on,
+    min_ram_of,
+    of_image,
+    of_snapshot,
+    of_volume,
+)
+from osc_imagetools.plan.disk_drafts import image_properties
 from osc_imagetools.plan.image_drafts import ImageDraft, NotReplayed
 from osc_imagetools.plan.operations import Reference, Remove
 from osc_imagetools.plan.quota import Need, Taken, fit_peak
+
+ENCRYPTION_KEY = "cinder_encryption_key"  # what the properties of its ID and of its deletion begin with
 
 
 def plan_image_conversion(found: ImageInventory, around: Surroundings, wish: Wish) -> ConversionPlan:
@@ -47,17 +59,19 @@ def plan_image_conversion(found: ImageInventory, around: Surroundings, wish: Wis
 
     :raises errors.ImagetoolsError: it cannot be done; several reasons as :class:`errors.Unready`.
     """
-    return _plan(of_image(found), around, wish, f"image convert {found.image.id}")
+    return _plan(of_image(found, wish), around, wish, f"image convert {found.image.id}")
 
 
 def plan_volume_conversion(found: VolumeSource, around: Surroundings, wish: Wish) -> ConversionPlan:
     """Plans ``volume convert``; raises as :func:`plan_image_conversion`."""
-    return _plan(of_volume(found), around, wish, f"volume convert {found.volume.id}")
+    return _plan(of_volume(found, around.origin), around, wish, f"volume convert {found.volume.id}")
 
 
 def plan_snapshot_conversion(found: SnapshotSource, around: Surroundings, wish: Wish) -> ConversionPlan:
     """Plans ``volume snapshot convert``; raises as :func:`plan_image_conversion`."""
-    return _plan(of_snapshot(found), around, wish, f"volume snapshot convert {found.snapshot.id}")
+    return _plan(
+        of_snapshot(found, around.origin), around, wish, f"volume snapshot convert {found.snapshot.id}"
+    )
 
 
 def _plan(source: Source, around: Surroundings, wish: Wish, purpose: str) -> ConversionPlan:
@@ -103,6 +117,7 @@ class _Draft:
     around: Surroundings
     wish: Wish
     operations: list[Operation] = field(default_factory=list)
+    not_given: list[NotReplayed] = field(default_factory=list)  # what the cloud gives to no such result
 
     @property
     def name(self) -> str:
@@ -118,6 +133,10 @@ class _Draft:
             self._volume(data, None)
         elif self.nature.kind == "volume":
             self._snapshot(data.reference, data.size, data.volume_type)
+            keys = ", ".join(sorted(handed_on(data.image_metadata)))
+            if keys and not data.bootable:
+                reason = "Cinder gives them to a snapshot of a bootable volume only; --to volume keeps them"
+                self.not_given.append(NotReplayed(f"image properties {keys}", reason))
         else:
             volume = self._volume(data, "the snapshot needs it")
             self._snapshot(volume, self.size(data), self.wish.volume_type or data.volume_type)
@@ -130,9 +149,15 @@ class _Draft:
         volume = self._uploadable(data)
         keep = KeptImage(
             name=self.name,
-            properties={**self.nature.properties, **self.wish.properties},
+            properties={
+                **handed_on(data.image_metadata),
+                **self.nature.properties,
+                **self.wish.properties,
+            },
             tags=self.nature.tags,
-            min_ram=self.nature.min_ram,
+            min_ram=self.nature.min_ram
+            if self.nature.min_ram is not None
+            else min_ram_of(data.image_metadata),
         )
         form = self.wish.disk_format or "qcow2"
         self.operations.append(MakeImage(volume, makes, form, data.size, keep))
@@ -152,7 +177,7 @@ class _Draft:
             name=self.name,
             description=self.nature.description,
             metadata={} if reason else {**self.nature.metadata, **self.wish.properties},
-            properties=self.nature.properties if data.image is None else {},
+            properties={**data.image_metadata, **_for_volume(self.nature.properties)},
             bootable=data.bootable,
             reason=reason,
         )
@@ -270,7 +295,7 @@ class _Draft:
 
     def lost(self) -> list[NotReplayed]:
         """What the source has and the result cannot have."""
-        lost: list[NotReplayed] = []
+        lost = list(self.not_given)
         if self.wish.to != "image" and self.nature.tags:
             lost.append(NotReplayed(f"tags {', '.join(self.nature.tags)}", f"a {self.wish.to} has none"))
         if self.wish.to == "image" and self.nature.kind != "image":
@@ -281,3 +306,8 @@ class _Draft:
                 reason = "an image gets a volume's image properties; set others with --property"
                 lost.append(NotReplayed(f"metadata {keys}", reason))
         return lost
+
+
+def _for_volume(properties: Mapping[str, str]) -> dict[str, str]:
+    """The properties of an image that a volume of it has; what key it gets is Cinder's business."""
+    return {k: v for k, v in image_properties(properties).items() if not k.startswith(ENCRYPTION_KEY)}

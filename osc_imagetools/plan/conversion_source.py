@@ -17,8 +17,11 @@ from osc_imagetools.inventory.conversion import SnapshotSource, VolumeSource
 from osc_imagetools.inventory.export import ImageInventory
 from osc_imagetools.inventory.image import RESERVED_PREFIX, Image
 from osc_imagetools.inventory.volume import GIB, Snapshot, Volume
+from osc_imagetools.marks import run_of_name, without_marks
+from osc_imagetools.origin import Origin
+from osc_imagetools.plan.conversion_drafts import Wish
 from osc_imagetools.plan.disk_drafts import image_properties
-from osc_imagetools.plan.export import SNAPSHOT_USABLE, VOLUME_USABLE
+from osc_imagetools.plan.export import SNAPSHOT_USABLE, VOLUME_USABLE, foreign_problem
 from osc_imagetools.plan.image_drafts import KEY_DELETION, MAPPING, NotReplayed
 from osc_imagetools.plan.image_export import check_status, gone
 from osc_imagetools.plan.operations import Reference
@@ -26,6 +29,11 @@ from osc_imagetools.plan.operations import Reference
 # Nova and Cinder write these into a volume's metadata for themselves.
 OWN_METADATA = frozenset({"readonly", "attached_mode"})
 SIGNATURE = "img_signature"
+# Shown to administrators only, by default, who alone see what is of other projects.
+PROJECT_OF = {
+    "volume": "os-vol-tenant-attr:tenant_id",
+    "snapshot": "os-extended-snapshot-attributes:project_id",
+}
 
 
 @dataclass(frozen=True)
@@ -33,7 +41,8 @@ class Data:
     """Where the bytes are: in an image, a volume or a snapshot.
 
     ``size`` is what a volume needs to hold them, in bytes (whole GiB); ``uploadable``: a volume that nothing
-    uses and that has no snapshots; ``bootable`` None where it is not known.
+    uses and that has no snapshots; ``bootable`` None where it is not known. ``image_metadata`` is that of the
+    volume, empty where only the cloud knows it.
     """
 
     reference: Reference
@@ -44,13 +53,14 @@ class Data:
     bootable: bool | None = None
     uploadable: bool = False
     image: Image | None = None
+    image_metadata: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Nature:
     """What of the source the result is to have, as far as its kind can have it.
 
-    ``properties`` are image properties that are not with the data already.
+    ``properties`` are those of an image.
     """
 
     kind: str
@@ -74,7 +84,7 @@ class Source:
     problems: tuple[errors.ImagetoolsError, ...]
 
 
-def of_volume(found: VolumeSource) -> Source:
+def of_volume(found: VolumeSource, origin: Origin) -> Source:
     """A volume as a source."""
     volume = found.volume
     problem = volume_problem(volume)
@@ -83,17 +93,17 @@ def of_volume(found: VolumeSource) -> Source:
             kind="volume",
             id=volume.id,
             label=volume.label,
-            name=volume.name or volume.id,
+            name=_name(volume.name, volume.id),
             description=volume.document.get("description"),
             metadata=_metadata(volume.document),
         ),
         data=None if problem else _volume_data(volume, alone=not found.snapshots),
         lost=(),
-        problems=(problem,) if problem else (),
+        problems=_problems(problem, volume, origin),
     )
 
 
-def of_snapshot(found: SnapshotSource) -> Source:
+def of_snapshot(found: SnapshotSource, origin: Origin) -> Source:
     """A snapshot as a source."""
     snapshot = found.snapshot
     problem = snapshot_problem(snapshot)
@@ -102,19 +112,20 @@ def of_snapshot(found: SnapshotSource) -> Source:
             kind="snapshot",
             id=snapshot.id,
             label=snapshot.label,
-            name=snapshot.name or snapshot.id,
+            name=_name(snapshot.name, snapshot.id),
             description=snapshot.document.get("description"),
             metadata=_metadata(snapshot.document),
         ),
         data=None if problem else _snapshot_data(snapshot, found.volume),
         lost=(),
-        problems=(problem,) if problem else (),
+        problems=_problems(problem, snapshot, origin),
     )
 
 
-def of_image(found: ImageInventory) -> Source:
+def of_image(found: ImageInventory, wish: Wish) -> Source:
     """An image as a source; one of 0 bytes is followed to its boot disk.
 
+    :param wish: what the other disks of its mapping would be converted to as well.
     :raises errors.ImagetoolsError: it has no data, or none that could be read.
     """
     image = found.image
@@ -128,11 +139,20 @@ def of_image(found: ImageInventory) -> Source:
         ]
         return Source(nature, _image_data(image), tuple(lost), ())
     boot = _boot_device(image)
-    lost += [_left_out(device) for device in image.mapping if device is not boot]
-    data = _follow(found, boot)
-    if isinstance(data, errors.ImagetoolsError):
-        return Source(nature, None, tuple(lost), (data,))
-    return Source(nature, data, tuple(lost), ())
+    lost += [_left_out(device, wish) for device in image.mapping if device is not boot]
+    data, problems = _follow(found, boot, wish)
+    return Source(nature, data, tuple(lost), problems)
+
+
+def inherited(volume: Volume) -> dict[str, str]:
+    """The image metadata that a volume hands on, without our marks."""
+    return {key: str(value) for key, value in without_marks(volume.image_metadata).items()}
+
+
+def min_ram_of(metadata: Mapping[str, str]) -> int | None:
+    """The ``min_ram`` in a volume's image metadata, which its owner can set to anything."""
+    value = metadata.get("min_ram", "")
+    return int(value) if value.isascii() and value.isdigit() else None
 
 
 def handed_on(metadata: Mapping[str, Any]) -> dict[str, str]:
@@ -157,10 +177,17 @@ def _volume_data(volume: Volume, *, alone: bool) -> Data:
         encrypted=volume.encrypted,
         bootable=volume.bootable,
         uploadable=alone and volume.status == "available",
+        image_metadata=inherited(volume),
     )
 
 
 def _snapshot_data(snapshot: Snapshot, volume: Volume | None) -> Data:
+    """A snapshot has the image metadata that its volume had then, which no API tells; but Cinder gives none
+    to one of a volume that is not bootable, nor to what is made from it: that gets what the volume has now.
+
+    Source: cinder/volume/manager.py (create_snapshot) and flows/manager/create_volume.py
+    (_create_from_snapshot).
+    """
     return Data(
         reference=Reference("snapshot", snapshot.id, snapshot.label),
         size=snapshot.size,
@@ -168,6 +195,7 @@ def _snapshot_data(snapshot: Snapshot, volume: Volume | None) -> Data:
         zone=volume.document.get("availability_zone") if volume else None,
         encrypted=volume.encrypted if volume else False,
         bootable=volume.bootable if volume else None,
+        image_metadata=inherited(volume) if volume and not volume.bootable else {},
     )
 
 
@@ -186,7 +214,7 @@ def _image_data(image: Image) -> Data:
 def _image_nature(image: Image) -> tuple[Nature, list[NotReplayed]]:
     lost: list[NotReplayed] = []
     properties: dict[str, str] = {}
-    for key, value in image.properties.items():
+    for key, value in without_marks(image.properties).items():
         if key.startswith(SIGNATURE):
             lost.append(NotReplayed(f"property {key}", "it signs the original's bytes"))
         elif key != KEY_DELETION and key not in MAPPING:
@@ -202,7 +230,7 @@ def _image_nature(image: Image) -> tuple[Nature, list[NotReplayed]]:
         kind="image",
         id=image.id,
         label=image.label,
-        name=image.name or image.id,
+        name=_name(image.name, image.id),
         properties=properties,
         tags=image.tags,
         min_ram=int(image.document.get("min_ram") or 0),
@@ -222,39 +250,61 @@ def _boot_device(image: Image) -> BlockDevice:
     return boot[0]
 
 
-def _left_out(device: BlockDevice) -> NotReplayed:
+def _left_out(device: BlockDevice, wish: Wish) -> NotReplayed:
     """What is done with the other disks of a 0-byte image: nothing, and how to do it."""
-    if device.source_type == "snapshot":
-        reason = f"only the boot disk is converted; openstack volume snapshot convert {device.snapshot_id}"
-    elif device.source_type == "volume":
-        reason = f"only the boot disk is converted; openstack volume convert {device.volume_id}"
-    elif device.source_type == "image":
-        reason = f"only the boot disk is converted; openstack image convert {device.image_id}"
-    else:
-        reason = "an empty disk: made anew with each server"
+    sources = {
+        "snapshot": ("volume snapshot", device.snapshot_id),
+        "volume": ("volume", device.volume_id),
+        "image": ("image", device.image_id),
+    }
+    reason = "an empty disk: made anew with each server"
+    if device.source_type in sources:
+        noun, identifier = sources[device.source_type]
+        if device.source_type == wish.to != "volume":
+            how = f"this one is in {noun} {identifier}"
+        else:
+            how = f"openstack {noun} convert {identifier} --to {wish.to}"
+        reason = f"only the boot disk is converted; {how}"
     return NotReplayed(f"disk {device.device}", reason)
 
 
-def _follow(found: ImageInventory, device: BlockDevice) -> Data | errors.ImagetoolsError:
-    """The data of a disk of a mapping, or why there is none."""
+def _follow(
+    found: ImageInventory, device: BlockDevice, wish: Wish
+) -> tuple[Data | None, tuple[errors.ImagetoolsError, ...]]:
+    """The data of a disk of a mapping, None where there is none; and what is wrong with it."""
     snapshot = found.snapshots.get(device.snapshot_id or "")
     volume = found.volumes.get((snapshot.volume_id if snapshot else device.volume_id) or "")
     if device.source_type == "image":
-        return errors.ResourceUnusable(
+        problem = errors.ResourceUnusable(
             f"{device.device}: its data is that of image {device.image_id}",
-            hint=f"Convert that one: openstack image convert {device.image_id}",
+            hint=f"Take that one: openstack image show {device.image_id}"
+            if wish.to == "image"
+            else f"Convert that one: openstack image convert {device.image_id} --to {wish.to}",
         )
+        return None, (problem,)
     if device.source_type == "snapshot":
         if snapshot is None:
-            return gone(found, f"{device.device}: snapshot {device.snapshot_id}")
+            return None, (gone(found, f"{device.device}: snapshot {device.snapshot_id}"),)
         data = _snapshot_data(snapshot, volume)
         if volume is None:
             data = replace(data, encrypted=device.encrypted)
-        return snapshot_problem(snapshot) or data
+        state = snapshot_problem(snapshot)
+        return None if state else data, _problems(state, snapshot, found.origin)
     if volume is None:
-        return gone(found, f"{device.device}: volume {device.volume_id}")
+        return None, (gone(found, f"{device.device}: volume {device.volume_id}"),)
     # What snapshots it has is not asked: taking one is right in any case.
-    return volume_problem(volume) or _volume_data(volume, alone=False)
+    state = volume_problem(volume)
+    data = _volume_data(volume, alone=False)
+    return None if state else data, _problems(state, volume, found.origin)
+
+
+def _problems(
+    problem: errors.ImagetoolsError | None, resource: Volume | Snapshot, origin: Origin
+) -> tuple[errors.ImagetoolsError, ...]:
+    """The problem of its state, if any, and that of its project."""
+    key = PROJECT_OF["volume" if isinstance(resource, Volume) else "snapshot"]
+    foreign = foreign_problem(resource.label, resource.document.get(key), origin)
+    return tuple(p for p in (problem, foreign) if p)
 
 
 def volume_problem(volume: Volume) -> errors.ImagetoolsError | None:
@@ -278,4 +328,10 @@ def snapshot_problem(snapshot: Snapshot) -> errors.ImagetoolsError | None:
 
 
 def _metadata(document: Mapping[str, Any]) -> dict[str, str]:
-    return {k: str(v) for k, v in (document.get("metadata") or {}).items() if k not in OWN_METADATA}
+    metadata = without_marks(document.get("metadata") or {})
+    return {key: str(value) for key, value in metadata.items() if key not in OWN_METADATA}
+
+
+def _name(name: str | None, identifier: str) -> str:
+    """What the result is called: not as a temporary resource of ours, for a snapshot is told by that."""
+    return identifier if not name or run_of_name(name) else name

@@ -206,14 +206,9 @@ class Draft:
         return self._may_read(place, volume.label, volume)
 
     def check_project(self, label: str, project_id: str | None, origin: Origin) -> None:
-        """What an administrator can see is not always of the project that the copies would be made in."""
-        if project_id and origin.project_id and project_id != origin.project_id:
-            self.problems.append(
-                errors.ResourceUnusable(
-                    f"{label} belongs to project {project_id}, and the login is to {origin.project_id}",
-                    hint=f"Log in to its project: --os-project-id {project_id}",
-                )
-            )
+        """Notes the problem of :func:`foreign_problem`."""
+        if problem := foreign_problem(label, project_id, origin):
+            self.problems.append(problem)
 
     def snapshot_of(self, place: Place) -> Reference:
         """The temporary snapshot of the disk that comes next."""
@@ -331,6 +326,16 @@ class Draft:
                 **fields,
             )
         )
+
+
+def foreign_problem(label: str, project_id: str | None, origin: Origin) -> errors.ImagetoolsError | None:
+    """What an administrator can see is not always of the project that the copies would be made in."""
+    if not project_id or not origin.project_id or project_id == origin.project_id:
+        return None
+    return errors.ResourceUnusable(
+        f"{label} belongs to project {project_id}, and the login is to {origin.project_id}",
+        hint=f"Log in to its project: --os-project-id {project_id}",
+    )
 
 
 def place_of(device: BlockDevice) -> Place:

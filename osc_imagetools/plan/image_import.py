@@ -16,6 +16,7 @@ from osc_imagetools.inventory.block_device import parse_mapping
 from osc_imagetools.inventory.destination import Destination
 from osc_imagetools.inventory.image import RESERVED_PREFIX
 from osc_imagetools.inventory.volume import GIB
+from osc_imagetools.marks import without_marks
 from osc_imagetools.plan.disk_drafts import disk_volume, encrypted_problem, image_properties, with_data
 from osc_imagetools.plan.image_drafts import (
     CONVERTIBLE,
@@ -142,7 +143,7 @@ def _main_image(
         if not options.as_volumes and "block_device_mapping" in source["properties"]:
             reason = "each disk becomes an image that holds its data itself (see --as-volumes)"
             lost.append(NotReplayed("property block_device_mapping", reason))
-    for key, value in source["properties"].items():
+    for key, value in without_marks(source["properties"]).items():
         if key == KEY_DELETION:
             lost.append(NotReplayed(f"property {key}", "the key belongs to the original too"))
         elif key in CORE or key.startswith(RESERVED_PREFIX):

@@ -31,10 +31,16 @@ from osc_imagetools.plan.operations import (
     StopServer,
 )
 from osc_imagetools.plan.quota import Room
+from osc_imagetools.plan.server_properties import (
+    freeze_requested,
+    known_properties,
+    root_of,
+    uncopied,
+    vtpm,
+)
 
 # nova/compute/api.py: snapshot, snapshot_volume_backed
 SNAPSHOT_STATES = frozenset({"ACTIVE", "SHUTOFF", "PAUSED", "SUSPENDED"})
-AGENT = frozenset({"yes", "true", "1", "on"})
 
 
 @dataclass(frozen=True)
@@ -68,8 +74,10 @@ def plan_server_export(found: ServerInventory, options: ServerExportOptions, *, 
         stages = [(StopServer(server),), *stages]
         last = next(n for n, stage in reversed(list(enumerate(stages))) if not _only_removes(stage))
         stages.insert(last + 1, (StartServer(server),))
+    subject = _subject(found, disks)
+    draft.warnings += _unreadable_warning(subject.replayable["unreadable"])
     return draft.finish(
-        _subject(found),
+        subject,
         consistency=_consistency(found, options),
         quota=found.quota,
         jobs=jobs,
@@ -160,7 +168,7 @@ def _from_volumes(
     unwanted: list[Operation] = []
     room: list[Room] = []
     size = 0
-    root = _root_of(found)
+    root = root_of(found)
     for attached in found.volumes:
         name = disks.names[attached.id]
         place = _place(name, attached, is_root=attached is root)
@@ -219,12 +227,6 @@ def _from_image(
     return [*([tuple(snapshots)] if snapshots else []), *stages], room
 
 
-def _root_of(found: ServerInventory) -> ServerVolume | None:
-    """The volume that the server boots from: the one at its root device, or the first device."""
-    device = found.server.root_device
-    return next((v for v in found.volumes if device and v.device == device), next(iter(found.volumes), None))
-
-
 def _place(name: str, attached: ServerVolume, *, is_root: bool) -> Place:
     facts = {"delete_on_termination": attached.delete_on_termination, "tag": attached.tag}
     return Place(name, attached.device, "boot" if is_root else "data", 0 if is_root else None, facts)
@@ -249,7 +251,7 @@ def _no_volume(found: ServerInventory, attached: ServerVolume, name: str) -> err
 
 def _uncopied(found: ServerInventory) -> list[NotCaptured]:
     """What no copy that the API can make holds."""
-    flavor, properties = found.server.flavor, _properties(found)
+    flavor = found.server.flavor
     lost = []
     if int(flavor.get("ephemeral") or 0):
         text = f"an ephemeral disk of {flavor['ephemeral']} GiB: no copy that the API can make holds its data"
@@ -257,38 +259,41 @@ def _uncopied(found: ServerInventory) -> list[NotCaptured]:
     if int(flavor.get("swap") or 0):
         text = f"a swap disk of {flavor['swap']} MiB: made empty with each server"
         lost.append(NotCaptured("swap", None, "swap", text))
-    if str(properties.get("hw_firmware_type", "")).lower() == "uefi":
-        text = "the variables of the UEFI firmware (boot entries, keys of secure boot): made anew"
-        lost.append(NotCaptured("uefi-variables", None, "uefi", text))
+    lost += uncopied(known_properties(found))
     specs = flavor.get("extra_specs") or {}
-    if properties.get("hw_tpm_model") or properties.get("hw_tpm_version") or specs.get("hw:tpm_version"):
-        text = "the state of the virtual TPM: what the guest sealed with it cannot be opened any more"
-        lost.append(NotCaptured("vtpm", None, "vtpm", text))
+    if specs.get("hw:tpm_version") and vtpm() not in lost:
+        lost.append(vtpm())
     return lost
-
-
-def _properties(found: ServerInventory) -> dict[str, Any]:
-    """The image properties that decide how the guest boots: of the server, its image or its root volume."""
-    if found.server.properties:
-        return dict(found.server.properties)
-    if found.image is not None:
-        return dict(found.image.properties)
-    root = _root_of(found)
-    return dict(root.volume.image_metadata) if root and root.volume else {}
 
 
 def _consistency(found: ServerInventory, options: ServerExportOptions) -> str:
     """What the copy can be relied on for; Nova never says whether the freeze worked."""
     if found.server.is_stopped or options.stop:
         return "stopped"
-    agent = str(_properties(found).get("hw_qemu_guest_agent", "")).lower() in AGENT
+    agent = freeze_requested(known_properties(found))
     # Snapshots that Nova does not take itself are under no freeze.
     alone = found.server.image_id is None or not found.volumes
     return "freeze-requested" if agent and alone and found.server.status == "ACTIVE" else "crash"
 
 
-def _subject(found: ServerInventory) -> Subject:
+def _properties(found: ServerInventory, disks: _Disks) -> tuple[dict[str, Any] | None, dict[str, str]]:
+    """The image properties, None where those of Nova's image are to be taken; and what is unreadable."""
+    properties, unreadable = known_properties(found), dict(found.unreadable)
+    if properties is not None or disks.wants(disks.root or "root"):
+        return properties, unreadable
+    reason = "the image is gone, and Nova's own copies of them are in a copy of the root disk only"
+    return {}, {**unreadable, "image properties": reason}
+
+
+def _unreadable_warning(unreadable: Mapping[str, str]) -> list[str]:
+    """A word of what is not in the bundle; of an image that is gone the bundle needs no more than it has."""
+    lost = [f"{fact} ({reason})" for fact, reason in unreadable.items() if fact != "image"]
+    return [f"Not in the bundle, because it could not be read: {'; '.join(lost)}"] if lost else []
+
+
+def _subject(found: ServerInventory, disks: _Disks) -> Subject:
     server, document = found.server, found.server.document
+    properties, unreadable = _properties(found, disks)
     return Subject(
         kind="server",
         id=server.id,
@@ -309,7 +314,7 @@ def _subject(found: ServerInventory) -> Subject:
             "image": {"id": server.image_id, "name": found.image.name if found.image else None}
             if server.image_id
             else None,
-            "image_properties": _properties(found),
+            "image_properties": properties,
             "key_name": document.get("key_name"),
             "key_pair": {key: found.key_pair.get(key) for key in ("name", "type", "public_key")}
             if found.key_pair
@@ -320,7 +325,7 @@ def _subject(found: ServerInventory) -> Subject:
             "server_group": dict(found.server_group) if found.server_group else None,
             "scheduler_hints": dict(document.get("scheduler_hints") or {}),
             "ports": [dict(port) for port in found.ports],
-            "unreadable": dict(found.unreadable),
+            "unreadable": unreadable,
         },
         observed={
             "id": server.id,

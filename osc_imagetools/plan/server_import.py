@@ -53,6 +53,7 @@ def plan_server_import(
         body["networks"] = network.networks
     if network.security_groups:
         body["security_groups"] = [{"name": group} for group in network.security_groups]
+    _lose_unreadable(facts, found)
     for entry in manifest["not_captured"]:
         found.lose(entry["name"], f"not in the bundle: {entry['reason']}")
     disks.expect_devices(flavor, found)
@@ -69,6 +70,15 @@ def plan_server_import(
         algorithm=manifest["hash_algorithm"],
         server=_server(name, facts, body, hints, network, disks),
     )
+
+
+def _lose_unreadable(facts: Mapping[str, Any], found: Findings) -> None:
+    """What the export could not read: the user data is judged with its option, and no image is needed."""
+    for fact, reason in (facts.get("unreadable") or {}).items():
+        if fact in ("user data", "image"):
+            continue
+        without = "; the server gets no network" if fact == "ports" and not facts.get("ports") else ""
+        found.lose(str(fact), f"it is not in the bundle: {reason}{without}")
 
 
 def _server(
@@ -127,7 +137,8 @@ class _Disks:
             found.problems.append(
                 errors.UsageError(
                     "the bundle has no disk to boot from: it was exported with --disk",
-                    hint="Its disks can be imported one by one: openstack volume import-full --disk <name>",
+                    hint="Its disks can be imported one by one: "
+                    "openstack volume import-full <bundle> --disk <name>",
                 )
             )
         for root in roots[:1]:

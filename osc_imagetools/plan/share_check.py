@@ -5,13 +5,14 @@ Contract: pure. True and False are known, None is not: a project that this accou
 policy of its own. Snapshots cannot be shared, so an image of 0 bytes boots in the project of its snapshots
 and nowhere else. An administrator's view of a project is not taken for the project's.
 Source: https://docs.openstack.org/api-ref/image/v2/#sharing and nova/compute/api.py (image metadata to
-block device mapping).
+block device mapping); glance/api/v2/policy.py, ImageAPIPolicy._enforce: whoever has no role that may see an
+image is told that there is none.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from osc_imagetools.inventory.image import Image
 from osc_imagetools.inventory.share_check import ShareInventory, Source, View
@@ -23,6 +24,7 @@ USABLE = {
     "volume": frozenset({"available", "in-use"}),
     "image": frozenset({"active"}),
 }
+ROLE = "this account's role there may not see it"
 Finding = tuple[bool | None, str]  # what is known (False, None), and why
 
 
@@ -45,7 +47,11 @@ def judge(found: ShareInventory) -> tuple[Verdict, ...]:
 
 def _judge(found: ShareInventory, view: View) -> Verdict:
     image = found.image
-    visible = _both(view.visible, _may_see(image, view.project.id))
+    rule = _may_see(image, view.project.id)
+    if rule and view.visible is False:  # what users of the project with another role see is not known
+        view = replace(view, refused=ROLE, visible=None, listed=None, opens=None)
+        rule = None
+    visible = _both(view.visible, rule)
     listed = _both(view.listed, _is_listed(image, view.project.id)) if visible else visible
     if visible is False:
         return Verdict(view, False, False, False, False, _why_not_seen(image, view))
@@ -110,6 +116,9 @@ def _unlisted(image: Image, view: View, listed: bool | None) -> Iterator[str]:
 
 
 def _unknown(view: View, visible: bool | None) -> Iterator[Finding]:
+    if view.refused == ROLE:
+        yield None, ROLE
+        return
     if view.refused:
         yield None, f"not asked as this project: {view.refused}"
     if visible is None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from osc_imagetools.execution.export import ExportReport
+from osc_imagetools.execution.manifest import as_carried_out
 
 # The weakest proof of all disks is the proof of the bundle.
 PROOFS = ("none", "checksum", "os_hash")
@@ -16,7 +17,8 @@ PROOFS = ("none", "checksum", "os_hash")
 
 def export_fields(report: ExportReport) -> dict[str, Any]:
     """Field names and values, in the order of the documentation."""
-    subject = report.plan.subject
+    plan = as_carried_out(report.plan, report.disks)
+    subject = plan.subject
     fetched = [disk.fetched for disk in report.disks]
     return {
         "bundle": str(report.path),
@@ -30,7 +32,7 @@ def export_fields(report: ExportReport) -> dict[str, Any]:
         "retries": sum(f.retries for f in fetched),
         "hash_algorithm": report.algorithm,
         "verified": min((f.verified for f in fetched), key=PROOFS.index),
-        "consistency": report.plan.consistency,
-        "not_captured": [f"{n.name}: {n.reason}" for n in report.plan.not_captured],
+        "consistency": plan.consistency,
+        "not_captured": [f"{n.name}: {n.reason}" for n in plan.not_captured],
         "seconds": round(report.seconds, 1),
     }

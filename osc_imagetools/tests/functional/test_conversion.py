@@ -179,6 +179,21 @@ class TestConversion(ConversionCase):
     def of(self, document, *keys):
         return tuple(document[key] for key in keys)
 
+    def test_a_volume_that_is_not_bootable(self):
+        """Cinder hands its image metadata on to nothing; what is made of it has it all the same."""
+        properties = {"hw_disk_bus": "scsi", "maker": "x"}
+        data = self.volume(name=f"{self.name}-data")
+        body = {"os-set_image_metadata": {"metadata": properties}}
+        self.sdk.block_storage.post(f"/volumes/{data}/action", json=body)
+        snapshot = self.convert("volume", data, "snapshot", "--name", "s")
+        (lost,) = snapshot["not_replayed"]
+        self.assertIn("image properties hw_disk_bus, maker: ", lost)
+        for noun, source in (("volume", data), ("volume snapshot", snapshot["id"])):
+            document = self.volume_document(self.convert(noun, source, "volume", "--name", "v")["id"])
+            self.assertEqual(("false", properties), self.of(document, "bootable", "volume_image_metadata"))
+            document = self.image_document(self.convert(noun, source, "image", "--name", "i")["id"])
+            self.assertEqual(properties, {key: document.get(key) for key in properties})
+
     def test_another_type(self):
         """Cinder refuses it in one step: it goes through an image, and nobody can see that."""
         report = self.convert("volume", self.volume_id, "volume", "--type", "second", "--name", "typed")

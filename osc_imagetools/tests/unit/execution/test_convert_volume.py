@@ -4,10 +4,11 @@
 from typing import Any
 
 from osc_imagetools import errors
+from osc_imagetools.execution import convert
 from osc_imagetools.execution.convert_volume import settle_volume
 from osc_imagetools.execution.workshop import Made, Workshop
 from osc_imagetools.inventory.volume import GIB, read_volume
-from osc_imagetools.plan.conversion_drafts import KeptVolume, MakeVolume
+from osc_imagetools.plan.conversion_drafts import KeptImage, KeptVolume, MakeImage, MakeVolume
 from osc_imagetools.plan.operations import Reference
 from osc_imagetools.tests.unit.base import IMAGE, VOLUME, TestCase, image_document, volume_document
 
@@ -82,6 +83,25 @@ class TestSettleVolume(TestCase):
             ],
             self.actions(),
         )
+
+    def test_a_volume_gets_what_cinder_does_not_hand_on(self):
+        bare = {"bootable": "false"}
+        settled = {**bare, "volume_image_metadata": {"a": "1"}}
+        self.settle(bare, settled, kind="snapshot", properties={"a": "1"})
+        self.assertEqual([{"os-set_image_metadata": {"metadata": {"a": "1"}}}], self.actions())
+        self.assertRaises(
+            errors.CloudError, self.settle, bare, kind="snapshot", properties={"a": "1"}, bootable=False
+        )
+
+    def test_a_min_ram_that_is_no_number(self):
+        """Whoever may set image metadata of a volume can set it to anything."""
+        for text, number in (("64", 64), ("much", 0), ("", 0), ("-1", 0), ("²", 0)):
+            volume = read_volume(volume_document(volume_image_metadata={"min_ram": text}))
+            makes = Reference("image", None, "i")
+            operation = MakeImage(makes, makes, "raw", GIB, KeptImage("i", {}, (), None))
+            assert operation.keep is not None
+            draft = convert._image_draft(operation, operation.keep, volume)
+            self.assertEqual(number, draft.document["min_ram"])
 
     def test_through_an_image_it_becomes_what_the_original_is(self):
         mark = dict.fromkeys(self.shop.run.marks(), "x")

@@ -9,6 +9,7 @@ from osc_imagetools.inventory.export import ImageInventory
 from osc_imagetools.inventory.image import Member, read_image
 from osc_imagetools.inventory.quota import Quota
 from osc_imagetools.inventory.volume import GIB, read_snapshot, read_volume
+from osc_imagetools.marks import Run
 from osc_imagetools.origin import Origin
 from osc_imagetools.plan.conversion import (
     plan_image_conversion,
@@ -205,6 +206,53 @@ class TestResults(TestCase):
         lost = plan_volume_conversion(found, AROUND, Wish("image")).not_replayed
         self.assertEqual(["description", "metadata a"], [entry.what for entry in lost])
 
+    def test_image_metadata_of_a_volume_that_is_not_bootable(self):
+        """Cinder gives it neither to a snapshot nor to what is made from that."""
+        metadata = {"hw_disk_bus": "scsi", "min_ram": "64", "checksum": "c"}
+        found = volume(status="in-use", bootable="false", volume_image_metadata=metadata)
+        ours = Run("volume import-full x").marks()
+        marked = volume(bootable="false", volume_image_metadata={**metadata, **ours})
+        for source in (found, marked):
+            keep = operations(plan_volume_conversion(source, AROUND, Wish("volume")))[1].keep
+            self.assertEqual((metadata, False), (keep.properties, keep.bootable))
+        made = operations(plan_volume_conversion(found, AROUND, Wish("volume", volume_type="fast")))
+        (keep,) = (operation.keep for operation in made if getattr(operation, "keep", None))
+        self.assertEqual(metadata, keep.properties)
+        wish = Wish("image", properties={"k": "v"})
+        (_, _, image, *_) = operations(plan_volume_conversion(found, AROUND, wish))
+        self.assertEqual(({"hw_disk_bus": "scsi", "k": "v"}, 64), (image.keep.properties, image.keep.min_ram))
+        (lost,) = plan_volume_conversion(found, AROUND, Wish("snapshot")).not_replayed
+        self.assertEqual("image properties hw_disk_bus", lost.what)
+        (made,) = operations(plan_snapshot_conversion(snapshot(found.volume), AROUND, Wish("volume")))
+        self.assertEqual(metadata, made.keep.properties)
+
+    def test_image_metadata_of_a_bootable_volume(self):
+        found = volume(volume_image_metadata={"a": "1"})
+        keep = operations(plan_volume_conversion(found, AROUND, Wish("volume")))[1].keep
+        self.assertEqual({"a": "1"}, keep.properties)
+        self.assertEqual((), plan_volume_conversion(found, AROUND, Wish("snapshot")).not_replayed)
+        # What a snapshot has is of its own time, and Cinder hands it on.
+        (made,) = operations(plan_snapshot_conversion(snapshot(found.volume), AROUND, Wish("volume")))
+        self.assertEqual({}, made.keep.properties)
+
+    def test_a_volume_of_an_image_has_its_properties(self):
+        found = image(a="1", image_id="x", cinder_encryption_key_id="k")
+        (made,) = operations(plan_image_conversion(found, AROUND, Wish("volume", volume_type="luks")))
+        self.assertEqual({"a": "1"}, made.keep.properties)
+
+    def test_the_marks_of_a_run_do_not_go_on(self):
+        """leftover delete would remove what was made of something that a run has left behind."""
+        run = Run("server import-full x")
+        marked = {**run.marks(), "a": "1"}
+        copy = plan_volume_conversion(volume(metadata=marked), AROUND, Wish("volume"))
+        self.assertEqual({"a": "1"}, operations(copy)[1].keep.metadata)
+        found = snapshot(metadata=marked, name=f"snapshot for {run.name('image')}")
+        (made,) = operations(plan_snapshot_conversion(found, AROUND, Wish("volume")))
+        self.assertEqual({"a": "1"}, made.keep.metadata)
+        self.assertEqual(found.snapshot.id, made.keep.name)  # and not a name that says that it is ours
+        other = plan_image_conversion(image(**marked), AROUND, Wish("image", disk_format="qcow2"))
+        self.assertEqual({"a": "1"}, operations(other)[0].draft.properties)
+
     def test_an_image_of_another_format(self):
         key = {"cinder_encryption_key_deletion_policy": "on_image_deletion"}
         found = image(
@@ -265,6 +313,52 @@ class TestProblems(TestCase):
         self.refused(errors.ResourceUnusable, plan_snapshot_conversion, snapshot(status="error"), "image")
         self.refused(errors.NoData, plan_image_conversion, image(status="queued"), "volume", "queued")
         self.refused(errors.ResourceUnusable, plan_image_conversion, image(status="deactivated"), "volume")
+
+    def test_of_another_project(self):
+        """An administrator sees it, and what is made of it would be in the administrator's project."""
+        key = {"os-vol-tenant-attr:tenant_id": "other"}
+        for to in ("image", "volume", "snapshot"):
+            self.refused(
+                errors.ResourceUnusable, plan_volume_conversion, volume(**key), to, "--os-project-id other"
+            )
+        self.refused(
+            errors.Unready, plan_volume_conversion, volume(status="error", **key), "volume", "error", "other"
+        )
+        found = snapshot(**{"os-extended-snapshot-attributes:project_id": "other"})
+        self.refused(errors.ResourceUnusable, plan_snapshot_conversion, found, "volume", "project other")
+        behind = mapped(mapping_entry(snapshot_id=found.snapshot.id), snapshots=[found.snapshot])
+        self.refused(errors.ResourceUnusable, plan_image_conversion, behind, "volume", "project other")
+        entry = mapping_entry(source_type="volume", snapshot_id=None, volume_id="v")
+        behind = mapped(entry, volumes=[volume(id="v", **key).volume])
+        self.refused(errors.ResourceUnusable, plan_image_conversion, behind, "volume", "project other")
+
+    def test_the_commands_for_the_other_disks(self):
+        found = snapshot()
+        sources = {
+            "volume snapshot convert s": mapping_entry(snapshot_id="s", device_name="/dev/vdb"),
+            "volume convert v": mapping_entry(
+                source_type="volume", volume_id="v", snapshot_id=None, device_name="/dev/vdc"
+            ),
+            "image convert i": mapping_entry(
+                source_type="image", image_id="i", snapshot_id=None, device_name="/dev/vdd"
+            ),
+        }
+        boot = mapping_entry(snapshot_id=found.snapshot.id)
+        others = [{**entry, "boot_index": None} for entry in sources.values()]
+        behind = mapped(boot, *others, snapshots=[found.snapshot], volumes=[found.volume])
+        for to, none in (("volume", ""), ("image", "image convert"), ("snapshot", "snapshot convert")):
+            lost = plan_image_conversion(behind, AROUND, Wish(to)).not_replayed
+            reasons = [entry.reason for entry in lost if entry.what.startswith("disk ")]
+            for reason, command in zip(reasons, sources, strict=True):
+                if none and none in command:
+                    self.assertIn("this one is in ", reason)
+                else:
+                    self.assertTrue(reason.endswith(f"openstack {command} --to {to}"), reason)
+        over = mapped(mapping_entry(source_type="image", image_id="i", snapshot_id=None))
+        error = self.refused(errors.ResourceUnusable, plan_image_conversion, over, "volume")
+        self.assertIn("openstack image convert i --to volume", str(error.hint))
+        error = self.refused(errors.ResourceUnusable, plan_image_conversion, over, "image")
+        self.assertIn("openstack image show i", str(error.hint))
 
     def test_images_without_data(self):
         for entries in ((), (mapping_entry(source_type="blank"),)):

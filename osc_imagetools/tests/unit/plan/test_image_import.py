@@ -9,6 +9,7 @@ from osc_imagetools import errors
 from osc_imagetools.inventory.destination import Destination
 from osc_imagetools.inventory.quota import Quota
 from osc_imagetools.inventory.volume import GIB
+from osc_imagetools.marks import Run
 from osc_imagetools.origin import Origin
 from osc_imagetools.plan.image_drafts import ImportOptions
 from osc_imagetools.plan.image_import import plan_image_import
@@ -122,6 +123,10 @@ class TestPlan(TestCase):
         made = plan(manifest(properties=properties))
         self.assertEqual({"fine": "1"}, made.images[0].properties)
         self.assertEqual(3, len(made.not_replayed))
+
+    def test_the_marks_of_a_run_are_not_replayed(self):
+        made = plan(manifest(properties={**Run("image convert x").marks(), "fine": "1"}))
+        self.assertEqual({"fine": "1"}, made.images[0].properties)
 
     def test_disks_of_a_mapping_become_images_of_their_own(self):
         made = plan(manifest(*TWO, **MAPPED))

@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
+import dataclasses
+
 from osc_imagetools import errors
 from osc_imagetools.inventory.image import read_image
 from osc_imagetools.inventory.quota import Quota
 from osc_imagetools.inventory.server import read_server
 from osc_imagetools.inventory.server_export import ServerInventory, ServerVolume
 from osc_imagetools.inventory.volume import read_volume
+from osc_imagetools.marks import Run
 from osc_imagetools.origin import Origin
 from osc_imagetools.plan.operations import (
     FetchImage,
@@ -16,6 +19,7 @@ from osc_imagetools.plan.operations import (
     VolumeFromSnapshot,
 )
 from osc_imagetools.plan.server_export import ServerExportOptions, plan_server_export
+from osc_imagetools.plan.server_properties import with_made_image
 from osc_imagetools.tests.unit.base import PROJECT, TestCase, image_document, volume_document
 
 FLAVOR = {"original_name": "m1", "vcpus": 1, "ram": 512, "disk": 5, "ephemeral": 0, "swap": 0}
@@ -26,14 +30,14 @@ def attached(identifier, device, **changes):
     return ServerVolume(identifier, device, None, False, read_volume(document))
 
 
-def inventory(*volumes, image=None, left=None, **document):
+def inventory(*volumes, image=None, gone=False, left=None, **document):
     facts = {"id": "s1", "name": "web01", "status": "ACTIVE", "flavor": FLAVOR, **document}
     if image:
         facts["image"] = {"id": image["id"]}
     return ServerInventory(
         origin=Origin("devcloud", "RegionOne", None, PROJECT, "demo"),
         server=read_server(facts),
-        image=read_image(image, members=()) if image else None,
+        image=read_image(image, members=()) if image and not gone else None,
         block_storage=True,
         volumes=volumes,
         flavor={"name": "m1"},
@@ -174,6 +178,41 @@ class TestImageBooted(TestCase):
         image = image_document(hw_firmware_type="uefi")
         made = plan(inventory(image=image, flavor=flavor))
         self.assertEqual(["ephemeral", "swap", "uefi", "vtpm"], [n.reason for n in made.not_captured])
+
+    def test_properties_of_an_image_that_is_gone(self):
+        """Those of a data volume are not the server's: the image that Nova makes has the right ones."""
+        data = attached("v1", "/dev/vdb", volume_image_metadata={"hw_firmware_type": "uefi"})
+        made = plan(inventory(data, image={"id": "gone"}, gone=True))
+        self.assertIsNone(made.subject.replayable["image_properties"])
+        self.assertEqual((), made.not_captured)
+        ours = {**Run("server export-full x").marks(), "base_image_ref": "gone", "owner_user_name": "u"}
+        told = {"hw_qemu_guest_agent": "yes", "hw_firmware_type": "uefi", "hw_tpm_version": "2.0", "a": "1"}
+        nova = read_image(image_document(**ours, **told), ())
+        after = with_made_image(made, nova)
+        self.assertEqual(told, after.subject.replayable["image_properties"])
+        self.assertEqual(["uefi", "vtpm"], [n.reason for n in after.not_captured])
+        self.assertEqual("crash", after.consistency)  # a snapshot of a volume was taken without a freeze
+        alone = plan(inventory(image={"id": "gone"}, gone=True))
+        self.assertEqual("freeze-requested", with_made_image(alone, nova).consistency)
+        paused = plan(inventory(image={"id": "gone"}, gone=True, status="PAUSED"))
+        self.assertEqual("crash", with_made_image(paused, nova).consistency)
+        known = plan(inventory(image=image_document(a="2")))
+        self.assertEqual(known, with_made_image(known, nova))
+
+    def test_properties_that_no_one_tells(self):
+        data = attached("v1", "/dev/vdb", volume_image_metadata={"hw_firmware_type": "uefi"})
+        made = plan(inventory(data, image={"id": "gone"}, gone=True), disks=("vdb",))
+        self.assertEqual({}, made.subject.replayable["image_properties"])
+        self.assertIn("image properties", made.subject.replayable["unreadable"])
+        self.assertEqual(["not-selected"], [n.reason for n in made.not_captured])
+        self.assertIn("image properties (the image is gone", made.warnings[0])
+
+    def test_what_could_not_be_read_is_told_at_once(self):
+        found = dataclasses.replace(inventory(BOOT), unreadable={"ports": "refused", "image": "gone"})
+        (warning,) = plan(found).warnings
+        self.assertIn("could not be read: ports (refused)", warning)
+        self.assertNotIn("gone", warning)
+        self.assertEqual((), plan(inventory(BOOT)).warnings)
 
     def test_the_name_of_the_root_disk(self):
         for device, expected in (("/dev/sdb", "sda"), ("/dev/vda", "root")):

@@ -263,7 +263,7 @@ class TestServer(TestCase):
 
     def test_a_bundle_without_the_boot_disk(self):
         error = self.problems("no disk to boot from", document=manifest(DATA))
-        self.assertIn("volume import-full --disk", str(error))
+        self.assertIn("volume import-full <bundle> --disk <name>", str(error))
 
     def test_quotas(self):
         to = destination(left={"instances": 0, "cores": 1}, volumes_left={"volumes": 1, "gigabytes": 3})
@@ -288,6 +288,15 @@ class TestServer(TestCase):
             "swap",
         }
         self.assertEqual(expected, self.lost(plan(document)))
+
+    def test_what_the_export_could_not_read_is_told(self):
+        unreadable = {"user data": "a", "ports": "no network service", "flavor": "refused", "image": "gone"}
+        document = manifest(ports=[], unreadable=unreadable)
+        self.assertEqual({"user data", "ports", "flavor"}, self.lost(plan(document)))
+        (lost,) = (entry for entry in plan(document).not_replayed if entry.what == "ports")
+        self.assertEqual(
+            "it is not in the bundle: no network service; the server gets no network", lost.reason
+        )
 
     def test_a_zone_that_nobody_asked_for_is_not_asked_for(self):
         document = manifest(availability_zone="nova", pinned_availability_zone=None)

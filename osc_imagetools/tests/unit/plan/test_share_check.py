@@ -64,6 +64,22 @@ class TestData(JudgeCase):
             self.assertEqual((False, False), (verdict.visible, verdict.bootable))
             self.assertIn("openstack image share", verdict.reason)
 
+    def test_a_role_that_may_not_see_it_says_nothing_about_the_project(self):
+        """Glance tells it that there is no such image, as it tells those who are no members."""
+        hidden = {"visible": False, "listed": False, "opens": False, "sources": None}
+        member = (Member(A.id, "accepted"),)
+        for view, visibility in ((inside(A, **hidden), "shared"), (inside(A, **hidden), "public"),
+                                 (inside(OWNER, **hidden), "private")):  # fmt: skip
+            verdict = self.judged(view, members=member, visibility=visibility)
+            self.assertEqual(
+                (None,) * 4, (verdict.visible, verdict.listed, verdict.downloadable, verdict.bootable)
+            )
+            self.assertEqual("this account's role there may not see it", verdict.reason)
+        verdict = self.judged(inside(A, **hidden), members=member, visibility="public", status="deactivated")
+        self.assertEqual((None, False), (verdict.visible, verdict.bootable))
+        verdict = self.judged(inside(B, **hidden), members=member, visibility="shared")
+        self.assertEqual((False, "it is no member"), (verdict.visible, verdict.reason.partition(":")[0]))
+
     def test_an_administrator_s_view_is_not_the_project_s(self):
         self.assertEqual((False,) * 4, self.can(inside(A), visibility="private"))
         members = (Member(A.id, "pending"),)
