@@ -225,7 +225,9 @@ def _image_nature(image: Image) -> tuple[Nature, list[NotReplayed]]:
     elif image.visibility in ("public", "community"):
         lost.append(NotReplayed(f"visibility {image.visibility}", "what is made is private"))
     if image.document.get("protected"):
-        lost.append(NotReplayed("protection", f"openstack image set --protected protects {image.id} alone"))
+        lost.append(
+            NotReplayed("protection", "it is of the original; openstack image set --protected <image>")
+        )
     nature = Nature(
         kind="image",
         id=image.id,

@@ -83,7 +83,8 @@ def check_status(image: Image) -> None:
     if image.status == "queued":
         raise errors.NoData(
             f"{image.label} is queued: nothing has been uploaded to it yet",
-            hint=f"Upload its data (openstack image stage / import, or create it anew). {show}",
+            hint=f"Upload its data: openstack image stage --file <file> {image.id}; then "
+            f"openstack image import {image.id}. Or create it anew. {show}",
         )
     if image.status == "deactivated":
         raise errors.ResourceUnusable(

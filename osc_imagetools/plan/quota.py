@@ -125,8 +125,8 @@ def check_needs(needs: Sequence[Need], project: str | None) -> list[errors.Image
         errors.QuotaTooSmall(
             f"{need.amount} of the quota {need.name} {'is' if need.amount == 1 else 'are'} needed, of which "
             f"{need.left} are left in project {project}",
-            hint="openstack limits show --absolute shows what is used; remove what is not needed, "
-            "or ask an administrator for more (openstack quota set).",
+            hint="What is used: openstack limits show --absolute; remove what is not needed, "
+            "or ask an administrator for more (openstack quota set <project>).",
         )
         for need in needs
         if not need.fits

@@ -53,7 +53,10 @@ def plan_networks(
         if network is not None:
             plugged.append((port, network))
         for address in port.get("floating_ips") or ():
-            found.lose(f"floating address {address}", "openstack server add floating ip gives it one")
+            found.lose(
+                f"floating address {address}",
+                "give it one: openstack server add floating ip <server> <address>",
+            )
     groups = _security_groups(ports, to, options, found)
     if not options.keep_addresses:
         for port, _ in plugged:

@@ -101,7 +101,7 @@ def _key_name(
             found.mapped.append(f"key pair {original} -> {options.key_name}")
         return options.key_name
     if original and original not in to.key_pairs:
-        made = "its public key is in the manifest: openstack keypair create --public-key <file>"
+        made = f"its public key is in the manifest: openstack keypair create --public-key <file> {original}"
         how = made if facts.get("key_pair") else "give another one: --key-name"
         found.lose(f"key pair {original}", f"this user has none of that name; {how}")
         return None

@@ -19,7 +19,7 @@ from osc_imagetools.plan.operations import Step
 
 OPEN = {
     "public": "public: every project sees, lists and uses it",
-    "community": "community: every project can use it by its ID (openstack image list --community lists it)",
+    "community": "community: every project can use it by its ID (its list: openstack image list --community)",
 }
 # States in which an image will never have data again.
 DEAD = frozenset({"killed", "deleted", "pending_delete"})
@@ -55,8 +55,8 @@ class SharePlan:
             return ()
         return (
             f"{self.image.label} has 0 bytes: its data is in volume snapshots, which are not shared with it. "
-            "Other projects see the image and cannot boot it. What can: openstack image export-full, then "
-            "image import-full, and share what that makes.",
+            "Other projects see the image and cannot boot it. What can: openstack image export-full "
+            f"{self.image.id}; then openstack image import-full <bundle>, and share what that makes.",
         )
 
     def steps(self) -> tuple[Step, ...]:
