@@ -69,7 +69,24 @@ def create_server_image(
         snapshot.unsure = True
     shop.identify(image, answer["image_id"])
     _await_server_image(shop, str(image.id), server_id)
+    if not snapshots:
+        _check_data(shop, str(image.id), operation)
     return made, _identify_snapshots(shop, str(image.id), operation, made)
+
+
+def _check_data(shop: Workshop, image_id: str, operation: ServerImage) -> None:
+    """:raises errors.ResourceUnusable: Nova made an image of 0 bytes; its snapshots are to be removed."""
+    image = get_image(shop.cloud, image_id)
+    if image.size:
+        return
+    for device in image.mapping:
+        if device.snapshot_id:
+            name = f"snapshot for {image.name}"
+            shop.register("snapshot", name, REMOVALS["snapshot"], identifier=device.snapshot_id)
+    raise errors.ResourceUnusable(
+        f"{operation.server.label} boots from a volume, though Nova shows an image for it: it was not known",
+        hint="An administrator can export it: who may read its root device sees which volume that is.",
+    )
 
 
 def _search_snapshot(shop: Workshop, snapshot: Made, *, refused: bool) -> None:

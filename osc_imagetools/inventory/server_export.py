@@ -67,6 +67,19 @@ class ServerInventory:
     unreadable: Mapping[str, str]
     documents: Mapping[str, Any]
 
+    @property
+    def boots_from_volume(self) -> bool:
+        """Whether its root disk is a volume, whatever image it was made with.
+
+        Nova shows the image that a server was asked for (nova/api/openstack/compute/views/servers.py,
+        _get_image): also one of 0 bytes, of which only the mapping counts, and one beside a mapping of the
+        root disk to a volume.
+        """
+        device = self.server.root_device
+        if self.server.image_id is None or any(device and v.device == device for v in self.volumes):
+            return True
+        return self.image is not None and self.image.size == 0 and bool(self.image.mapping)
+
 
 class _Optional:
     """A context in which it is no failure that something is refused or not there: that is noted."""

@@ -65,7 +65,7 @@ def plan_server_export(found: ServerInventory, options: ServerExportOptions, *, 
     draft.problems += disks.problems()
     _check_state(draft, found, options)
     draft.not_captured += _uncopied(found)
-    if found.server.image_id is None:
+    if found.boots_from_volume:
         stages, room = _from_volumes(draft, found, disks)
     else:
         stages, room = _from_image(draft, found, disks)
@@ -97,7 +97,7 @@ class _Disks:
         self._wanted = options.disks
         self.label = found.server.label
         self.names = {v.id: _bare(v.device) or f"volume-{n}" for n, v in enumerate(found.volumes)}
-        self.root = None if found.server.image_id is None else _root_name(found, self.names)
+        self.root = None if found.boots_from_volume else _root_name(found, self.names)
 
     def wants(self, name: str) -> bool:
         return not self._wanted or name in self._wanted
@@ -272,7 +272,7 @@ def _consistency(found: ServerInventory, options: ServerExportOptions) -> str:
         return "stopped"
     agent = freeze_requested(known_properties(found))
     # Snapshots that Nova does not take itself are under no freeze.
-    alone = found.server.image_id is None or not found.volumes
+    alone = found.boots_from_volume or not found.volumes
     return "freeze-requested" if agent and alone and found.server.status == "ACTIVE" else "crash"
 
 
@@ -309,10 +309,10 @@ def _subject(found: ServerInventory, disks: _Disks) -> Subject:
             "tags": sorted(server.tags),
             "availability_zone": document.get("OS-EXT-AZ:availability_zone"),
             **{key: document[key] for key in ("pinned_availability_zone",) if key in document},
-            "boot_from": "volume" if server.image_id is None else "image",
+            "boot_from": "volume" if found.boots_from_volume else "image",
             "flavor": dict(found.flavor),
             "image": {"id": server.image_id, "name": found.image.name if found.image else None}
-            if server.image_id
+            if server.image_id and not found.boots_from_volume
             else None,
             "image_properties": properties,
             "key_name": document.get("key_name"),

@@ -16,6 +16,7 @@ from osc_imagetools.inventory.image import Image
 from osc_imagetools.inventory.server_export import ServerInventory, ServerVolume
 from osc_imagetools.marks import without_marks
 from osc_imagetools.plan.export import ExportPlan, NotCaptured
+from osc_imagetools.plan.image_drafts import MAPPING
 
 AGENT = frozenset({"yes", "true", "1", "on"})
 # What Nova writes into an image of a server for itself: all system metadata of the server
@@ -54,15 +55,17 @@ def root_of(found: ServerInventory) -> ServerVolume | None:
 
 
 def known_properties(found: ServerInventory) -> dict[str, Any] | None:
-    """Those of the server, of its image or of its root volume; None where the image is gone."""
+    """Those of the server, of its root volume or of its image; None where the image is gone."""
     if found.server.properties:
-        return dict(found.server.properties)
-    if found.image is not None:
-        return dict(found.image.properties)
-    if found.server.image_id is not None:
+        properties = found.server.properties
+    elif found.boots_from_volume:
+        root = root_of(found)
+        properties = root.volume.image_metadata if root and root.volume else {}
+    elif found.image is not None:
+        properties = found.image.properties
+    else:
         return None
-    root = root_of(found)
-    return dict(root.volume.image_metadata) if root and root.volume else {}
+    return {key: value for key, value in properties.items() if key not in MAPPING}
 
 
 def freeze_requested(properties: Mapping[str, Any] | None) -> bool:

@@ -80,6 +80,26 @@ class TestVolumeBooted(TestCase):
         found = inventory(BOOT, DATA, **{"OS-EXT-SRV-ATTR:root_device_name": "/dev/vdb"})
         self.assertEqual(["data", "boot"], [d.role for d in plan(found).disks])
 
+    def test_made_of_an_image_of_0_bytes(self):
+        """Which Nova shows as the server's image; it has no data, but a mapping."""
+        mapping = (
+            '[{"source_type": "snapshot", "destination_type": "volume", "snapshot_id": "s", "boot_index": 0}]'
+        )
+        image = image_document(size=0, block_device_mapping=mapping, bdm_v2="True", os_distro="x")
+        volume = attached("v1", "/dev/vda", volume_image_metadata={"os_distro": "y", "bdm_v2": "True"})
+        made = plan(inventory(volume, DATA, image=image))
+        self.assertEqual(["v1", "v2"], [v for v, _ in made.stages[0][0].snapshots])
+        facts = made.subject.replayable
+        self.assertEqual(("volume", None), (facts["boot_from"], facts["image"]))
+        self.assertEqual({"os_distro": "y"}, facts["image_properties"])
+
+    def test_made_of_an_image_and_a_volume_as_its_root(self):
+        device = {"OS-EXT-SRV-ATTR:root_device_name": "/dev/vda"}
+        made = plan(inventory(BOOT, DATA, image=image_document(), **device))
+        self.assertEqual(
+            ("volume", ["boot", "data"]), (made.subject.replayable["boot_from"], [d.role for d in made.disks])
+        )
+
     def test_stopped_only_for_the_snapshots(self):
         made = plan(inventory(BOOT, DATA), stop=True)
         self.assertEqual([[StopServer], [ServerImage], [StartServer], [Remove]], kinds(made.stages))
