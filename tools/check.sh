@@ -45,8 +45,7 @@ cover)
     coverage report
     ;;
 functional)
-    # One test at a time: they count what is left in the project.
-    run_tests osc_imagetools/tests/functional . --serial "${@:2}"
+    run_tests osc_imagetools/tests/functional . --worker-file tools/functional-workers.yaml "${@:2}"
     ;;
 package)
     python tools/check_package.py

@@ -92,7 +92,9 @@ def write(settings: Settings) -> None:
             (settings.conf / f"swift-{kind}.conf").write_text(
                 render("swift-node.conf", settings, kind=kind)
             )
-    settings.clouds_yaml.write_text(render("clouds.yaml", settings))
+    for suffix in settings_module.SUFFIXES:
+        path = settings.clouds_yaml.with_stem(settings.clouds_yaml.stem + suffix)
+        path.write_text(render("clouds.yaml", settings, suffix=suffix))
     _write_qemu_conf(settings)
 
 

@@ -18,6 +18,9 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 SERVICES = ROOT / "services"
 WRAPPERS = ROOT / "wrappers"
 TEMPLATES = ROOT / "conf"
+# The projects and users are there twice, so that two test runs can count what is in theirs; each
+# set has a clouds.yaml, with the same names for the clouds.
+SUFFIXES = ("", "-2")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,7 +11,7 @@ from keystoneauth1 import session
 from keystoneauth1.identity import v3
 from keystoneclient.v3 import client
 
-from orchestrator.settings import Settings
+from orchestrator.settings import SUFFIXES, Settings
 
 SETTINGS = Settings.from_environment(os.environ)
 # Service, type, path of its endpoint.
@@ -92,10 +92,14 @@ def make_accounts(keystone):
         # "service" makes its token a service token.
         for role in ("admin", "service"):
             keystone.roles.grant(roles[role], user=account, project=services)
-    projects = {name: ensure(keystone.projects, name, domain="default") for name in PROJECTS}
-    for name, project, role in GRANTS:
-        user = ensure(keystone.users, name, domain="default", password=SETTINGS.password)
-        keystone.roles.grant(roles[role], user=user, project=projects[project])
+    for suffix in SUFFIXES:
+        projects = {
+            name: ensure(keystone.projects, name + suffix, domain="default") for name in PROJECTS
+        }
+        for name, project, role in GRANTS:
+            account = name if name == "admin" else name + suffix
+            user = ensure(keystone.users, account, domain="default", password=SETTINGS.password)
+            keystone.roles.grant(roles[role], user=user, project=projects[project])
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 
 ``private`` and ``private2`` of the project demo, ``private`` of the project other, and ``public``,
 which is external; a router between ``public`` and demo's ``private``, so that demo's servers there
-can have floating addresses.
+can have floating addresses. The same for the second set of projects.
 """
 
 # Project, network, addresses.
@@ -11,6 +11,9 @@ TENANT_NETWORKS = (
     ("demo", "private", "10.10.0.0/24"),
     ("demo", "private2", "10.20.0.0/24"),
     ("other", "private", "10.30.0.0/24"),
+    ("demo-2", "private", "10.40.0.0/24"),
+    ("demo-2", "private2", "10.50.0.0/24"),
+    ("other-2", "private", "10.60.0.0/24"),
 )
 # Set aside for documentation: nobody has them.
 PUBLIC_ADDRESSES = "203.0.113.0/24"
@@ -42,7 +45,7 @@ def make(cloud):
             is_dhcp_enabled=not found.is_router_external,
         )
 
-    inside, *_ = [ensure(*values) for values in TENANT_NETWORKS]
+    inside = {values[:2]: ensure(*values) for values in TENANT_NETWORKS}
     outside = ensure(
         "admin",
         "public",
@@ -51,7 +54,9 @@ def make(cloud):
         provider_network_type="flat",
         provider_physical_network="public",
     )
-    _make_router(network, owners["demo"], outside, inside)
+    for (project, name), subnet in inside.items():
+        if project.startswith("demo") and name == "private":
+            _make_router(network, owners[project], outside, subnet)
 
 
 def _make_rule_templates(network):

@@ -11,7 +11,7 @@ import time
 import openstack
 
 import networks
-from orchestrator.settings import Settings
+from orchestrator.settings import SUFFIXES, Settings
 
 WORKERS = {"nova-conductor", "nova-scheduler", "nova-compute", "cinder-scheduler", "cinder-volume"}
 # Name, root disk (GB), ephemeral disk (GB), swap (MB). A flavor without a root disk is for
@@ -74,9 +74,11 @@ def set_quotas(cloud):
     cloud.block_storage.put(
         "/os-quota-class-sets/default", json={"quota_class_set": UNLIMITED}
     ).raise_for_status()
-    small = cloud.identity.find_project("small").id
-    for service, limits in ((cloud.block_storage, SMALL_STORAGE), (cloud.compute, SMALL_COMPUTE)):
-        service.put(f"/os-quota-sets/{small}", json={"quota_set": limits}).raise_for_status()
+    limited = ((cloud.block_storage, SMALL_STORAGE), (cloud.compute, SMALL_COMPUTE))
+    for suffix in SUFFIXES:
+        small = cloud.identity.find_project(f"small{suffix}").id
+        for service, limits in limited:
+            service.put(f"/os-quota-sets/{small}", json={"quota_set": limits}).raise_for_status()
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from osc_imagetools.plan.leftover import removal_order
 
 @dataclass(frozen=True)
 class Removed:
-    """What became of a resource: deleted, started, or ``failed`` with the reason."""
+    """What became of a resource: deleted, started, without its mark, or ``failed`` with the reason."""
 
     resource: Leftover
     result: str
@@ -48,8 +48,7 @@ def remove_leftovers(
             except errors.ImagetoolsError as exc:
                 done.append(Removed(resource, f"failed: {exc.message}", True))
             else:
-                result = "started" if resource.kind == "stopped-server" else "deleted"
-                done.append(Removed(resource, result, False))
+                done.append(Removed(resource, _result(resource), False))
     left = {r.run for r in found.resources} - {d.resource.run for d in done if not d.failed}
     left |= {d.resource.run for d in done if d.failed}
     left |= {r.run for r in found.resources if r not in chosen}
@@ -58,3 +57,9 @@ def remove_leftovers(
         if journal.run.id not in left and (journal.alive is False or journal.run.id in named):
             forget(journal.path)
     return done
+
+
+def _result(resource: Leftover) -> str:
+    if resource.kind != "stopped-server":
+        return "deleted"
+    return "started" if resource.status == "SHUTOFF" else "the mark was removed: it ran already"

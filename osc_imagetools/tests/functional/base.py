@@ -2,13 +2,15 @@
 """Functional tests: the ``openstack`` command against the real services of the embedded cloud.
 
 ``OS_CLIENT_CONFIG_FILE`` names its clouds.yaml (``devcloud/devcloud env`` prints it). There is nothing to
-skip: without the cloud these tests fail.
+skip: without the cloud these tests fail. Many count what is in a project, so a process that runs tests takes
+one of the cloud's two sets of projects for itself, until it ends.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import fcntl
 import hashlib
 import io
 import json
@@ -34,9 +36,32 @@ from osc_imagetools import marks
 
 ROOT = pathlib.Path(__file__).parents[3]
 STATE = pathlib.Path(os.environ["OS_CLIENT_CONFIG_FILE"]).parent
+SUFFIXES = ("", "-2")  # of the names of projects and users: devcloud/orchestrator/settings.py
 GUEST_TEXT = b"WRITTEN-BY-GUEST"  # what the guest writes into the sector at byte 1024
 MIB, GIB = 1 << 20, 1 << 30
 PATIENCE = 300  # seconds for one state of one resource
+
+
+def _take_projects() -> tuple[str, int]:
+    """The suffix of a free set of projects, whose clouds.yaml is used from now on; the lock on it."""
+    for suffix in SUFFIXES:
+        lock = os.open(STATE / "lock" / f"tests{suffix}", os.O_CREAT | os.O_RDWR)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(lock)
+            continue
+        os.environ["OS_CLIENT_CONFIG_FILE"] = str(STATE / f"clouds{suffix}.yaml")
+        return suffix, lock
+    raise RuntimeError("the cloud has no third set of projects for a third run of these tests")
+
+
+SUFFIX, _LOCK = _take_projects()
+
+
+def project(name: str) -> str:
+    """The name of a project of this run: demo, other or small."""
+    return name + SUFFIX
 
 
 @dataclasses.dataclass

@@ -323,7 +323,7 @@ class TestBackupCheck(base.TestCase):
         self.assertEqual("critical", reasons(rows, volroot)["volumes-out-of-reach"])
 
     def test_a_volume_service_that_is_down(self):
-        clouds = OpenStackConfig(config_files=[str(base.STATE / "clouds.yaml")]).cloud_config
+        clouds = OpenStackConfig().cloud_config
         clouds["clouds"]["devcloud-demo"]["block_storage_endpoint_override"] = "http://127.0.0.1:9/v3"
         (self.dir / "clouds.yaml").write_text(json.dumps(clouds))
         self.useFixture(fixtures.EnvironmentVariable("OS_CLIENT_CONFIG_FILE", str(self.dir / "clouds.yaml")))
@@ -349,7 +349,9 @@ class TestBackupCheck(base.TestCase):
 
     def test_filters_and_summary(self):
         words = ("--summary", "--name", f"^{self.fleet.name}", "--fail-on", "never")
-        rows = self.fleet.check(*words, "--status", "SHUTOFF", "--project", "demo", cloud="devcloud-admin")
+        rows = self.fleet.check(
+            *words, "--status", "SHUTOFF", "--project", base.project("demo"), cloud="devcloud-admin"
+        )
         self.assertEqual([self.fleet.servers["extra"]], [row["ID"] for row in rows])
         row = rows[0]
         self.assertEqual(

@@ -140,7 +140,7 @@ class TestRoundTrip(ImportCase):
     def test_to_another_project(self):
         owner = self.connection(OTHER).current_project_id
         self.export(self.image(b"x" * 4096))
-        report = self.import_full("--project", "other", cloud="devcloud-admin")
+        report = self.import_full("--project", base.project("other"), cloud="devcloud-admin")
         self.assertEqual(owner, self.document(report["id"])["owner"])
 
     def test_converted_before(self):

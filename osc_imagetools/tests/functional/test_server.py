@@ -91,7 +91,8 @@ class TestVolumeBooted(ServerCase):
         self.assertIn(80, [rule["port_range_min"] for rule in group["rules"]])
         (port,) = facts["ports"]
         self.assertEqual(("private", "lan"), (port["network"], port["tag"]))
-        self.assertEqual("10.10.0.0/24", port["fixed_ips"][0]["cidr"])
+        subnet = self.connection().network.find_subnet("private", ignore_missing=False)
+        self.assertEqual(subnet.cidr, port["fixed_ips"][0]["cidr"])
         self.assertIn("ssh-", facts["key_pair"]["public_key"])
         self.assertIn("user data", facts["unreadable"])
         self.assertEqual("tiny", facts["flavor"]["name"])

@@ -52,13 +52,13 @@ class SharingCase(base.TestCase):
 class TestShare(SharingCase):
     def test_an_account_in_both_projects(self):
         image = self.image(b"x" * 4096, visibility="private")
-        words = ("--project", "other", "--project", self.small, "--accept")
+        words = ("--project", base.project("other"), "--project", self.small, "--accept")
         steps = self.openstack("image", "share", image, *words, "--dry-run", "-f", "json").json
         actions = ["set visibility", "add member", "add member", "accept"]
         self.assertEqual(actions, [step["Action"] for step in steps])
         self.assertEqual("private", self.document(image)["visibility"])
 
-        rows = self.share(image, "other", self.small, more=["--accept"])
+        rows = self.share(image, base.project("other"), self.small, more=["--accept"])
         self.assertEqual(
             ("accepted", "added"), (rows[self.other]["Result"], rows[self.small]["Result"]), str(rows)
         )
@@ -69,20 +69,22 @@ class TestShare(SharingCase):
         self.assertEqual((True, False), self.seen(image, "devcloud-small"))
 
         updated = self.document(image)["updated_at"]
-        rows = self.share(image, self.other, self.small, "demo", more=["--accept"])
+        rows = self.share(image, self.other, self.small, base.project("demo"), more=["--accept"])
         results = [rows[project]["Result"] for project in (self.other, self.small, self.demo)]
         self.assertEqual(["accepted", "pending", "exempt"], results)
         self.assertEqual(updated, self.document(image)["updated_at"])
         self.assertEqual({self.other: "accepted", self.small: "pending"}, self.members(image))
 
-        rows = self.share(image, "other", self.demo, verb="unshare")
+        rows = self.share(image, base.project("other"), self.demo, verb="unshare")
         self.assertEqual(["removed", "no-member"], [rows[p]["Result"] for p in (self.other, self.demo)])
         self.assertEqual((False, False), self.seen(image))
 
     def test_an_account_in_one_project(self):
         image = self.image(b"x" * 4096, cloud=OTHER)
         self.addCleanup(self.remove_image, image, OTHER)
-        refused = self.openstack("image", "share", image, "--project", "demo", cloud=OTHER, code=1)
+        refused = self.openstack(
+            "image", "share", image, "--project", base.project("demo"), cloud=OTHER, code=1
+        )
         self.assertIn("[forbidden]", refused.err)
         rows = self.share(image, self.demo, more=["--accept"], cloud=OTHER)
         self.assertEqual("added", rows[self.demo]["Result"])
@@ -106,7 +108,7 @@ class TestShare(SharingCase):
         config = self.dir / "clouds.json"
         config.write_text(json.dumps({"clouds": {"bound": cloud}}))
         image = self.image(b"x" * 4096)
-        words = ("image", "share", image, "--project", "other", "--accept", "-f", "json")
+        words = ("image", "share", image, "--project", base.project("other"), "--accept", "-f", "json")
         with fixtures.EnvironmentVariable("OS_CLIENT_CONFIG_FILE", str(config)):
             (row,) = self.openstack(*words, cloud="bound").json
         self.assertEqual(("added", self.other), (row["Result"], row["Project"]))
@@ -135,17 +137,17 @@ class TestShare(SharingCase):
 
     def test_an_image_for_everybody(self):
         image = self.image(b"x" * 4096, cloud="devcloud-demo-admin", visibility="public")
-        rows = self.share(image, "other", cloud="devcloud-demo-admin")
+        rows = self.share(image, base.project("other"), cloud="devcloud-demo-admin")
         self.assertEqual("exempt", rows[self.other]["Result"])
         refused = self.openstack(
-            "image", "unshare", image, "--project", "other", cloud="devcloud-demo-admin", code=1
+            "image", "unshare", image, "--project", base.project("other"), cloud="devcloud-demo-admin", code=1
         )
         self.assertIn("public", refused.err)
         self.assertEqual("public", self.document(image)["visibility"])
 
     def test_all_problems_before_any_effect(self):
         image = self.image(b"x" * 4096, visibility="private")
-        words = ("--project", "other", "--project", "acme", "--project", "nadir")
+        words = ("--project", base.project("other"), "--project", "acme", "--project", "nadir")
         refused = self.openstack("image", "share", image, *words, code=1)
         for text in ("acme", "nadir", "[not-possible]"):
             self.assertIn(text, refused.err)
@@ -169,8 +171,8 @@ class TestShareCheck(SharingCase):
         }
         self.assertEqual(expected, self.check(image))
         self.assertEqual({self.other: (True, False, True, True)}, self.check(image, cloud=OTHER))
-        self.share(image, "other", self.small, verb="unshare")
-        gone = self.check(image, "--project", "other", "--project", self.small, code=3)
+        self.share(image, base.project("other"), self.small, verb="unshare")
+        gone = self.check(image, "--project", base.project("other"), "--project", self.small, code=3)
         self.assertEqual({self.other: (False,) * 4, self.small: (False,) * 4}, gone)
 
     def test_the_image_of_a_server_cannot_boot_elsewhere(self):
@@ -189,7 +191,7 @@ class TestShareCheck(SharingCase):
         image = self.image(
             b"", bdm_v2="True", root_device_name="/dev/vda", block_device_mapping=json.dumps([entry])
         )
-        shared = self.openstack("image", "share", image, "--project", "other", "--accept")
+        shared = self.openstack("image", "share", image, "--project", base.project("other"), "--accept")
         self.assertIn("0 bytes", shared.err)
         expected = {self.demo: (True, True, False, True), self.other: (True, True, False, False)}
         self.assertEqual(expected, self.check(image, code=3))
