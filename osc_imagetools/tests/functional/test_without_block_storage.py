@@ -71,7 +71,10 @@ class TestOutcomes(base.TestCase):
 
     def run_entry(self, entry, cloud):
         out = self.dir / uuid.uuid4().hex
-        words = [word.format(out=out, name=self.name, **self.made) for word in entry["words"].split()]
+        words = [
+            word.format(out=out, name=self.name, project=base.project("other"), **self.made)
+            for word in entry["words"].split()
+        ]
         return base.run_openstack(*entry["command"].split(), *words, cloud=cloud), out
 
     def everything(self):
