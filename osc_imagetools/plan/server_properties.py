@@ -19,6 +19,8 @@ from osc_imagetools.plan.export import ExportPlan, NotCaptured
 from osc_imagetools.plan.image_drafts import MAPPING
 
 AGENT = frozenset({"yes", "true", "1", "on"})
+# What an image of 0 bytes has to describe its disks.
+OF_MAPPING = frozenset({*MAPPING, "root_device_name"})
 # What Nova writes into an image of a server for itself: all system metadata of the server
 # (nova/utils.py, get_image_from_system_metadata), and facts of the copy (nova/compute/utils.py, create_image,
 # nova/virt/libvirt/driver.py, _create_snapshot_metadata).
@@ -65,7 +67,7 @@ def known_properties(found: ServerInventory) -> dict[str, Any] | None:
         properties = found.image.properties
     else:
         return None
-    return {key: value for key, value in properties.items() if key not in MAPPING}
+    return {key: value for key, value in properties.items() if key not in OF_MAPPING}
 
 
 def freeze_requested(properties: Mapping[str, Any] | None) -> bool:

@@ -130,6 +130,29 @@ class TestVolumeBooted(ServerCase):
         return report
 
 
+class TestPointer(ServerCase):
+    """A server that was made from an image of 0 bytes: Nova shows the image, and the disk is a volume."""
+
+    def test_its_disk_is_in_the_bundle(self) -> None:
+        disk = self.guest_disk()
+        root = self.volume(image_id=self.image(disk))
+        first = self.create_server(block_device_mapping_v2=[self.on_volume(root, boot=True)])
+        pointer = self.server_image(first)
+        cinder = self.connection().block_storage
+        self.wait(lambda: [s.status for s in cinder.snapshots(volume_id=root)], ["available"])
+        server_id = self.create_server(imageRef=pointer)
+        made = self.devices(server_id)["/dev/vda"]
+        self.addCleanup(self.remove_volume, made)
+        self.addCleanup(self.remove_server, server_id)
+        self.assertEqual(pointer, self.document(server_id)["image"]["id"])
+        before = self.everything()
+        self.assertEqual(1, self.export_server(server_id)["disks"])
+        self.assertEqual("volume", self.manifest()["replayable"]["boot_from"])
+        self.written_by_guest(disk)
+        self.same_disk(self.dir / "bundle" / "disks" / "0-vda.qcow2", disk)
+        self.assertEqual(before, self.everything())
+
+
 class TestImageBooted(ServerCase):
     """A server that boots from an image, with a volume: stopped for the copy, restored in three ways."""
 

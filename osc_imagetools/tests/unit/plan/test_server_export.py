@@ -85,7 +85,9 @@ class TestVolumeBooted(TestCase):
         mapping = (
             '[{"source_type": "snapshot", "destination_type": "volume", "snapshot_id": "s", "boot_index": 0}]'
         )
-        image = image_document(size=0, block_device_mapping=mapping, bdm_v2="True", os_distro="x")
+        image = image_document(
+            size=0, block_device_mapping=mapping, bdm_v2="True", os_distro="x", root_device_name="/dev/vda"
+        )
         volume = attached("v1", "/dev/vda", volume_image_metadata={"os_distro": "y", "bdm_v2": "True"})
         made = plan(inventory(volume, DATA, image=image))
         self.assertEqual(["v1", "v2"], [v for v, _ in made.stages[0][0].snapshots])
