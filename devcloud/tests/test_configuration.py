@@ -3,6 +3,7 @@
 
 import configparser
 import pathlib
+import re
 import sys
 import unittest
 
@@ -12,7 +13,12 @@ from orchestrator import configuration  # noqa: E402
 from orchestrator.settings import TEMPLATES, Settings  # noqa: E402
 
 SETTINGS = Settings.from_environment({"DEVCLOUD_STATE": "/state", "DEVCLOUD_HOST": "127.0.0.9"})
-MORE = {"libvirt_host_uuid": "some-id", "mark": "# some mark", "kind": "object"}
+MORE = {
+    "libvirt_host_uuid": "some-id",
+    "mark": "# some mark",
+    "kind": "object",
+    "suffix": "-2",
+}
 INI = (
     "keystone.conf",
     "placement.conf",
@@ -32,6 +38,17 @@ class ConfigurationTest(unittest.TestCase):
             with self.subTest(template.name):
                 text = configuration.render(template.name, SETTINGS, **MORE)
                 self.assertNotIn("$", text)
+
+    def test_the_second_set_of_projects_has_the_same_names_of_clouds(self) -> None:
+        first, second = (
+            configuration.render("clouds.yaml", SETTINGS, suffix=s) for s in ("", "-2")
+        )
+        clouds = re.compile(r"^  devcloud-.*", re.MULTILINE)
+        self.assertEqual(clouds.findall(first), clouds.findall(second))
+        for kind in ("username", "project_name"):
+            names = re.compile(rf"{kind}: (.*)")
+            expected = [n if n == "admin" else f"{n}-2" for n in names.findall(first)]
+            self.assertEqual(expected, names.findall(second))
 
     def test_an_unknown_name_is_an_error(self) -> None:
         with self.assertRaises(KeyError):
