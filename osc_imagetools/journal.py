@@ -26,6 +26,7 @@ from osc_imagetools.marks import Run, is_alive
 
 LOG = logging.getLogger(__name__)
 SUFFIX = ".jsonl"
+END = {"event": "end"}
 
 
 @dataclass(frozen=True)
@@ -106,10 +107,17 @@ class Journal:
         self._note({"event": "settled", "entry": entry})
 
     def close(self) -> None:
-        """Ends the journal: its file goes unless something of the run is left."""
+        """Ends the journal: its file goes unless something of the run is left.
+
+        Then it says that the run is over, whose process may live on.
+        """
         with self._lock:
             if self._file is None:
                 return
+            try:
+                self._write(END)
+            except OSError:
+                self._lost = True
             os.close(self._file)
             self._file = None
             if not self._pending:
@@ -156,7 +164,8 @@ class Journal:
 
     def _write_again(self) -> None:
         """Only what is left, in the room that the file has: a kept resource must not be listed in it."""
-        records = [self._first(), *(_make(number, noted) for number, noted in self._pending.items())]
+        makes = (_make(number, noted) for number, noted in self._pending.items())
+        records = [self._first(), *makes, END]
         text = b"".join(map(_line, records))
         path = path_of(self._run.id)
         try:
@@ -223,7 +232,8 @@ def _read(path: Path) -> JournaledRun | None:
                 entries.pop(entry, None)
     except (FileNotFoundError, StopIteration, KeyError, TypeError):
         return None
-    return JournaledRun(run, place, tuple(entries.values()), is_alive(run.process), path)
+    alive = False if END in records else is_alive(run.process)
+    return JournaledRun(run, place, tuple(entries.values()), alive, path)
 
 
 def _records(text: str) -> Iterator[dict[str, Any]]:

@@ -6,15 +6,10 @@ which is external; a router between ``public`` and demo's ``private``, so that d
 can have floating addresses. The same for the second set of projects.
 """
 
-# Project, network, addresses.
-TENANT_NETWORKS = (
-    ("demo", "private", "10.10.0.0/24"),
-    ("demo", "private2", "10.20.0.0/24"),
-    ("other", "private", "10.30.0.0/24"),
-    ("demo-2", "private", "10.40.0.0/24"),
-    ("demo-2", "private2", "10.50.0.0/24"),
-    ("other-2", "private", "10.60.0.0/24"),
-)
+from orchestrator.settings import SUFFIXES
+
+# Project, network, second byte of its addresses; the third is the number of the set.
+TENANT_NETWORKS = (("demo", "private", 10), ("demo", "private2", 20), ("other", "private", 30))
 # Set aside for documentation: nobody has them.
 PUBLIC_ADDRESSES = "203.0.113.0/24"
 # The rules of a new security group: all may leave; into a project's group "default", and no other,
@@ -45,7 +40,6 @@ def make(cloud):
             is_dhcp_enabled=not found.is_router_external,
         )
 
-    inside = {values[:2]: ensure(*values) for values in TENANT_NETWORKS}
     outside = ensure(
         "admin",
         "public",
@@ -54,9 +48,12 @@ def make(cloud):
         provider_network_type="flat",
         provider_physical_network="public",
     )
-    for (project, name), subnet in inside.items():
-        if project.startswith("demo") and name == "private":
-            _make_router(network, owners[project], outside, subnet)
+    for number, suffix in enumerate(SUFFIXES):
+        inside, *_ = [
+            ensure(project + suffix, name, f"10.{byte}.{number}.0/24")
+            for project, name, byte in TENANT_NETWORKS
+        ]
+        _make_router(network, owners[f"demo{suffix}"], outside, inside)
 
 
 def _make_rule_templates(network):

@@ -113,12 +113,12 @@ def unset_image_metadata(shop: Workshop, volume_id: str, keys: Iterable[str]) ->
 
 
 def unmark(shop: Workshop, made: Made, *, description: str | None, metadata: Mapping[str, str]) -> None:
-    """Makes a volume or snapshot the user's: our mark goes from it, and from what it hands on to images."""
+    """Makes a volume or snapshot the user's: our mark goes from it. What it hands on to images has none:
+    see :func:`make_volume`.
+    """
     path = f"/{made.kind}s/{made.id}"
     body: dict[str, Any] = {made.kind: {"description": description}}
     shop.cloud.request("block-storage", "PUT", path, what=made.label, json=body)
-    if made.kind == "volume":
-        _unset_marks(shop, made)
     body = {"metadata": dict(metadata)}
     shop.cloud.request("block-storage", "PUT", f"{path}/metadata", what=made.label, json=body)
 

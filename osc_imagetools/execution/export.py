@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -40,6 +40,7 @@ from osc_imagetools.plan.operations import (
     StopServer,
     VolumeFromSnapshot,
 )
+from osc_imagetools.plan.server_properties import with_made_image
 from osc_imagetools.transfer.download import Downloader
 from osc_imagetools.transfer.progress import Progress
 from osc_imagetools.transfer.source import Fetched
@@ -63,7 +64,7 @@ class FetchedDisk:
 
 @dataclass(frozen=True)
 class ExportReport:
-    """What an export did; bytes and seconds as numbers."""
+    """What an export did; bytes and seconds as numbers. The plan is as it was carried out."""
 
     path: Path
     plan: ExportPlan
@@ -107,6 +108,7 @@ def export(
         except errors.Cancelled as exc:
             exc.hint = "The same command with the same --output goes on where it stopped."
             raise
+        plan = as_carried_out(plan, disks)
         for name, document in subject.documents.items():
             writer.add_document(name, document)
         writer.finish(manifest(plan, disks, algorithm))
@@ -126,6 +128,12 @@ def export(
         seconds=time.monotonic() - started,
         left=left,
     )
+
+
+def as_carried_out(plan: ExportPlan, disks: Sequence[FetchedDisk]) -> ExportPlan:
+    """The plan with what only its own work has told."""
+    made = (d.image for d in disks if d.plan.moment is not None and d.plan.moment.kind == "image")
+    return with_made_image(plan, next(made, None))
 
 
 class _Work:

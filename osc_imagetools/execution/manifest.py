@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 from osc_imagetools.marks import now
 from osc_imagetools.plan.export import ExportPlan, Subject
-from osc_imagetools.plan.server_properties import with_made_image
 
 if TYPE_CHECKING:
     from osc_imagetools.execution.export import FetchedDisk
@@ -28,15 +27,8 @@ def bundle_algorithm(subject: Subject) -> str:
     return subject.hash_algo if subject.hash_algo in SUM_ALGORITHMS and subject.hash_algo else "sha512"
 
 
-def as_carried_out(plan: ExportPlan, disks: Sequence[FetchedDisk]) -> ExportPlan:
-    """The plan with what only its own work has told."""
-    made = (d.image for d in disks if d.plan.moment is not None and d.plan.moment.kind == "image")
-    return with_made_image(plan, next(made, None))
-
-
 def manifest(plan: ExportPlan, disks: Sequence[FetchedDisk], algorithm: str) -> dict[str, Any]:
     """The manifest of a bundle, but for the list of files, which the writer knows."""
-    plan = as_carried_out(plan, disks)
     subject = plan.subject
     return {
         "format": "osc-imagetools-bundle",

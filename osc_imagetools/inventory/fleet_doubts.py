@@ -20,29 +20,44 @@ from osc_imagetools.inventory.fleet import Fleet, FleetImage, FleetServer
 from osc_imagetools.inventory.fleet_asking import SENSELESS, SERVERS, Asking
 
 
-def settle_doubts(asking: Asking, pool: ThreadPoolExecutor) -> None:
-    """Servers whose volumes are gone, volumes of servers that are gone, images whose snapshots are."""
+def settle_doubts(asking: Asking, pool: ThreadPoolExecutor, named: frozenset[str]) -> None:
+    """Servers whose volumes are gone, volumes of servers that are gone, images whose snapshots are.
+
+    :param named: the IDs of servers that the user asked for: of these none is dropped without a word.
+    """
     found = asking.found
     fresh: dict[str, FleetServer | None] = {}
-    asking.all_of(pool, [*_servers(asking, fresh), *_volumes(asking), *_images(asking)])
+    asking.all_of(pool, [*_servers(asking, fresh, named), *_volumes(asking), *_images(asking)])
     servers = [fresh.get(server.id, server) for server in found.servers]
     found.servers[:] = [server for server in servers if server is not None]
 
 
-def _servers(asking: Asking, fresh: dict[str, FleetServer | None]) -> Iterator[Callable[[], None]]:
+def _once_more(read: Callable[[], None], gone: Callable[[], object]) -> None:
+    try:
+        read()
+    except errors.ResourceNotFound:
+        gone()
+    except (errors.ImagetoolsError, *SENSELESS):
+        return
+
+
+def _servers(
+    asking: Asking, fresh: dict[str, FleetServer | None], named: frozenset[str]
+) -> Iterator[Callable[[], None]]:
     def read(server_id: str) -> None:
-        try:
-            path = f"/servers/{quote(server_id, safe='')}"
-            answer = asking.get("compute", path, f"server {server_id}", SERVERS)
-            fresh[server_id] = fleet.read_server(answer["server"])
-        except errors.ResourceNotFound:
+        path = f"/servers/{quote(server_id, safe='')}"
+        answer = asking.get("compute", path, f"server {server_id}", SERVERS)
+        fresh[server_id] = fleet.read_server(answer["server"])
+
+    def gone(server_id: str) -> None:
+        if server_id in named:
+            asking.found.trouble[server_id] = f"server {server_id} was deleted while it was checked"
+        else:
             fresh[server_id] = None
-        except (errors.ImagetoolsError, *SENSELESS):
-            return
 
     for server in asking.found.servers:
         if any(volume.id in asking.found.gone for volume in server.volumes):
-            yield partial(read, server.id)
+            yield partial(_once_more, partial(read, server.id), partial(gone, server.id))
 
 
 def _volumes(asking: Asking) -> Iterator[Callable[[], None]]:
@@ -50,18 +65,13 @@ def _volumes(asking: Asking) -> Iterator[Callable[[], None]]:
     mine = {volume.id for server in found.servers for volume in server.volumes}
 
     def read(volume_id: str) -> None:
-        try:
-            path = f"/volumes/{quote(volume_id, safe='')}"
-            answer = asking.get("block-storage", path, f"volume {volume_id}")
-            found.volumes[volume_id] = fleet.read_volume(answer["volume"])
-        except errors.ResourceNotFound:
-            del found.volumes[volume_id]
-        except (errors.ImagetoolsError, *SENSELESS):
-            return
+        path = f"/volumes/{quote(volume_id, safe='')}"
+        answer = asking.get("block-storage", path, f"volume {volume_id}")
+        found.volumes[volume_id] = fleet.read_volume(answer["volume"])
 
     for volume in found.volumes.values():
         if (found.whole or volume.id in mine) and any(a.server_id in found.gone for a in volume.attachments):
-            yield partial(read, volume.id)
+            yield partial(_once_more, partial(read, volume.id), partial(found.volumes.pop, volume.id))
 
 
 def _images(asking: Asking) -> Iterator[Callable[[], None]]:
@@ -69,17 +79,12 @@ def _images(asking: Asking) -> Iterator[Callable[[], None]]:
     mine = {volume.id for server in found.servers for volume in server.volumes}
 
     def read(image_id: str) -> None:
-        try:
-            path = f"/images/{quote(image_id, safe='')}"
-            found.images[image_id] = fleet.read_image(asking.get("image", path, f"image {image_id}"))
-        except errors.ResourceNotFound:
-            del found.images[image_id]
-        except (errors.ImagetoolsError, *SENSELESS):
-            return
+        path = f"/images/{quote(image_id, safe='')}"
+        found.images[image_id] = fleet.read_image(asking.get("image", path, f"image {image_id}"))
 
     for image in found.images.values():
         if _looks_dead(found, image, mine):
-            yield partial(read, image.id)
+            yield partial(_once_more, partial(read, image.id), partial(found.images.pop, image.id))
 
 
 def _looks_dead(found: Fleet, image: FleetImage, mine: set[str]) -> bool:

@@ -100,7 +100,8 @@ def read_fleet(cloud: Cloud, scope: Scope, count: Count) -> Fleet:
         login_project=login,
         servers=list(scope.servers),
     )
-    if scope.servers:
+    named = frozenset(server.id for server in scope.servers)
+    if named:
         scope = scope.around(login)
     if not scope.all_projects:
         found.projects = frozenset({scope.project or login})
@@ -113,7 +114,7 @@ def read_fleet(cloud: Cloud, scope: Scope, count: Count) -> Fleet:
         for _ in range(2):  # what is found anew may refer to others
             reader.all_of(pool, reader.strangers())
             reader.all_of(pool, reader.missing())
-        settle_doubts(reader, pool)
+        settle_doubts(reader, pool, named)
         reader.all_of(pool, [*reader.missing(), *reader.quotas()])
     if "servers" in reader.failures and not found.servers:
         raise reader.failures["servers"]

@@ -171,10 +171,9 @@ def consistency_stopped(case: Case) -> Iterator[Said]:
 
 
 def _is_freeze_requested(case: Case) -> bool:
-    """As an export records it: the volumes of a server with an image are snapshotted without any freeze."""
-    server = case.server
-    together = server.image_id is None or not server.volumes
-    return bool(server.status == "ACTIVE" and together and case.traits and case.traits.guest_agent)
+    """As an export records it: volumes beside a root disk from an image get their snapshots unfrozen."""
+    together = case.boots_from_volume or not case.server.volumes
+    return bool(case.server.status == "ACTIVE" and together and case.traits and case.traits.guest_agent)
 
 
 @finds("consistency-freeze-requested")

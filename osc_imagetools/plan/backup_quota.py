@@ -74,7 +74,7 @@ def not_judged(case: Case) -> Iterator[Said]:
         why += [
             fleet.trouble.get(v) or fleet.trouble.get("volumes") or f"volume {v} was not read" for v in unread
         ]
-    keys = ["flavors", server.image_id or ""]
+    keys = ["flavors", server.id, server.image_id or ""]
     if server.project_id == fleet.login_project:
         keys.append("image quota")  # it is told to the login of its own project only
     if server.volumes:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Any
 
 from osc_imagetools.execution.export import ExportReport
-from osc_imagetools.execution.manifest import as_carried_out
 
 # The weakest proof of all disks is the proof of the bundle.
 PROOFS = ("none", "checksum", "os_hash")
@@ -17,8 +16,7 @@ PROOFS = ("none", "checksum", "os_hash")
 
 def export_fields(report: ExportReport) -> dict[str, Any]:
     """Field names and values, in the order of the documentation."""
-    plan = as_carried_out(report.plan, report.disks)
-    subject = plan.subject
+    plan, subject = report.plan, report.plan.subject
     fetched = [disk.fetched for disk in report.disks]
     return {
         "bundle": str(report.path),

@@ -36,7 +36,6 @@ from osc_imagetools import marks
 
 ROOT = pathlib.Path(__file__).parents[3]
 STATE = pathlib.Path(os.environ["OS_CLIENT_CONFIG_FILE"]).parent
-SUFFIXES = ("", "-2")  # of the names of projects and users: devcloud/orchestrator/settings.py
 GUEST_TEXT = b"WRITTEN-BY-GUEST"  # what the guest writes into the sector at byte 1024
 MIB, GIB = 1 << 20, 1 << 30
 PATIENCE = 300  # seconds for one state of one resource
@@ -44,16 +43,17 @@ PATIENCE = 300  # seconds for one state of one resource
 
 def _take_projects() -> tuple[str, int]:
     """The suffix of a free set of projects, whose clouds.yaml is used from now on; the lock on it."""
-    for suffix in SUFFIXES:
+    for clouds in sorted(STATE.glob("clouds*.yaml"), reverse=True):
+        suffix = clouds.stem.removeprefix("clouds")
         lock = os.open(STATE / "lock" / f"tests{suffix}", os.O_CREAT | os.O_RDWR)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             os.close(lock)
             continue
-        os.environ["OS_CLIENT_CONFIG_FILE"] = str(STATE / f"clouds{suffix}.yaml")
+        os.environ["OS_CLIENT_CONFIG_FILE"] = str(clouds)
         return suffix, lock
-    raise RuntimeError("the cloud has no third set of projects for a third run of these tests")
+    raise RuntimeError("the cloud has no more sets of projects for one more run of these tests")
 
 
 SUFFIX, _LOCK = _take_projects()

@@ -222,3 +222,64 @@ class TestQuota(LeftoverCase):
         self.written_by_guest(disk)
         self.same_disk(pathlib.Path(output) / "disks" / "0-vda.qcow2", disk)
         self.assertEqual(before, self.everything(self.cloud))
+        self.one_server_too_many(output, before)
+
+    def one_server_too_many(self, bundle: pathlib.Path, before: set[str]) -> None:
+        """The project has a server; that it may have no second one turns out when the volume is there."""
+        self.allow(volumes=2, gigabytes=4)
+        self.addCleanup(self.allow_servers, 1)
+        self.assertIn("Quota exceeded for instances", self.cut_short(bundle))
+        self.assertEqual((before, []), (self.everything(self.cloud), self.leftover(self.cloud)))
+        told = self.cut_short(bundle, "--keep-on-failure")
+        (row,) = self.leftover(self.cloud)
+        self.assertEqual("volume", row["Type"])
+        self.assertIn(f"Left behind: volume {row['Name']} ({row['ID']})", told)
+        self.same_volume(row["ID"], self.dir / "guest")
+        self.assertEqual(["deleted"], [r["Result"] for r in self.delete(cloud=self.cloud)])
+        self.assertEqual(before, self.everything(self.cloud))
+
+    def allow_servers(self, limit: int) -> None:
+        nova = self.connection("devcloud-admin").compute
+        project = self.connection(self.cloud).current_project_id
+        answer = nova.put(f"/os-quota-sets/{project}", json={"quota_set": {"instances": limit}})
+        self.assertEqual(200, answer.status_code, answer.text)
+
+    def cut_short(self, bundle: pathlib.Path, *more: str) -> str:
+        """What an import says that may make its server no more as soon as its volume is there."""
+        cinder = self.connection(self.cloud).block_storage
+        self.allow_servers(2)
+        words = ("server", "import-full", str(bundle), "--name", f"{self.name}-again", *more)
+        process = base.start_openstack(*words, cloud=self.cloud)
+        self.addCleanup(process.kill)
+        self.wait(lambda: any(marks.RUN in v.metadata for v in cinder.volumes()), True)
+        self.allow_servers(1)
+        _, err = process.communicate(timeout=base.PATIENCE)
+        self.assertEqual(1, process.returncode, err)
+        return err
+
+
+class TestStillStopped(LeftoverCase):
+    def test_a_server_that_cannot_be_started_again(self) -> None:
+        """Somebody locks it while it is stopped."""
+        root = self.volume(image_id=self.image(self.guest_disk()))
+        server_id = self.create_server(block_device_mapping_v2=[self.on_volume(root, boot=True)])
+        admin = self.connection("devcloud-admin").compute
+        self.addCleanup(admin.unlock_server, server_id)
+        output = self.dir / "bundle"
+        process = base.start_openstack("server", "export-full", server_id, "--stop", "--output", str(output))
+        self.addCleanup(process.kill)
+        self.wait(lambda: self.document(server_id)["status"], "SHUTOFF")
+        admin.lock_server(server_id)
+        _, err = process.communicate(timeout=base.PATIENCE)
+        self.assertEqual(1, process.returncode, err)
+        for text in ("is complete", "could not be started again", f"openstack server start {server_id}"):
+            self.assertIn(text, err)
+        self.openstack("bundle", "verify", output, cloud=None)
+        (row,) = self.leftover()
+        self.assertEqual(("stopped-server", "SHUTOFF"), (row["Type"], row["Status"]))
+        self.assertIn("failed", self.delete(code=1)[0]["Result"])
+        admin.unlock_server(server_id)
+        self.assertEqual(["started"], [r["Result"] for r in self.delete()])
+        after = self.document(server_id)
+        self.assertEqual(("ACTIVE", {}), (after["status"], after["metadata"]))
+        self.assertEqual([], self.leftover())

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whole servers: exported, deleted, imported; in the same project, another one, another region."""
 
+import base64
 import pathlib
 import shutil
 import struct
@@ -190,7 +191,16 @@ class TestImageBooted(ServerCase):
         self.same_volume(self.devices(back["id"])[device], data)
         self.hands_no_mark_on(back["id"])
 
-        other = self.import_server("--boot-from", "volume", "--flavor", "tiny", cloud="devcloud-other")
+        nova = self.connection("devcloud-other").compute
+        key = nova.create_keypair(name=self.name)
+        self.addCleanup(nova.delete_keypair, key.name)
+        user_data = self.dir / "user-data"
+        user_data.write_bytes(b"#cloud-config\n")
+        words = ("--boot-from", "volume", "--flavor", "tiny", "--key-name", key.name)
+        other = self.import_server(*words, "--user-data", user_data, cloud="devcloud-other")
+        self.assertEqual(key.name, self.document(other["id"], "devcloud-other")["key_name"])
+        told = self.document(other["id"], "devcloud-admin")["OS-EXT-SRV-ATTR:user_data"]
+        self.assertEqual(user_data.read_bytes(), base64.b64decode(told))
         root, second = sorted(self.devices(other["id"], "devcloud-other").items())
         self.same_volume(root[1], boot)
         self.same_volume(second[1], data)
@@ -215,8 +225,11 @@ class TestImageBooted(ServerCase):
         self.assertEqual(["vda: not-selected"], report["not_captured"])
         self.same_disk(self.dir / "bundle" / "disks" / "0-vdb.qcow2", data)
         words = ("volume", "import-full", self.dir / "bundle", "--disk", "vdb", "--size", 2, "-f", "json")
-        made = self.openstack(*words, "--name", f"{self.name}-again", cloud="devcloud-other").json
+        options = ("--non-bootable", "--name", f"{self.name}-again")
+        made = self.openstack(*words, *options, cloud="devcloud-other").json
         self.addCleanup(self.remove_volume, made["id"], "devcloud-other")
+        volume = self.connection("devcloud-other").block_storage.get_volume(made["id"])
+        self.assertFalse(volume.is_bootable)
         with data.open("r+b") as file:
             file.truncate(2 * GIB)
         self.same_volume(made["id"], data)

@@ -43,8 +43,10 @@ class TestJournal(TestCase):
     def test_what_is_left_stays_on_record(self):
         kept = Journal(Run("test"), PLACE)
         kept.make("volume", "osc-v", None)
+        self.assertEqual([True], [run.alive for run in journaled_runs()])
         kept.close()
         self.assertEqual([(Noted("volume", "osc-v", None),)], self.pending())
+        self.assertEqual([False], [run.alive for run in journaled_runs()])  # though this process lives
 
     def test_a_full_disk_leaves_nothing_of_the_users_on_record(self):
         """What is handed over must not be listed, whatever could not be noted of it."""
@@ -65,6 +67,7 @@ class TestJournal(TestCase):
         self.assertEqual([found], self.pending())  # every line is whole
         kept.close()
         self.assertEqual([(Noted("image", "osc-i", "i2"),)], self.pending())
+        self.assertEqual([False], [run.alive for run in journaled_runs()])
 
     def test_a_line_that_was_cut_off(self):
         kept = Journal(Run("test"), PLACE)

@@ -4,7 +4,7 @@
 import pathlib
 
 from osc_imagetools.bundle.disk_format import DiskFacts
-from osc_imagetools.execution.export import ExportReport, FetchedDisk
+from osc_imagetools.execution.export import ExportReport, FetchedDisk, as_carried_out
 from osc_imagetools.execution.manifest import manifest
 from osc_imagetools.inventory.image import read_image
 from osc_imagetools.report.export import export_fields
@@ -22,8 +22,9 @@ class TestServerWhoseImageIsGone(TestCase):
 
     def told(self, made, disks):
         """(the manifest, the fields of the report) of an export."""
-        report = ExportReport(pathlib.Path("b"), made, disks, "sha512", 1.0, ())
-        return manifest(made, disks, "sha512"), export_fields(report)
+        after = as_carried_out(made, disks)
+        report = ExportReport(pathlib.Path("b"), after, disks, "sha512", 1.0, ())
+        return manifest(after, disks, "sha512"), export_fields(report)
 
     def test_the_image_of_the_root_disk_tells(self):
         made = plan(inventory(image={"id": "gone"}, gone=True))

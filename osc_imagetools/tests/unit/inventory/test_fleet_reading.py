@@ -253,6 +253,15 @@ class TestMeanwhile(FleetCase):
         self.missing(f"{COMPUTE}/servers/{server['id']}")
         self.assertEqual([], self.read().servers)
 
+    def test_a_server_that_was_named_is_not_dropped_without_a_word(self):
+        lost = str(uuid.uuid4())
+        server = server_document(lost)
+        self.missing(f"{VOLUME}/volumes/{lost}")
+        self.missing(f"{COMPUTE}/servers/{server['id']}")
+        found = self.read(servers=(read_server(server),))
+        self.assertEqual([server["id"]], [s.id for s in found.servers])
+        self.assertIn("deleted", found.trouble[server["id"]])
+
     def test_a_volume_that_was_detached_and_another_that_was_attached(self):
         lost, new = str(uuid.uuid4()), volume_document()
         server = server_document(lost)

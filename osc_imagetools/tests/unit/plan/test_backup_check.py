@@ -167,6 +167,11 @@ class TestOfServer(TestCase):
         root = volume("a", device="vda", traits=Traits(guest_agent=True))
         booted = server(volumes=("a", "b"), image_id=None)
         self.assertIn("consistency-freeze-requested", findings(fleet(booted, root, volume("b"))))
+        # With an image to show, and a volume as its root device all the same.
+        shown = server(volumes=("a", "b"), root_device="vda")
+        self.assertIn(
+            "consistency-freeze-requested", findings(fleet(shown, image("boot"), root, volume("b")))
+        )
 
     def test_firmware(self):
         every = Traits(uefi=True, secure_boot=True, vtpm=True)
@@ -234,6 +239,8 @@ class TestInTheWay(TestCase):
         self.assertNotIn("no-volume-service", found)
 
     def test_not_judged(self):
+        deleted = findings(fleet(server("s"), trouble={"s": "it was deleted"}))["not-judged"]
+        self.assertEqual((Severity.critical, "it was deleted"), (deleted.severity, deleted.message))
         one = server(volumes=("a",))
         self.assertIn("not-judged", findings(fleet(one)))
         message = findings(fleet(one, trouble={"volumes": "503"}))["not-judged"].message
