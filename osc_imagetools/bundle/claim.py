@@ -28,7 +28,7 @@ from osc_imagetools.bundle.layout import (
     printable,
 )
 from osc_imagetools.bundle.state import ExportState, format_state, parse_state, state_of_manifest
-from osc_imagetools.bundle.tree import Entry, Tree
+from osc_imagetools.bundle.tree import Tree, TreeEntry
 
 ELSEWHERE = "Choose another --output, or move it away."
 LOG = logging.getLogger(__name__)
@@ -127,7 +127,7 @@ def _look(path: Path) -> int:
     return stat.S_IMODE(facts.st_mode)
 
 
-def _is_possible(entry: Entry, ours: bool) -> bool:
+def _is_possible(entry: TreeEntry, ours: bool) -> bool:
     """Whether an export can have left the entry; *ours*: beside a lock or a state of an export."""
     if entry.path in DIRECTORIES:
         return ours and entry.kind == "directory"

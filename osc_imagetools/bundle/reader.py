@@ -26,7 +26,7 @@ from osc_imagetools.bundle.layout import (
 )
 from osc_imagetools.bundle.manifest import UnreadableManifest, read_manifest
 from osc_imagetools.bundle.state import ExportState, parse_state
-from osc_imagetools.bundle.tree import Entry, NotAPlainFile, Tree
+from osc_imagetools.bundle.tree import NotAPlainFile, Tree, TreeEntry
 
 MAX_DEPTH = 6  # directories below the one that is listed
 State = Literal["complete", "incomplete", "broken", "unreadable"]
@@ -106,7 +106,7 @@ def open_tree(path: Path) -> Tree:
         raise errors.NoBundle(f"There is no bundle at {path}: {reason}") from None
 
 
-def bundle_entries(tree: Tree, path: Path) -> list[Entry]:
+def bundle_entries(tree: Tree, path: Path) -> list[TreeEntry]:
     """What is in a directory that looks like a bundle, whole or not.
 
     :raises errors.NoBundle: it does not look like one, or cannot be read.
@@ -185,12 +185,12 @@ def _export_state(tree: Tree) -> ExportState | None:
         return None
 
 
-def _occupied(entries: list[Entry]) -> int:
+def _occupied(entries: list[TreeEntry]) -> int:
     disks = [e for e in entries if e.kind == "file" and e.path.startswith(f"{DISKS}/")]
     return sum(min(entry.size, entry.occupied) for entry in disks)
 
 
-def _entries(path: Path) -> list[Entry]:
+def _entries(path: Path) -> list[TreeEntry]:
     """What is in a bundle; nothing where it cannot be read."""
     try:
         with Tree(path) as tree:

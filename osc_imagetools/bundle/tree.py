@@ -25,7 +25,7 @@ class NotAPlainFile(OSError):
 
 
 @dataclass(frozen=True)
-class Entry:
+class TreeEntry:
     """Something below the bundle: its path in it, what it is, its length in bytes, and what it
     occupies."""
 
@@ -55,7 +55,7 @@ class Tree:
     ) -> None:
         os.close(self._root)
 
-    def entries(self) -> list[Entry]:
+    def entries(self) -> list[TreeEntry]:
         """What is in the bundle, sorted by path; directories that no bundle has are not entered.
 
         :raises OSError: a directory cannot be read.
@@ -104,13 +104,13 @@ class Tree:
         except NotADirectoryError:
             raise NotAPlainFile(printable(name)) from None
 
-    def _list(self, directory: int, prefix: str) -> list[Entry]:
+    def _list(self, directory: int, prefix: str) -> list[TreeEntry]:
         found = []
         with os.scandir(directory) as entries:
             for entry in entries:
                 facts = entry.stat(follow_symlinks=False)
                 found.append(
-                    Entry(
+                    TreeEntry(
                         path=f"{prefix}{entry.name}",
                         kind=_kind(facts.st_mode),
                         size=facts.st_size,

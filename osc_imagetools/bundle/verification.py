@@ -31,7 +31,6 @@ from typing import Any, BinaryIO, Literal, Protocol
 
 from osc_imagetools import errors
 from osc_imagetools.bundle import strict_json
-from osc_imagetools.bundle.disk_format import inspect_stream
 from osc_imagetools.bundle.layout import (
     ALGORITHMS,
     DIRECTORIES,
@@ -44,7 +43,8 @@ from osc_imagetools.bundle.layout import (
 from osc_imagetools.bundle.manifest import NewerFormat, UnreadableManifest, read_manifest
 from osc_imagetools.bundle.reader import Bundle, bundle_entries, open_bundle, open_tree
 from osc_imagetools.bundle.sums import parse_sums
-from osc_imagetools.bundle.tree import Entry, NotAPlainFile, Tree
+from osc_imagetools.bundle.tree import NotAPlainFile, Tree, TreeEntry
+from osc_imagetools.data.disk_format import inspect_stream
 
 Result = Literal[
     "ok",
@@ -80,7 +80,7 @@ class VerifyProgress(Protocol):
 
 
 @dataclass(frozen=True, order=True)
-class Finding:
+class BundleFinding:
     """What is true of one file: its path in the bundle, printable; a result; a sentence."""
 
     file: str
@@ -97,7 +97,7 @@ class _Claim:
     size: int | None
 
 
-def verify(path: Path, progress: VerifyProgress | None = None) -> list[Finding]:
+def verify(path: Path, progress: VerifyProgress | None = None) -> list[BundleFinding]:
     """Checks a bundle; the bundle is good if every result is ``ok``.
 
     :returns: at least one finding for each file that is listed or there, sorted by file.
@@ -124,23 +124,25 @@ def verified_bundle(path: Path, progress: VerifyProgress | None = None) -> Bundl
 
 
 class _Verification:
-    def __init__(self, tree: Tree, entries: list[Entry], progress: VerifyProgress | None, name: str) -> None:
+    def __init__(
+        self, tree: Tree, entries: list[TreeEntry], progress: VerifyProgress | None, name: str
+    ) -> None:
         self._tree = tree
         self._entries = {entry.path: entry for entry in entries}
         self._progress = progress
         self._name = name
-        self._findings: set[Finding] = set()
+        self._findings: set[BundleFinding] = set()
         self._claims: dict[str, list[_Claim]] = {}
         self._disks: dict[str, Mapping[str, Any]] = {}
         self._algorithm = ALGORITHMS[-1]
         self._stop = threading.Event()
 
-    def run(self) -> list[Finding]:
+    def run(self) -> list[BundleFinding]:
         data = self._load(MANIFEST, strict_json.MAX_BYTES + 1)
         try:
             manifest = self._manifest(data)
         except NewerFormat as exc:  # what else it may have is not known here
-            return [Finding(MANIFEST, "refused", problem) for problem in exc.problems]
+            return [BundleFinding(MANIFEST, "refused", problem) for problem in exc.problems]
         in_progress = data is None and MANIFEST not in self._entries
         self._sums(manifest, data, in_progress)
         self._structure(in_progress)
@@ -152,7 +154,7 @@ class _Verification:
         return sorted(self._findings)
 
     def _find(self, file: str, result: Result, detail: str) -> None:
-        self._findings.add(Finding(printable(file), result, detail))
+        self._findings.add(BundleFinding(printable(file), result, detail))
 
     def _checked(self) -> Iterable[str]:
         present = [p for p in (MANIFEST, sums_name(self._algorithm)) if p in self._entries]
@@ -266,7 +268,7 @@ class _Verification:
             if task:
                 task.done()
 
-    def _content(self, file: str, task: VerifyTask | None) -> list[Finding]:
+    def _content(self, file: str, task: VerifyTask | None) -> list[BundleFinding]:
         """Runs in a worker: the findings of one file."""
         try:
             with self._tree.open(file) as stream:
@@ -277,15 +279,15 @@ class _Verification:
                     return [*found, *(f for f in disk if f.result == "unsafe")]
                 return [*self._judge_digest(file, self._digest(stream, task)), *disk]
         except NotAPlainFile:
-            return [Finding(file, "unsafe", "It is no regular file.")]
+            return [BundleFinding(file, "unsafe", "It is no regular file.")]
         except OSError as exc:
-            return [Finding(file, "unreadable", f"It cannot be read: {exc.strerror or exc}.")]
+            return [BundleFinding(file, "unreadable", f"It cannot be read: {exc.strerror or exc}.")]
 
-    def _judge_size(self, file: str, size: int) -> Iterable[Finding]:
+    def _judge_size(self, file: str, size: int) -> Iterable[BundleFinding]:
         for claim in self._claims[file]:
             if claim.size not in (None, size):
                 detail = f"It has {size} bytes, {claim.source} says {claim.size}."
-                yield Finding(file, "size", detail)
+                yield BundleFinding(file, "size", detail)
 
     def _digest(self, stream: BinaryIO, task: VerifyTask | None) -> str:
         stream.seek(0)
@@ -300,19 +302,19 @@ class _Verification:
                 task.advance(count)
         return digest.hexdigest()
 
-    def _judge_digest(self, file: str, digest: str) -> Iterable[Finding]:
+    def _judge_digest(self, file: str, digest: str) -> Iterable[BundleFinding]:
         claims = self._claims[file]
         wrong = [claim for claim in claims if claim.digest != digest]
         if len(wrong) == len(claims):
             sources = " and ".join(sorted({claim.source for claim in wrong}))
-            yield Finding(file, "changed", f"Its {self._algorithm} is not the one in {sources}.")
+            yield BundleFinding(file, "changed", f"Its {self._algorithm} is not the one in {sources}.")
             return
         for claim in wrong:
             right = next(c.source for c in claims if c.digest == digest)
             detail = f"Its {self._algorithm} of {file} is wrong: the file is as {right} says."
-            yield Finding(claim.source, "changed", detail)
+            yield BundleFinding(claim.source, "changed", detail)
 
-    def _judge_disk(self, file: str, stream: BinaryIO) -> list[Finding]:
+    def _judge_disk(self, file: str, stream: BinaryIO) -> list[BundleFinding]:
         disk = self._disks[file]
         try:
             facts = inspect_stream(
@@ -322,16 +324,16 @@ class _Verification:
                 label="The disk",
             )
         except errors.UnsafeDisk as exc:
-            return [Finding(file, "unsafe", f"{exc.message}.")]
+            return [BundleFinding(file, "unsafe", f"{exc.message}.")]
         found = []
         if facts.content_format != disk["content_format"]:
             said = printable(disk["content_format"])
             detail = f"Its content is {facts.content_format}, the manifest says {said}."
-            found.append(Finding(file, "format", detail))
+            found.append(BundleFinding(file, "format", detail))
         claimed = disk["virtual_size"]
         if claimed is not None and facts.virtual_size not in (None, claimed):
             detail = f"Its virtual size is {facts.virtual_size} bytes, the manifest says {claimed}."
-            found.append(Finding(file, "format", detail))
+            found.append(BundleFinding(file, "format", detail))
         return found
 
     def _unreadable(self, file: str, exc: OSError) -> None:

@@ -13,8 +13,8 @@ from cliff import columns
 from osc_imagetools.v1 import base
 
 if TYPE_CHECKING:
-    from osc_imagetools.cloud import Cloud
-    from osc_imagetools.inventory.fleet_reading import Scope
+    from osc_imagetools.backup_check.inventory import Scope
+    from osc_imagetools.cloud.connection import Cloud
 
 LOG = logging.getLogger(__name__)
 SEVERITIES = ("info", "warning", "critical")
@@ -76,8 +76,8 @@ class CheckServerBackup(base.Lister):
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Any, Any]:
         check_choice(parsed_args)
         cloud = self.cloud()
-        from osc_imagetools.plan.backup_reasons import Severity
-        from osc_imagetools.report import backup_check as report
+        from osc_imagetools.backup_check import report as report
+        from osc_imagetools.backup_check.reasons import Severity
 
         verdicts = self.tally.watch(_verdicts(cloud, read_scope(cloud, parsed_args), parsed_args))
         shown = Severity[parsed_args.severity]
@@ -88,7 +88,7 @@ class CheckServerBackup(base.Lister):
         return report.SUMMARY, ((*r[:3], Rank(r[3]), base.Texts(r[4]), *r[5:]) for r in rows)
 
     def run(self, parsed_args: argparse.Namespace) -> int:
-        from osc_imagetools.report.backup_check import Tally
+        from osc_imagetools.backup_check.report import Tally
 
         self.tally = Tally()
         code = super().run(parsed_args)
@@ -136,11 +136,11 @@ def check_choice(parsed_args: argparse.Namespace) -> None:
 
 def read_scope(cloud: Cloud, parsed_args: argparse.Namespace) -> Scope:
     """Which servers were chosen; those that are named and not found are told together."""
+    from osc_imagetools.backup_check.fleet import read_server
+    from osc_imagetools.backup_check.inventory import Scope
+    from osc_imagetools.cloud.project import find_project
+    from osc_imagetools.cloud.server import find_servers
     from osc_imagetools.errors import Unready
-    from osc_imagetools.inventory.fleet import read_server
-    from osc_imagetools.inventory.fleet_reading import Scope
-    from osc_imagetools.inventory.project import find_project
-    from osc_imagetools.inventory.server import find_servers
 
     servers, problems = find_servers(cloud, parsed_args.servers)
     if problems:
@@ -160,11 +160,11 @@ def _verdicts(cloud: Cloud, scope: Scope, parsed_args: argparse.Namespace) -> An
     import time
     from pathlib import Path
 
-    from osc_imagetools.inventory.bundles import read_bundles
-    from osc_imagetools.inventory.fleet_reading import read_fleet
-    from osc_imagetools.plan.backup_check import judge
-    from osc_imagetools.plan.backup_copies import Backups
-    from osc_imagetools.report.progress import terminal_counts
+    from osc_imagetools.backup_check.bundles import read_bundles
+    from osc_imagetools.backup_check.inventory import read_fleet
+    from osc_imagetools.backup_check.plan import judge
+    from osc_imagetools.backup_check.plan_copies import Backups
+    from osc_imagetools.progress.bars import terminal_counts
 
     bundles = list(read_bundles(Path(parsed_args.bundles))) if parsed_args.bundles else []
     with terminal_counts() as count:

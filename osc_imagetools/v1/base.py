@@ -16,7 +16,7 @@ from cliff import columns
 from osc_lib.command import command
 
 if TYPE_CHECKING:
-    from osc_imagetools.cloud import Cloud
+    from osc_imagetools.cloud.connection import Cloud
 
 LOG = logging.getLogger(__name__)
 UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
@@ -50,7 +50,7 @@ class Command(command.Command):
         """Logs in, as for any other ``openstack`` command."""
         self.auth_required = True
         self.app.prepare_to_run_command(self)
-        from osc_imagetools.cloud import Cloud
+        from osc_imagetools.cloud.connection import Cloud
 
         return Cloud(self.app.client_manager.sdk_connection)
 

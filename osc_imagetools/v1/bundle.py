@@ -76,7 +76,7 @@ class VerifyBundle(base.Lister):
         from pathlib import Path
 
         from osc_imagetools.bundle.verification import verify
-        from osc_imagetools.report.progress import terminal_progress
+        from osc_imagetools.progress.bars import terminal_progress
 
         with terminal_progress() as progress:
             findings = verify(Path(parsed_args.bundle), progress)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from osc_imagetools.v1 import base
 
 if TYPE_CHECKING:
-    from osc_imagetools.api import Kind
+    from osc_imagetools.api.conversions import Kind
 
 FORMATS = ("qcow2", "raw", "vmdk", "vdi", "vhdx")
 LISTS = ("kept", "not_replayed")
@@ -41,19 +41,19 @@ class Convert(base.ShowOne):
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Any, Any]:
         base.check_dry_run_format(parsed_args)
-        from osc_imagetools import api
-        from osc_imagetools.plan.conversion_drafts import Wish
-        from osc_imagetools.report.conversion import conversion_fields
-        from osc_imagetools.report.progress import terminal_progress
+        from osc_imagetools.api import conversions
+        from osc_imagetools.convert.plan_drafts import ConversionRequest
+        from osc_imagetools.convert.report import conversion_fields
+        from osc_imagetools.progress.bars import terminal_progress
 
         wish = {name: getattr(parsed_args, name) for name in WISHES}
-        Wish(**wish).check(self.kind)
+        ConversionRequest(**wish).check(self.kind)
         connection = self.cloud().connection
-        plan = api.plan_conversion(connection, self.kind, parsed_args.source, **wish)
+        plan = conversions.plan_conversion(connection, self.kind, parsed_args.source, **wish)
         if parsed_args.dry_run:
             return base.plan_rows(plan.steps())
         with terminal_progress() as progress:
-            report = api.carry_out(connection, plan, timeout=parsed_args.timeout, progress=progress)
+            report = conversions.carry_out(connection, plan, timeout=parsed_args.timeout, progress=progress)
         fields = conversion_fields(report)
         fields["bytes"] = base.Size(fields["bytes"])
         fields.update({name: base.Texts(fields[name]) for name in LISTS})

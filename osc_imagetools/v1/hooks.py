@@ -78,9 +78,9 @@ class CreateServerImage(Hook):
         self.remember("image", "find_image")
 
     def judge(self) -> None:
-        from osc_imagetools.inventory.image import read_image
-        from osc_imagetools.inventory.server import read_server
-        from osc_imagetools.plan.hook_warnings import of_server_image
+        from osc_imagetools.backup_check.plan_hooks import of_server_image
+        from osc_imagetools.cloud.image import read_image
+        from osc_imagetools.cloud.server import read_server
 
         server, image = self.seen["find_server"], self.seen["find_image"]
         _warn(of_server_image(read_server(server), read_image(image, None)))
@@ -93,8 +93,8 @@ class CreateServerBackup(Hook):
         self.remember("compute", "find_server", self.judge_server)
 
     def judge_server(self) -> None:
-        from osc_imagetools.inventory.server import read_server
-        from osc_imagetools.plan.hook_warnings import of_server_backup
+        from osc_imagetools.backup_check.plan_hooks import of_server_backup
+        from osc_imagetools.cloud.server import read_server
 
         _warn(of_server_backup(read_server(self.seen["find_server"])))
 
@@ -106,8 +106,8 @@ class SaveImage(Hook):
         self.remember("image", "find_image")
 
     def judge(self) -> None:
-        from osc_imagetools.inventory.image import read_image
-        from osc_imagetools.plan.hook_warnings import of_saved_image
+        from osc_imagetools.backup_check.plan_hooks import of_saved_image
+        from osc_imagetools.cloud.image import read_image
 
         _warn(of_saved_image(read_image(self.seen["find_image"], None)))
 

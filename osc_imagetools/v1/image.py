@@ -6,19 +6,19 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from osc_imagetools.v1 import export, restore
+from osc_imagetools.v1 import export_full, import_full
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from osc_imagetools.cloud import Cloud
-    from osc_imagetools.execution.import_report import ImportReport
-    from osc_imagetools.plan.export import ExportPlan
-    from osc_imagetools.plan.image_drafts import ImportOptions, ImportPlan
+    from osc_imagetools.cloud.connection import Cloud
+    from osc_imagetools.export.plan import ExportPlan
+    from osc_imagetools.operations.drafts import ImportOptions, ImportPlan
+    from osc_imagetools.restore.result import ImportReport
 
 
-class ExportFullImage(export.ExportFull):
+class ExportFullImage(export_full.ExportFull):
     """Export an image with all its data and metadata into a bundle
 
     The data is verified against the hash that the cloud has for it before the bundle is complete. An
@@ -30,14 +30,14 @@ class ExportFullImage(export.ExportFull):
     noun = "image"
 
     def plan(self, cloud: Cloud, parsed_args: argparse.Namespace) -> ExportPlan:
-        from osc_imagetools.inventory.export import image_inventory
-        from osc_imagetools.plan.image_export import plan_image_export
+        from osc_imagetools.cloud.disk_data import image_inventory
+        from osc_imagetools.export.plan_image import plan_image_export
 
         found = image_inventory(cloud, parsed_args.source)
-        return plan_image_export(found, **export.volume_options(parsed_args))
+        return plan_image_export(found, **export_full.volume_options(parsed_args))
 
 
-class ImportFullImage(restore.ImportFull):
+class ImportFullImage(import_full.ImportFull):
     """Import an image from a bundle, with the same bytes and the same metadata
 
     The bundle is verified before anything is sent. After the upload the image is read back and compared:
@@ -88,7 +88,7 @@ class ImportFullImage(restore.ImportFull):
         )
 
     def options(self, parsed_args: argparse.Namespace) -> ImportOptions:
-        from osc_imagetools.plan.image_drafts import ImportOptions
+        from osc_imagetools.operations.drafts import ImportOptions
 
         options = ImportOptions(
             name=parsed_args.name,
@@ -102,14 +102,14 @@ class ImportFullImage(restore.ImportFull):
         )
         options.check()
         if options.disk_format:
-            from osc_imagetools.execution.qemu_img import check_converter
+            from osc_imagetools.run.qemu_img import check_converter
 
             check_converter()
         return options
 
     def plan(self, cloud: Cloud, manifest: Mapping[str, Any], options: ImportOptions) -> ImportPlan:
-        from osc_imagetools.inventory.destination import destination
-        from osc_imagetools.plan.image_import import plan_image_import
+        from osc_imagetools.restore.inventory import destination
+        from osc_imagetools.restore.plan_image import plan_image_import
 
         members = [m["project_id"] for m in manifest["replayable"].get("members") or ()]
         to = destination(cloud, project=options.project, volumes=options.as_volumes, members=members)
@@ -118,6 +118,6 @@ class ImportFullImage(restore.ImportFull):
     def execute(
         self, plan: ImportPlan, cloud: Cloud, bundle: Path, parsed_args: argparse.Namespace, **run: Any
     ) -> ImportReport:
-        from osc_imagetools.execution.image_import import import_image
+        from osc_imagetools.restore.execute_image import import_image
 
         return import_image(plan, cloud, bundle, jobs=parsed_args.jobs, timeout=parsed_args.timeout, **run)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from osc_imagetools.v1 import base
 
 if TYPE_CHECKING:
-    from osc_imagetools.inventory.leftover import Leftover, LeftoverInventory
+    from osc_imagetools.leftover.inventory import Leftover, LeftoverInventory
 
 LOG = logging.getLogger(__name__)
 NOT_SEARCHED = "volumes and snapshots are not looked for here"
@@ -37,7 +37,7 @@ class ListLeftover(base.Lister):
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Any, Any]:
         cloud = self.cloud()
-        from osc_imagetools.inventory.leftover import leftover_inventory
+        from osc_imagetools.leftover.inventory import leftover_inventory
 
         base.tell_without_block_storage(cloud, NOT_SEARCHED)
         found = leftover_inventory(cloud)
@@ -71,9 +71,9 @@ class DeleteLeftover(base.Lister):
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Any, Any]:
         cloud = self.cloud()
-        from osc_imagetools.execution.leftover import remove_leftovers
-        from osc_imagetools.inventory.leftover import leftover_inventory
-        from osc_imagetools.plan.leftover import may_remove, removal_steps
+        from osc_imagetools.leftover.execute import remove_leftovers
+        from osc_imagetools.leftover.inventory import leftover_inventory
+        from osc_imagetools.leftover.plan import may_remove, removal_steps
 
         base.tell_without_block_storage(cloud, NOT_SEARCHED)
         found = leftover_inventory(cloud)

@@ -83,8 +83,8 @@ class LineageCommand(base.Lister):
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Any, Any]:
         cloud = self.cloud()
-        from osc_imagetools.inventory.lineage import read_lineage
-        from osc_imagetools.plan.lineage import lineage_rows
+        from osc_imagetools.lineage.inventory import read_lineage
+        from osc_imagetools.lineage.plan import lineage_rows
 
         name_or_id = getattr(parsed_args, self.kind)
         found = read_lineage(cloud, self.kind, name_or_id, all_projects=parsed_args.all_projects)

@@ -6,18 +6,18 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from osc_imagetools.v1 import export, restore
+from osc_imagetools.v1 import export_full, import_full
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from osc_imagetools.cloud import Cloud
-    from osc_imagetools.plan.export import ExportPlan
-    from osc_imagetools.plan.image_drafts import ImportPlan
-    from osc_imagetools.plan.server_options import ServerImportOptions
+    from osc_imagetools.cloud.connection import Cloud
+    from osc_imagetools.export.plan import ExportPlan
+    from osc_imagetools.operations.drafts import ImportPlan
+    from osc_imagetools.restore.plan_server_options import ServerImportOptions
 
 
-class ExportFullServer(export.ExportFull):
+class ExportFullServer(export_full.ExportFull):
     """Export a server, with all its disks and what makes it again, into a bundle
 
     Works for servers that boot from an image and for those that boot from a volume. All snapshots are taken
@@ -43,8 +43,8 @@ class ExportFullServer(export.ExportFull):
         )
 
     def plan(self, cloud: Cloud, parsed_args: argparse.Namespace) -> ExportPlan:
-        from osc_imagetools.inventory.server_export import server_inventory
-        from osc_imagetools.plan.server_export import ServerExportOptions, plan_server_export
+        from osc_imagetools.export.inventory_server import server_inventory
+        from osc_imagetools.export.plan_server import ServerExportOptions, plan_server_export
 
         options = ServerExportOptions(
             disk_format=parsed_args.disk_format,
@@ -55,7 +55,7 @@ class ExportFullServer(export.ExportFull):
         return plan_server_export(server_inventory(cloud, parsed_args.source), options, jobs=parsed_args.jobs)
 
 
-class ImportFullServer(restore.ImportFull):
+class ImportFullServer(import_full.ImportFull):
     """Import a server from a bundle: its disks, then the server that has them
 
     The bundle is verified before anything is sent. What is called otherwise in this cloud is mapped by
@@ -84,7 +84,7 @@ class ImportFullServer(restore.ImportFull):
         )
 
     def options(self, parsed_args: argparse.Namespace) -> ServerImportOptions:
-        from osc_imagetools.plan.server_options import ServerImportOptions
+        from osc_imagetools.restore.plan_server_options import ServerImportOptions
 
         return ServerImportOptions(
             name=parsed_args.name,
@@ -94,15 +94,15 @@ class ImportFullServer(restore.ImportFull):
             availability_zone=parsed_args.availability_zone,
             key_name=parsed_args.key_name,
             security_groups=tuple(parsed_args.security_groups),
-            user_data=restore.user_data(parsed_args.user_data),
+            user_data=import_full.user_data(parsed_args.user_data),
             keep_addresses=parsed_args.keep_addresses,
             boot_from=parsed_args.boot_from,
         )
 
     def plan(self, cloud: Cloud, manifest: Mapping[str, Any], options: ServerImportOptions) -> ImportPlan:
-        from osc_imagetools.inventory.server_destination import server_destination
-        from osc_imagetools.plan.server_import import plan_server_import
-        from osc_imagetools.plan.server_networks import kept_addresses
+        from osc_imagetools.restore.inventory_server import server_destination
+        from osc_imagetools.restore.plan_networks import kept_addresses
+        from osc_imagetools.restore.plan_server import plan_server_import
 
         addresses = kept_addresses(manifest["replayable"]) if options.keep_addresses else ()
         return plan_server_import(manifest, server_destination(cloud, addresses=addresses), options)

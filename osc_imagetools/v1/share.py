@@ -52,10 +52,10 @@ class ShareImage(base.Lister):
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Any, Any]:
         cloud = self.cloud()
-        from osc_imagetools.execution.sharing import share
-        from osc_imagetools.inventory.sharing import sharing
-        from osc_imagetools.plan.sharing import plan_share
-        from osc_imagetools.report.sharing import COLUMNS, notes, share_rows
+        from osc_imagetools.sharing.execute import share
+        from osc_imagetools.sharing.inventory import sharing
+        from osc_imagetools.sharing.plan import plan_share
+        from osc_imagetools.sharing.report import COLUMNS, notes, share_rows
 
         found = sharing(cloud, parsed_args.image, parsed_args.projects, reach=parsed_args.accept)
         plan = plan_share(found, accept=parsed_args.accept)
@@ -86,10 +86,10 @@ class UnshareImage(base.Lister):
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Any, Any]:
         cloud = self.cloud()
-        from osc_imagetools.execution.sharing import unshare
-        from osc_imagetools.inventory.sharing import sharing
-        from osc_imagetools.plan.sharing import plan_unshare
-        from osc_imagetools.report.sharing import COLUMNS, unshare_rows
+        from osc_imagetools.sharing.execute import unshare
+        from osc_imagetools.sharing.inventory import sharing
+        from osc_imagetools.sharing.plan import plan_unshare
+        from osc_imagetools.sharing.report import COLUMNS, unshare_rows
 
         found = sharing(cloud, parsed_args.image, parsed_args.projects, reach=False)
         plan = plan_unshare(found)
@@ -118,8 +118,8 @@ class ShareCheckImage(base.Lister):
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Any, Any]:
         cloud = self.cloud()
-        from osc_imagetools.inventory.share_check import share_inventory
-        from osc_imagetools.plan.share_check import judge
+        from osc_imagetools.sharing.inventory_check import share_inventory
+        from osc_imagetools.sharing.plan_check import judge
 
         verdicts = judge(share_inventory(cloud, parsed_args.image, parsed_args.projects))
         self.bootable = all(verdict.bootable is not False for verdict in verdicts)

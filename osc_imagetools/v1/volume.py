@@ -6,18 +6,18 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from osc_imagetools.v1 import base, export, restore
+from osc_imagetools.v1 import base, export_full, import_full
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from osc_imagetools.cloud import Cloud
-    from osc_imagetools.plan.export import ExportPlan
-    from osc_imagetools.plan.image_drafts import ImportPlan
-    from osc_imagetools.plan.volume_import import VolumeImportOptions
+    from osc_imagetools.cloud.connection import Cloud
+    from osc_imagetools.export.plan import ExportPlan
+    from osc_imagetools.operations.drafts import ImportPlan
+    from osc_imagetools.restore.plan_volume import VolumeImportOptions
 
 
-class ExportFullVolume(export.ExportFull):
+class ExportFullVolume(export_full.ExportFull):
     """Export a volume with all its data and metadata into a bundle
 
     The volume may be in use: its data is taken through a snapshot, of which a temporary volume and image are
@@ -27,14 +27,14 @@ class ExportFullVolume(export.ExportFull):
     noun = "volume"
 
     def plan(self, cloud: Cloud, parsed_args: argparse.Namespace) -> ExportPlan:
-        from osc_imagetools.inventory.export import volume_inventory
-        from osc_imagetools.plan.volume_export import plan_volume_export
+        from osc_imagetools.cloud.disk_data import volume_inventory
+        from osc_imagetools.export.plan_volume import plan_volume_export
 
         found = volume_inventory(cloud, parsed_args.source)
-        return plan_volume_export(found, **export.volume_options(parsed_args))
+        return plan_volume_export(found, **export_full.volume_options(parsed_args))
 
 
-class ExportFullVolumeSnapshot(export.ExportFull):
+class ExportFullVolumeSnapshot(export_full.ExportFull):
     """Export a volume snapshot with all its data and metadata into a bundle
 
     A temporary volume and image are made of it and removed again. The data is verified against the hash that
@@ -44,14 +44,14 @@ class ExportFullVolumeSnapshot(export.ExportFull):
     noun = "snapshot"
 
     def plan(self, cloud: Cloud, parsed_args: argparse.Namespace) -> ExportPlan:
-        from osc_imagetools.inventory.export import snapshot_inventory
-        from osc_imagetools.plan.volume_export import plan_volume_export
+        from osc_imagetools.cloud.disk_data import snapshot_inventory
+        from osc_imagetools.export.plan_volume import plan_volume_export
 
         found = snapshot_inventory(cloud, parsed_args.source)
-        return plan_volume_export(found, **export.volume_options(parsed_args))
+        return plan_volume_export(found, **export_full.volume_options(parsed_args))
 
 
-class ImportFullVolume(restore.ImportFull):
+class ImportFullVolume(import_full.ImportFull):
     """Import a volume from a bundle, with the same bytes and the same metadata
 
     The bundle is verified before anything is sent. The data goes through a temporary image, whose hash the
@@ -90,7 +90,7 @@ class ImportFullVolume(restore.ImportFull):
         )
 
     def options(self, parsed_args: argparse.Namespace) -> VolumeImportOptions:
-        from osc_imagetools.plan.volume_import import VolumeImportOptions
+        from osc_imagetools.restore.plan_volume import VolumeImportOptions
 
         return VolumeImportOptions(
             name=parsed_args.name,
@@ -102,7 +102,7 @@ class ImportFullVolume(restore.ImportFull):
         )
 
     def plan(self, cloud: Cloud, manifest: Mapping[str, Any], options: VolumeImportOptions) -> ImportPlan:
-        from osc_imagetools.inventory.destination import destination
-        from osc_imagetools.plan.volume_import import plan_volume_import
+        from osc_imagetools.restore.inventory import destination
+        from osc_imagetools.restore.plan_volume import plan_volume_import
 
         return plan_volume_import(manifest, destination(cloud, project=None, volumes=True), options)

@@ -12,7 +12,7 @@ from typing import Any
 from docutils import nodes, statemachine
 from docutils.parsers.rst import Directive
 
-from osc_imagetools.plan.backup_reasons import REASONS, Reason, Severity
+from osc_imagetools.backup_check.reasons import REASONS, Reason, Severity
 
 
 def lines(reason: Reason) -> list[str]:

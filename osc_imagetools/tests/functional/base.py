@@ -32,7 +32,7 @@ from openstack.connection import Connection
 from openstackclient import shell
 from osc_lib import clientmanager
 
-from osc_imagetools import marks
+from osc_imagetools.cloud import ownership
 
 ROOT = pathlib.Path(__file__).parents[3]
 STATE = pathlib.Path(os.environ["OS_CLIENT_CONFIG_FILE"]).parent
@@ -272,9 +272,9 @@ class TestCase(testtools.TestCase):
                 ("snapshot", connection.block_storage.snapshots()),
             )
             for resource in resources
-            if resource.metadata.get(marks.PURPOSE) == purpose
+            if resource.metadata.get(ownership.PURPOSE) == purpose
         ]
-        query = {marks.PURPOSE: purpose}
+        query = {ownership.PURPOSE: purpose}
         images = connection.image.get("/images", params=query).json()["images"]
         return marked + [f"image {image['id']}" for image in images]
 

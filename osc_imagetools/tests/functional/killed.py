@@ -17,8 +17,8 @@ from typing import Any
 
 from openstackclient import shell
 
-from osc_imagetools.cloud import Cloud
-from osc_imagetools.journal import Journal
+from osc_imagetools.cloud.connection import Cloud
+from osc_imagetools.run.journal import Journal
 
 ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 

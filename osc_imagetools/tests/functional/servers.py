@@ -11,7 +11,7 @@ from typing import Any
 
 import openstack
 
-from osc_imagetools import marks
+from osc_imagetools.cloud import ownership
 from osc_imagetools.tests.functional import base
 from osc_imagetools.tests.functional.base import GIB, MIB, STATE
 
@@ -151,7 +151,7 @@ class ServerCase(base.TestCase):
         self.addCleanup(self.remove_image, image.id)
         self.wait(lambda: connection.image.get(f"/images/{image.id}").json()["status"], "active")
         document = connection.image.get(f"/images/{image.id}").json()
-        self.assertNotIn(marks.MARK, json.dumps(document))
+        self.assertNotIn(ownership.MARK, json.dumps(document))
         cinder = connection.block_storage
         entries = json.loads(document.get("block_device_mapping") or "[]")
         for snapshot in filter(None, (entry.get("snapshot_id") for entry in entries)):

@@ -9,7 +9,9 @@ from typing import Any
 
 import openstack
 
-from osc_imagetools import api, errors, marks
+from osc_imagetools import errors
+from osc_imagetools.api import conversions
+from osc_imagetools.cloud import ownership
 from osc_imagetools.tests.functional import base
 from osc_imagetools.tests.functional.base import GIB, MIB, STATE
 
@@ -75,7 +77,11 @@ class ConversionCase(base.TestCase):
         cinder = self.sdk.block_storage
         documents = [r.to_dict() for r in (*cinder.volumes(), *cinder.snapshots())]
         documents += self.sdk.image.get("/images", params={"limit": "1000"}).json()["images"]
-        return [d["id"] for d in documents if marks.MARK in json.dumps(d) or marks.PREFIX in str(d["name"])]
+        return [
+            d["id"]
+            for d in documents
+            if ownership.MARK in json.dumps(d) or ownership.PREFIX in str(d["name"])
+        ]
 
     def image_document(self, image_id):
         return self.sdk.image.get(f"/images/{image_id}").json()
@@ -154,7 +160,7 @@ class TestConversion(ConversionCase):
         self.assertEqual(GIB, document["virtual_size"])
         self.assertEqual(["description", "metadata team"], [t.split(":")[0] for t in report["not_replayed"]])
         metadata = self.volume_holds(self.volume_id)["volume_image_metadata"]
-        self.assertNotIn(marks.MARK, str(metadata))  # it is as it was
+        self.assertNotIn(ownership.MARK, str(metadata))  # it is as it was
 
     def test_volume_and_its_snapshots(self):
         """What has snapshots cannot be uploaded by the NFS driver; clones have what the original has."""
@@ -248,16 +254,16 @@ class TestConversion(ConversionCase):
     def test_from_python(self):
         """As the documentation shows it."""
         wish: dict[str, Any] = {"to": "image", "disk_format": "qcow2", "name": self.name}
-        plan = api.plan_conversion(self.sdk, "image", self.image_id, **wish)
+        plan = conversions.plan_conversion(self.sdk, "image", self.image_id, **wish)
         actions = [step.action for step in plan.steps()]
         self.assertEqual(["fetch", "convert", "create image", "verify", "set metadata"], actions)
-        report = api.carry_out(self.sdk, plan)
+        report = conversions.carry_out(self.sdk, plan)
         self.addCleanup(self.remove_image, report.made.id)
         self.assertEqual(("image", self.name), (report.made.type, report.made.name))
         self.image_holds(dataclasses.asdict(report.made))
         with openstack.connect(cloud="devcloud-reader") as reader:
-            plan = api.plan_conversion(reader, "image", self.image_id, to="volume")
-            self.assertRaises(errors.Forbidden, api.carry_out, reader, plan)
+            plan = conversions.plan_conversion(reader, "image", self.image_id, to="volume")
+            self.assertRaises(errors.Forbidden, conversions.carry_out, reader, plan)
 
 
 class TestInUse(ConversionCase):

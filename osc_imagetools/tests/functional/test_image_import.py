@@ -11,7 +11,7 @@ from typing import Any
 
 import openstack
 
-from osc_imagetools import marks
+from osc_imagetools.cloud import ownership
 from osc_imagetools.tests.functional import base
 from osc_imagetools.tests.functional.base import MIB, STATE
 
@@ -216,7 +216,7 @@ class TestRefused(ImportCase):
         self.export(self.image(data))
         process = base.start_openstack("image", "import-full", str(self.dir / "bundle"), cloud=OTHER)
         glance = self.connection(OTHER).image
-        query = {"tag": marks.TAG}
+        query = {"tag": ownership.TAG}
         self.wait(lambda: bool(glance.get("/images", params=query).json()["images"]), True)
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=base.PATIENCE)
@@ -308,10 +308,10 @@ class TestServerImage(ImportCase):
             self.addCleanup(self.remove_volume, volume.id, OTHER)
             self.assertEqual((self.name, {}), (volume.name, volume.metadata))
             inherited = volume.volume_image_metadata or {}
-            self.assertEqual([], [key for key in inherited if marks.MARK in key])
+            self.assertEqual([], [key for key in inherited if ownership.MARK in key])
             copy = self.volume(snapshot_id=snapshot.id, cloud=OTHER)
             inherited = cinder.get_volume(copy).volume_image_metadata or {}
-            self.assertEqual([], [key for key in inherited if marks.MARK in key])
+            self.assertEqual([], [key for key in inherited if ownership.MARK in key])
         self.openstack(
             "image",
             "export-full",
@@ -330,7 +330,7 @@ class TestServerImage(ImportCase):
         bundle = str(self.dir / "bundle")
         process = base.start_openstack("image", "import-full", bundle, "--as-volumes", cloud=OTHER)
         cinder = self.connection(OTHER).block_storage
-        marked = marks.MARK
+        marked = ownership.MARK
         self.wait(lambda: any(marked in v.metadata for v in cinder.volumes()), True)
         process.send_signal(signal.SIGTERM)
         _, err = process.communicate(timeout=base.PATIENCE)

@@ -17,7 +17,7 @@ from typing import Any
 
 import fixtures
 
-from osc_imagetools import marks
+from osc_imagetools.cloud import ownership
 from osc_imagetools.tests.functional import base
 from osc_imagetools.tests.functional.servers import ServerCase
 
@@ -38,7 +38,9 @@ class LeftoverCase(ServerCase):
         lines = [line.split(" ", 2) for line in self.everything(cloud)]
         found = {identifier for kind, identifier, _ in lines if identifier != "is"}
         states = [(identifier, rest) for identifier, verb, rest in lines if verb == "is"]
-        return found | {f"{i} stopped" for i, rest in states if "SHUTOFF" in rest or marks.STOPPED in rest}
+        return found | {
+            f"{i} stopped" for i, rest in states if "SHUTOFF" in rest or ownership.STOPPED in rest
+        }
 
 
 class TestKilled(LeftoverCase):
@@ -124,13 +126,13 @@ class TestAlive(LeftoverCase):
         self.addCleanup(self.process.communicate)
         self.addCleanup(self.process.kill)
         cinder = self.connection().block_storage
-        self.wait(lambda: any(marks.RUN in v.metadata for v in cinder.volumes()), True)
+        self.wait(lambda: any(ownership.RUN in v.metadata for v in cinder.volumes()), True)
         self.process.send_signal(signal.SIGSTOP)
 
     def marked(self) -> set[str]:
         cinder = self.connection().block_storage
         kinds = (cinder.volumes(), cinder.snapshots())
-        return {r.id for resources in kinds for r in resources if marks.RUN in r.metadata}
+        return {r.id for resources in kinds for r in resources if ownership.RUN in r.metadata}
 
     def test_a_run_that_lives(self) -> None:
         before = self.marked()
@@ -150,7 +152,7 @@ class TestAlive(LeftoverCase):
         self.process.kill()
         self.process.wait()
         self.useFixture(fixtures.EnvironmentVariable("XDG_STATE_HOME", str(self.dir / "elsewhere")))
-        self.useFixture(fixtures.MonkeyPatch("osc_imagetools.marks._machine", lambda: "0123456789ab"))
+        self.useFixture(fixtures.MonkeyPatch("osc_imagetools.run.identity._machine", lambda: "0123456789ab"))
         left = self.leftover()
         self.assertEqual(self.marked(), {r["ID"] for r in left if r["Type"] in ("volume", "snapshot")})
         (run,) = {r["Run"] for r in left}
@@ -200,7 +202,7 @@ class TestQuota(LeftoverCase):
 
         self.addCleanup(self.allow, volumes=1, snapshots=1, gigabytes=2)
         self.allow(volumes=2, snapshots=1, gigabytes=3)
-        from osc_imagetools.execution import servers
+        from osc_imagetools.run.effects import servers
 
         real = servers.create_server_image
 
@@ -210,7 +212,7 @@ class TestQuota(LeftoverCase):
             return made
 
         with fixtures.MonkeyPatch(
-            "osc_imagetools.execution.servers.create_server_image", and_then_it_is_full
+            "osc_imagetools.run.effects.servers.create_server_image", and_then_it_is_full
         ):
             failed = self.openstack(*words, cloud=self.cloud, code=1)
         self.assertIn("Maximum number of volumes allowed (1) exceeded", failed.err)
@@ -251,7 +253,7 @@ class TestQuota(LeftoverCase):
         words = ("server", "import-full", str(bundle), "--name", f"{self.name}-again", *more)
         process = base.start_openstack(*words, cloud=self.cloud)
         self.addCleanup(process.kill)
-        self.wait(lambda: any(marks.RUN in v.metadata for v in cinder.volumes()), True)
+        self.wait(lambda: any(ownership.RUN in v.metadata for v in cinder.volumes()), True)
         self.allow_servers(1)
         _, err = process.communicate(timeout=base.PATIENCE)
         self.assertEqual(1, process.returncode, err)

@@ -9,11 +9,11 @@ import threading
 import time
 from typing import Any
 
+from osc_imagetools.data.blockmap import BLOCK
+from osc_imagetools.data.names import part_path
 from osc_imagetools.tests.functional import base, proxy
 from osc_imagetools.tests.functional.base import MIB
 from osc_imagetools.tests.functional.proxy import CLOUD
-from osc_imagetools.transfer.blockmap import BLOCK
-from osc_imagetools.transfer.names import part_path
 
 SIZE = 32 * MIB + 12345
 KILLS = int(os.environ.get("OSC_IMAGETOOLS_KILLS", "6"))  # on each kind of store

@@ -12,11 +12,11 @@ from typing import Any
 
 import fixtures
 
+from osc_imagetools.data.download import Downloader
+from osc_imagetools.data.retry import RetryPolicy
 from osc_imagetools.tests.functional import base, proxy
 from osc_imagetools.tests.functional.base import MIB
 from osc_imagetools.tests.functional.proxy import CLOUD, Fault
-from osc_imagetools.transfer.download import Downloader
-from osc_imagetools.transfer.retry import RetryPolicy
 
 SIZE = 40 * MIB + 12345  # more than all buffers, and a last block that is short
 STALL = 1.0  # seconds of silence that are borne
@@ -46,7 +46,7 @@ class FaultCase(base.TestCase):
         self.admin = self.connection("devcloud-admin")
         self.proxy = self.useFixture(proxy.GlanceProxy(self.dir))
         downloader = functools.partial(Downloader, policy=QUICK)
-        self.useFixture(fixtures.MonkeyPatch("osc_imagetools.execution.export.Downloader", downloader))
+        self.useFixture(fixtures.MonkeyPatch("osc_imagetools.export.execute.Downloader", downloader))
 
     def both(self) -> Iterator[str]:
         """The stores; for each, the proxy has forgotten what was before."""

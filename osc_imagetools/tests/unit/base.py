@@ -14,7 +14,7 @@ import testtools
 from keystoneauth1 import fixture as ksa_fixture
 from openstack import connection
 
-from osc_imagetools.cloud import Cloud
+from osc_imagetools.cloud.connection import Cloud
 
 AUTH = "http://identity.test/v3"
 IMAGE = "http://image.test"

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The walls between the layers, as doc/source/contributor/architecture.rst draws them."""
+"""The walls between the rooms, as doc/source/contributor/architecture.rst draws them."""
 
 from __future__ import annotations
 
 import ast
+import collections
 import pathlib
 from collections.abc import Iterator
 
@@ -12,35 +13,32 @@ import testtools
 import osc_imagetools
 
 ROOT = pathlib.Path(osc_imagetools.__file__).parent
-# Besides itself and ``errors``, what may each part import? Within TYPE_CHECKING counts too.
-MAY_IMPORT = {
-    "errors": frozenset(),
-    "plugin": frozenset(),
-    "origin": frozenset(),
-    "marks": frozenset(),
-    "journal": frozenset({"marks"}),
-    "cloud": frozenset({"origin"}),
-    "inventory": frozenset({"origin", "cloud", "marks", "journal", "bundle"}),
-    "plan": frozenset({"origin", "marks", "inventory"}),
-    "transfer": frozenset({"cloud"}),
-    "bundle": frozenset(),
-    "execution": frozenset({"cloud", "marks", "journal", "inventory", "plan", "transfer", "bundle"}),
-    "report": frozenset({"execution", "transfer", "plan"}),
-    "api": frozenset({"cloud", "inventory", "plan", "execution", "transfer", "report"}),
-    "v1": frozenset({"api", "cloud", "inventory", "plan", "execution", "bundle", "report"}),
+# The kernel, from the bottom up: each room may import those before it.
+KERNEL = ("errors", "progress", "cloud", "operations", "data", "bundle", "run")
+# The subjects stand side by side on the kernel and do not import each other, with these exceptions; the
+# architecture page says why.
+SUBJECTS = ("export", "restore", "convert", "sharing", "lineage", "leftover", "backup_check")
+BETWEEN_SUBJECTS = {
+    # A conversion resolves and checks its source as an export does.
+    ("convert", "export"),
+    # What a backup would hold is what an export would hold.
+    ("backup_check", "export"),
 }
+TOP = ("api", "v1")
+# What a plan must not know: threads and files of a run, bytes, requests.
+NOT_FOR_PLANS = ("osc_imagetools.run", "osc_imagetools.data", "osc_imagetools.cloud.connection")
 
 
 def modules() -> Iterator[tuple[str, pathlib.Path, ast.Module]]:
-    """(part, path, syntax tree) of each module but the tests; a part is a layer or a module."""
+    """(room, path, syntax tree) of each module but the tests."""
     for path in sorted(ROOT.rglob("*.py")):
         relative = path.relative_to(ROOT)
-        if relative.parts[0] != "tests" and relative.name != "__init__.py":
+        if relative.parts[0] not in ("tests", "__init__.py"):
             yield relative.parts[0].removesuffix(".py"), relative, ast.parse(path.read_text())
 
 
 def imported(tree: ast.Module) -> Iterator[str]:
-    """The dotted names that a module imports, wherever it does so."""
+    """The dotted names that a module imports, wherever it does so; within TYPE_CHECKING counts too."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -48,29 +46,68 @@ def imported(tree: ast.Module) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-class TestLayers(testtools.TestCase):
-    def test_every_part_has_its_place(self) -> None:
-        self.assertEqual(set(MAY_IMPORT), {part for part, _, _ in modules()})
+def may_import(room: str) -> set[str]:
+    """The rooms that a room may import besides itself."""
+    if room == "plugin":
+        return set()
+    if room in KERNEL:
+        return set(KERNEL[: KERNEL.index(room)])
+    if room in SUBJECTS:
+        return {*KERNEL, *(other for one, other in BETWEEN_SUBJECTS if one == room)}
+    return {*KERNEL, *SUBJECTS, *TOP[: TOP.index(room)]}
 
-    def test_imports_go_one_way(self) -> None:
+
+class TestRooms(testtools.TestCase):
+    def test_every_room_has_its_place(self) -> None:
+        self.assertEqual({*KERNEL, *SUBJECTS, *TOP, "plugin"}, {room for room, _, _ in modules()})
+
+    def test_imports_go_downwards(self) -> None:
         wrong = [
             f"{path} imports {name}"
-            for part, path, tree in modules()
+            for room, path, tree in modules()
             for name in imported(tree)
-            if name.startswith("osc_imagetools.")
-            and name.split(".")[1] not in MAY_IMPORT[part] | {part, "errors"}
+            if name.startswith("osc_imagetools.") and name.split(".")[1] not in may_import(room) | {room}
+        ]
+        self.assertEqual([], wrong)
+
+    def test_exceptions_between_subjects_are_used(self) -> None:
+        used = {
+            (room, name.split(".")[1])
+            for room, _, tree in modules()
+            for name in imported(tree)
+            if room in SUBJECTS and name.startswith("osc_imagetools.")
+        }
+        self.assertEqual(set(), BETWEEN_SUBJECTS - used)
+
+    def test_plans_are_pure(self) -> None:
+        wrong = [
+            f"{path} imports {name}"
+            for _, path, tree in modules()
+            if path.name.startswith("plan") and path.parent != pathlib.Path()
+            for name in imported(tree)
+            if any(name == part or name.startswith(f"{part}.") for part in NOT_FOR_PLANS)
         ]
         self.assertEqual([], wrong)
 
     def test_only_commands_know_argparse(self) -> None:
         wrong = [
             str(path)
-            for part, path, tree in modules()
+            for room, path, tree in modules()
             for name in imported(tree)
             if name.split(".")[0] in ("argparse", "cliff", "osc_lib", "openstackclient")
-            and part not in ("v1", "plugin")
+            and room not in ("v1", "plugin")
         ]
         self.assertEqual([], wrong)
+
+
+class TestNames(testtools.TestCase):
+    def test_a_class_name_has_one_meaning(self) -> None:
+        places = collections.defaultdict(list)
+        for _, path, tree in modules():
+            for node in ast.walk(tree):
+                if isinstance(node, ast.ClassDef):
+                    places[node.name].append(str(path))
+        self.assertEqual({}, {name: paths for name, paths in places.items() if len(paths) > 1})
 
 
 class TestSize(testtools.TestCase):

@@ -13,7 +13,7 @@ from unittest import mock
 
 from osc_imagetools import errors
 from osc_imagetools.bundle.manifest import format_manifest
-from osc_imagetools.bundle.verification import Finding, verified_bundle, verify
+from osc_imagetools.bundle.verification import BundleFinding, verified_bundle, verify
 from osc_imagetools.tests.unit.bundle import samples
 
 FILES = (samples.FIRST, samples.SECOND, "metadata/image.json", "manifest.json", "SHA512SUMS")
@@ -62,7 +62,7 @@ class Whole(TestCase):
     """A bundle that nothing is wrong with."""
 
     def test_every_file_is_listed(self) -> None:
-        self.assertEqual([Finding(file, "ok", "") for file in sorted(FILES)], verify(self.path))
+        self.assertEqual([BundleFinding(file, "ok", "") for file in sorted(FILES)], verify(self.path))
 
     def test_progress(self) -> None:
         progress = Progress()

@@ -7,7 +7,7 @@ import argparse
 from typing import Any
 
 from osc_imagetools import errors
-from osc_imagetools.plan.backup_reasons import Severity
+from osc_imagetools.backup_check.reasons import Severity
 from osc_imagetools.tests.unit.base import COMPUTE, PROJECT
 from osc_imagetools.tests.unit.v1.test_commands import CommandCase
 from osc_imagetools.v1 import backup_check

@@ -175,7 +175,7 @@ class TestQuestion(TestCase):
     """Of ``leftover delete``."""
 
     def ask(self, answer, *runs):
-        from osc_imagetools.inventory.leftover import Leftover
+        from osc_imagetools.leftover.inventory import Leftover
         from osc_imagetools.v1.leftover import confirm
 
         server = Leftover("stopped-server", "s1", "web01", "ACTIVE", "r1", None, frozenset(), False)

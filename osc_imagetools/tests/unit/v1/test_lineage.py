@@ -8,15 +8,15 @@ import sys
 import fixtures
 
 from osc_imagetools import errors
-from osc_imagetools.inventory.lineage import Resource
-from osc_imagetools.plan.lineage import Row
+from osc_imagetools.lineage.inventory import LineageResource
+from osc_imagetools.lineage.plan import Row
 from osc_imagetools.tests.unit.base import TestCase
 from osc_imagetools.v1.dot import DotFormatter
 from osc_imagetools.v1.lineage import COLUMNS, Branch, _fields
 
-IMAGE = Resource("image", "i1", 'a "quoted" \\n name', "active", 0)
-SNAPSHOT = Resource("snapshot", "s1", found=False)
-SERVER = Resource("server", "v1", "web", "ACTIVE")
+IMAGE = LineageResource("image", "i1", 'a "quoted" \\n name', "active", 0)
+SNAPSHOT = LineageResource("snapshot", "s1", found=False)
+SERVER = LineageResource("server", "v1", "web", "ACTIVE")
 ROWS = (
     Row(0, IMAGE, None, None, None, True, None),
     Row(1, SNAPSHOT, IMAGE, "from", "mapping", True, None, (False,)),

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The bundles below a directory, as copies of servers, volumes and images.
+
+Contract: reads manifests only. What a bundle holds is taken from its own words; that its bytes are whole is
+for ``bundle verify`` to say, but a missing disk or one of a wrong length is seen here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from osc_imagetools import errors
+from osc_imagetools.backup_check.fleet import when
+from osc_imagetools.bundle.reader import Bundle, list_bundles, open_bundle
+
+
+@dataclass(frozen=True, slots=True)
+class BundleCopy:
+    """A bundle; ``taken`` is the moment that its data is of, in seconds since 1970.
+
+    ``server_id`` where it says which server it is of; ``volumes`` are the IDs of those whose data it has;
+    ``has_root``: it has a disk that is of no volume, so a server's root disk.
+    """
+
+    path: str
+    kind: str
+    resource_id: str
+    complete: bool
+    taken: float | None
+    server_id: str | None
+    volumes: tuple[str, ...]
+    has_root: bool
+
+
+def read_bundles(directory: Path) -> Iterator[BundleCopy]:
+    """Those that are complete or are being made; broken ones do not say what they are.
+
+    :raises errors.NoBundle: there is no such directory, or it cannot be read.
+    """
+    for listed in list_bundles(directory):
+        try:
+            bundle = open_bundle(listed.path)
+        except (errors.NoBundle, errors.BundleRefused):
+            continue
+        copy = _read(bundle, whole=listed.state == "complete")
+        if copy is not None:
+            yield copy
+
+
+def _read(bundle: Bundle, *, whole: bool) -> BundleCopy | None:
+    manifest, facts = bundle.manifest, bundle.summary()
+    kind, identifier = facts["kind"], facts["id"]
+    if not kind or not identifier:
+        return None
+    disks = manifest.get("disks") or ()
+    volumes = [disk["observed"].get("volume_id") for disk in disks]
+    if kind == "volume":
+        volumes.append(identifier)
+    return BundleCopy(
+        path=str(bundle.path),
+        kind=kind,
+        resource_id=identifier,
+        complete=whole,
+        taken=_taken(manifest),
+        server_id=identifier if kind == "server" else _made_of(manifest),
+        volumes=tuple(sorted({str(volume) for volume in volumes if volume})),
+        has_root=kind in ("image", "server") and not all(volumes),
+    )
+
+
+def _made_of(manifest: Mapping[str, Any]) -> str | None:
+    """The server that the exported image was made of, where Nova wrote it on it."""
+    properties = manifest.get("replayable", {}).get("properties") or {}
+    server = properties.get("instance_uuid")
+    return str(server) if server else None
+
+
+def _taken(manifest: Mapping[str, Any]) -> float | None:
+    """That of the oldest snapshot, or when the image was made, or else when it was exported."""
+    snapshots = manifest.get("consistency", {}).get("snapshots") or ()
+    times = [when(snapshot.get("created_at")) for snapshot in snapshots]
+    if times and None not in times:
+        return min(time for time in times if time is not None)
+    observed = manifest.get("observed", {})
+    made = observed.get("created_at") if manifest.get("kind") == "image" else None
+    return when(made) or when(manifest.get("created_at"))

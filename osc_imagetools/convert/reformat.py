@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Gives an image another disk format: brought here verified, converted, sent, proven by the cloud's hash.
+
+Contract: the disk is inspected before qemu-img sees it, and must be of the format that the image claims.
+What it needs on this machine is one temporary directory (``TMPDIR``, or ``/var/tmp``), which goes again.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from osc_imagetools import errors
+from osc_imagetools.convert.plan_drafts import ReformatImage
+from osc_imagetools.data.disk_format import DiskFacts, inspect_disk
+from osc_imagetools.data.download import Downloader
+from osc_imagetools.operations.drafts import CONVERTIBLE
+from osc_imagetools.progress.model import Progress
+from osc_imagetools.run.context import CreatedResource, RunContext
+from osc_imagetools.run.effects.images import create_image, source_of
+from osc_imagetools.run.qemu_img import convert_file, temporary_folder
+
+LOG = logging.getLogger(__name__)
+# As large as disks need it, where /tmp may be in memory; a directory of our own is made in it.
+FOLDER = Path("/var/tmp")  # noqa: S108
+ALGORITHM = "sha512"
+
+
+def reformat_image(
+    context: RunContext, operation: ReformatImage, *, jobs: int, progress: Progress
+) -> CreatedResource:
+    """A private image of ours with the same disk in the format of the draft.
+
+    :raises errors.TransferError: bytes could not be moved; :raises errors.UnsafeDisk: it must not be
+        converted; :raises errors.CloudError: the new image has another disk.
+    """
+    image, draft = operation.image, operation.draft
+    declared, wanted = str(image.disk_format), str(draft.convert)
+    with temporary_folder(context, FOLDER) as folder:
+        path = folder / f"{image.id}.source"
+        facts: list[DiskFacts] = []
+
+        def accept(file: Path) -> None:
+            facts.append(inspect_disk(file, declared, label=image.label))
+            content = facts[0].content_format
+            if CONVERTIBLE.get(content) != CONVERTIBLE[declared]:
+                raise errors.ResourceUnusable(
+                    f"{image.label} says that it is {declared}, but its content is {content}",
+                    hint="What a server would make of it is not certain: make an image that says what it is.",
+                )
+
+        downloader = Downloader(
+            context.cloud.connection.session,
+            jobs=jobs,
+            progress=progress,
+            cancelled=context.deadline.cancelled,
+        )
+        fetched = downloader.fetch(
+            source_of(context.cloud, image, image.label),
+            path,
+            algorithms=frozenset(),
+            sparse=declared == "raw",
+            accept=accept,
+        )
+        if fetched.verified == "none":
+            LOG.warning("%s has no hash: nothing proves the bytes that are converted", image.label)
+        target = convert_file(context, path, folder, facts[0].content_format, wanted)
+        path.unlink()
+        made, new = create_image(
+            context,
+            draft,
+            target,
+            algorithm=ALGORITHM,
+            digest=None,
+            store=None,
+            owner=None,
+            progress=progress,
+        )
+    size = facts[0].virtual_size
+    if None not in (size, new.virtual_size) and new.virtual_size != size:
+        raise errors.CloudError(f"{new.label} has a disk of {new.virtual_size} bytes instead of {size}")
+    return made

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Removes what is left over, one after the other, each until it is gone.
+
+Contract: removes what it is given and nothing else; a failure does not stop the rest. A journal goes when
+nothing of its run is left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from osc_imagetools import errors
+from osc_imagetools.cloud.connection import Cloud
+from osc_imagetools.leftover.inventory import Leftover, LeftoverInventory
+from osc_imagetools.leftover.plan import removal_order
+from osc_imagetools.run.context import CreatedResource, run_context
+from osc_imagetools.run.effects.removal import REMOVALS
+from osc_imagetools.run.journal import forget
+
+
+@dataclass(frozen=True)
+class Removed:
+    """What became of a resource: deleted, started, without its mark, or ``failed`` with the reason."""
+
+    resource: Leftover
+    result: str
+    failed: bool
+
+
+def remove_leftovers(
+    cloud: Cloud, found: LeftoverInventory, chosen: Sequence[Leftover], *, timeout: float | None
+) -> list[Removed]:
+    """Removes the *chosen* of what was found, in the order that they depend on each other.
+
+    :raises errors.Cancelled: interrupted; what is left then can be removed by the same command.
+    """
+    done: list[Removed] = []
+    with run_context(cloud, "leftover delete", timeout) as context:
+        # What is removed here is all that is to be done, so the first interrupt ends it.
+        context.cleanup_deadline = context.deadline
+        for resource in removal_order(chosen):
+            made = CreatedResource(resource.kind, resource.name, id=resource.id)
+            try:
+                REMOVALS[resource.kind](context, made)
+            except errors.Cancelled:
+                raise
+            except errors.ImagetoolsError as exc:
+                done.append(Removed(resource, f"failed: {exc.message}", True))
+            else:
+                done.append(Removed(resource, _result(resource), False))
+    left = {r.run for r in found.resources} - {d.resource.run for d in done if not d.failed}
+    left |= {d.resource.run for d in done if d.failed}
+    left |= {r.run for r in found.resources if r not in chosen}
+    named = {r.run for r in chosen}
+    for journal in found.journals:
+        if journal.run.id not in left and (journal.alive is False or journal.run.id in named):
+            forget(journal.path)
+    return done
+
+
+def _result(resource: Leftover) -> str:
+    if resource.kind != "stopped-server":
+        return "deleted"
+    return "started" if resource.status == "SHUTOFF" else "the mark was removed: it ran already"

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a resource was made from, and what was made from it."""

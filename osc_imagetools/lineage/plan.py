@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The tree of a lineage: a resource at its root, what it came from and what came from it as its branches.
+
+Contract: pure. A row hangs from its parent in one of two directions: *from* (the parent came from it) or *to*
+(it came from the parent). From an origin the tree goes on to that one's origins alone, and from what was
+derived to what was derived of that; but a volume always shows the servers that have it, and of a server that
+was asked for each volume is followed both ways. What would hang in two places is followed at the first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Literal
+
+from osc_imagetools.lineage.inventory import Key, Lineage, LineageResource, Link
+
+Direction = Literal["from", "to"]
+# What came from it by these links is nothing without it.
+HARD = frozenset({"mapping", "snapshot", "attachment"})
+FAILED = frozenset({"error", "error_deleting", "error_restoring", "killed", "deleted"})
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the tree; ``parent`` is the resource of the line that it hangs from.
+
+    ``broken``: it is not there, it has failed, or it is nothing without something of which that is true; None
+    where that is not known. ``if_deleted`` is what would become of it if the one that was asked for were
+    deleted, None for nothing. ``last`` tells of each level whether the branch ends there, ``repeated``
+    whether what hangs from it is shown further up.
+    """
+
+    depth: int
+    resource: LineageResource
+    parent: LineageResource | None
+    direction: Direction | None
+    relation: str | None
+    broken: bool | None
+    if_deleted: str | None
+    last: tuple[bool, ...] = ()
+    repeated: bool = False
+
+
+@dataclass(frozen=True)
+class _Branch:
+    key: Key
+    link: Link
+    direction: Direction
+    onward: tuple[Direction, ...]
+
+
+def lineage_rows(found: Lineage) -> tuple[Row, ...]:
+    """The tree from its root to its leaves; the first row is the resource that was asked for."""
+    return tuple(_Tree(found).rows())
+
+
+@dataclass
+class _Tree:
+    found: Lineage
+    shown: dict[Key, set[Direction]] = field(default_factory=dict)  # and followed in which directions
+    states: dict[Key, bool | None] = field(default_factory=dict)
+
+    def rows(self) -> Iterator[Row]:
+        self.fates = dict(_fates(self.found))
+        asked = self._resource(self.found.asked)
+        yield Row(0, asked, None, None, None, self._broken(asked.key), None)
+        self.shown[asked.key] = {"from", "to"}
+        yield from self._below(asked, ("from", "to"), None, ())
+
+    def _resource(self, key: Key) -> LineageResource:
+        return self.found.resources[key]
+
+    def _below(
+        self,
+        parent: LineageResource,
+        onward: tuple[Direction, ...],
+        above: Key | None,
+        last: tuple[bool, ...],
+    ) -> Iterator[Row]:
+        branches = [b for b in self._branches(parent, onward) if b.key != above]
+        for number, branch in enumerate(branches):
+            resource = self._resource(branch.key)
+            ends = (*last, number == len(branches) - 1)
+            repeated = branch.key in self.shown and self.shown[branch.key].issuperset(branch.onward)
+            self.shown.setdefault(branch.key, set()).update(branch.onward)
+            yield Row(
+                depth=len(ends),
+                resource=resource,
+                parent=parent,
+                direction=branch.direction,
+                relation=branch.link.relation,
+                broken=self._broken(branch.key),
+                if_deleted=self.fates.get(branch.key),
+                last=ends,
+                repeated=repeated,
+            )
+            if not repeated:
+                yield from self._below(resource, branch.onward, parent.key, ends)
+
+    def _branches(self, parent: LineageResource, onward: tuple[Direction, ...]) -> Iterator[_Branch]:
+        asked = parent.key == self.found.asked
+        if "from" in onward:
+            for link in self._origins(parent):
+                if link.relation != "attachment":
+                    yield _Branch(link.origin, link, "from", ("from",))
+                elif asked:
+                    yield _Branch(link.origin, link, "from", ("from", "to"))
+        for key in self.found.derived.get(parent.key, ()):
+            for link in self._resource(key).origins:
+                if link.origin != parent.key or link not in self._origins(self._resource(key)):
+                    continue
+                if link.relation == "attachment":
+                    yield _Branch(key, link, "to", ())
+                elif "to" in onward:
+                    yield _Branch(key, link, "to", ("to",))
+
+    def _origins(self, resource: LineageResource) -> list[Link]:
+        """Its origins; a second one only where a first is not there."""
+        first = [link for link in resource.origins if not link.second]
+        whole = all(
+            self._resource(link.origin).found for link in first if link.origin in self.found.resources
+        )
+        return first if whole else list(resource.origins)
+
+    def _broken(self, key: Key) -> bool | None:
+        if key in self.states:
+            return self.states[key]
+        self.states[key] = False  # for a circle
+        resource = self._resource(key)
+        values = [None if resource.found is None else not resource.found]
+        values.append((resource.status or "").lower() in FAILED)
+        values += [
+            self._broken(link.origin)
+            for link in resource.origins
+            if link.relation in HARD and link.origin in self.found.resources
+        ]
+        self.states[key] = True if True in values else (None if None in values else False)
+        return self.states[key]
+
+
+def _fates(found: Lineage) -> Iterator[tuple[Key, str]]:
+    """What would become of others if the resource that was asked for were deleted."""
+    asked = found.resources[found.asked]
+    lost = "holds no data any more and cannot boot"
+    for key, link in _derived(found, asked.key):
+        if link.relation == "attachment":
+            yield key, "prevents it while it has the volume"
+        elif link.relation == "snapshot":
+            yield key, "prevents it, or is deleted too (volume delete --purge)"
+            for image, below in _derived(found, key):
+                if below.relation == "mapping":
+                    yield image, f"without its snapshot {lost}"
+        elif link.relation == "mapping":
+            yield key, lost
+        elif link.relation == "boot":
+            yield key, "stays, and cannot be rebuilt from it"
+    for link in asked.origins:
+        if link.delete_on_termination:
+            snapshots = [k for k, below in _derived(found, link.origin) if below.relation == "snapshot"]
+            prevented = ", which its snapshots prevent" if snapshots else ""
+            yield link.origin, f"is deleted with it (delete_on_termination){prevented}"
+
+
+def _derived(found: Lineage, key: Key) -> Iterator[tuple[Key, Link]]:
+    for other in found.derived.get(key, ()):
+        for link in found.resources[other].origins:
+            if link.origin == key:
+                yield other, link

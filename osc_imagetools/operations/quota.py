@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How much of a volume quota the temporary resources of a plan need, and how many lanes fit at a time.
+
+Contract: pure. A lane gives back what it took before the next one of the same slot begins, so the need is
+that of the largest lanes that run together.
+Source of the names: ``GET /v3/os-quota-sets/{project}`` (volumes, snapshots, gigabytes, each also with
+``_<volume type>``; ``per_volume_gigabytes`` limits a single volume). Snapshots count as gigabytes unless
+the cloud sets ``no_snapshot_gb_quota``, which no API tells: here they count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from osc_imagetools import errors
+from osc_imagetools.cloud.quota import Quota
+
+ORDER = {"volumes": 0, "gigabytes": 1, "snapshots": 2}
+
+
+@dataclass(frozen=True)
+class QuotaNeed:
+    """What a plan takes from a quota while it runs; ``left`` None where there is no limit."""
+
+    name: str
+    amount: int
+    left: int | None
+
+    @property
+    def fits(self) -> bool:
+        return self.left is None or self.amount <= self.left
+
+
+@dataclass(frozen=True)
+class VolumeUse:
+    """What one lane takes: a volume of so many GiB, a snapshot of the same size, or both."""
+
+    gigabytes: int
+    volume_type: str | None
+    with_snapshot: bool
+    with_volume: bool = True
+
+    def amounts(self) -> dict[str, int]:
+        """What it takes by quota name."""
+        taken = {"gigabytes": self.gigabytes * (self.with_snapshot + self.with_volume)}
+        if self.with_volume:
+            taken["volumes"] = 1
+        if self.with_snapshot:
+            taken["snapshots"] = 1
+        if self.volume_type:
+            taken.update({f"{name}_{self.volume_type}": n for name, n in list(taken.items())})
+        return taken
+
+
+def fit_quota(
+    quota: Quota | None,
+    room: Sequence[VolumeUse],
+    wanted: int,
+    *,
+    project: str | None,
+    at_once: bool = False,
+    besides: Sequence[VolumeUse] = (),
+) -> tuple[int, tuple[QuotaNeed, ...]]:
+    """(how many lanes may run at a time, what they need): *wanted* lanes, or as many as fit.
+
+    :param at_once: what the lanes make stays, so that all of them must fit together.
+    :param besides: what is taken whatever lanes run.
+
+    :raises errors.QuotaTooSmall: not even one lane at a time fits.
+    """
+    if quota is None or not room:
+        return wanted, ()
+    for width in range(wanted, wanted - 1 if at_once else 0, -1):
+        needs = _needs(quota, room, width, besides)
+        if all(need.fits for need in needs):
+            return width, needs
+    raise _together(check_needs(needs, project))
+
+
+@dataclass(frozen=True)
+class Taken:
+    """Something that takes room in a quota until ``gone``: a volume or a snapshot of so many GiB."""
+
+    kind: str  # volume, snapshot
+    gigabytes: int
+    volume_type: str | None
+    gone: bool = False  # it gives back what it took
+
+    def amounts(self) -> dict[str, int]:
+        """What it takes by quota name, below 0 what it gives back."""
+        sign = -1 if self.gone else 1
+        suffixes = ["", f"_{self.volume_type}"] if self.volume_type else [""]
+        taken = {f"{self.kind}s{suffix}": sign for suffix in suffixes}
+        return taken | {f"gigabytes{suffix}": sign * self.gigabytes for suffix in suffixes}
+
+
+def fit_peak(quota: Quota | None, course: Sequence[Taken], *, project: str | None) -> tuple[QuotaNeed, ...]:
+    """What is needed at most while resources are made and removed in this order.
+
+    :raises errors.QuotaTooSmall: there is not that much; :class:`errors.Unready` for several quotas.
+    """
+    if quota is None or not course:
+        return ()
+    level: dict[str, int] = {}
+    peak: dict[str, int] = {}
+    for step in course:
+        for name, amount in step.amounts().items():
+            level[name] = level.get(name, 0) + amount
+            peak[name] = max(peak.get(name, 0), level[name])
+    largest = max((step.gigabytes for step in course if step.kind == "volume"), default=0)
+    needs = _known(quota, peak, largest)
+    if short := check_needs(needs, project):
+        raise _together(short)
+    return needs
+
+
+def _together(short: Sequence[errors.ImagetoolsError]) -> errors.ImagetoolsError:
+    return short[0] if len(short) == 1 else errors.Unready("the volume quota is too small", short)
+
+
+def check_needs(needs: Sequence[QuotaNeed], project: str | None) -> list[errors.ImagetoolsError]:
+    """The needs that do not fit, as errors."""
+    return [
+        errors.QuotaTooSmall(
+            f"{need.amount} of the quota {need.name} {'is' if need.amount == 1 else 'are'} needed, of which "
+            f"{need.left} are left in project {project}",
+            hint="What is used: openstack limits show --absolute; remove what is not needed, "
+            "or ask an administrator for more (openstack quota set <project>).",
+        )
+        for need in needs
+        if not need.fits
+    ]
+
+
+def _needs(
+    quota: Quota, room: Sequence[VolumeUse], width: int, besides: Sequence[VolumeUse]
+) -> tuple[QuotaNeed, ...]:
+    taken: dict[str, list[int]] = {}
+    for lane in room:
+        for name, amount in lane.amounts().items():
+            taken.setdefault(name, []).append(amount)
+    amounts = {name: sum(sorted(each, reverse=True)[:width]) for name, each in taken.items()}
+    for lane in besides:
+        for name, amount in lane.amounts().items():
+            amounts[name] = amounts.get(name, 0) + amount
+    return _known(quota, amounts, max(lane.gigabytes for lane in (*room, *besides)))
+
+
+def _known(quota: Quota, amounts: Mapping[str, int], largest: int) -> tuple[QuotaNeed, ...]:
+    """The needs that the quota knows of, and the general ones; *largest* is the largest volume in GiB."""
+    needs = [
+        QuotaNeed(name, amount, quota.left.get(name))
+        for name, amount in sorted(amounts.items(), key=lambda each: ORDER.get(each[0], len(ORDER)))
+        if name in ORDER or name in quota.left
+    ]
+    if largest and "per_volume_gigabytes" in quota.left:
+        needs.append(QuotaNeed("per_volume_gigabytes", largest, quota.left["per_volume_gigabytes"]))
+    return tuple(needs)

@@ -1,0 +1,282 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Plans an import of an image's bundle: which images (and volumes) will be made, with what metadata.
+
+Contract: pure. What the bundle holds and cannot be set again is listed with the reason, never dropped
+silently; what cannot work is found here, before any effect, and listed at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from osc_imagetools import errors
+from osc_imagetools.cloud.block_device import parse_mapping
+from osc_imagetools.cloud.image import RESERVED_PREFIX
+from osc_imagetools.cloud.ownership import without_marks
+from osc_imagetools.cloud.volume import GIB
+from osc_imagetools.operations.disk_drafts import disk_volume, encrypted_problem, image_properties, with_data
+from osc_imagetools.operations.drafts import (
+    CONVERTIBLE,
+    CORE,
+    KEY_DELETION,
+    MAPPING,
+    ImageDraft,
+    ImportOptions,
+    ImportPlan,
+    NotReplayed,
+    VolumeDraft,
+)
+from osc_imagetools.operations.quota import VolumeUse, fit_quota
+from osc_imagetools.restore.inventory import Destination
+
+
+def plan_image_import(manifest: Mapping[str, Any], to: Destination, options: ImportOptions) -> ImportPlan:
+    """Plans ``image import-full``.
+
+    :param manifest: of a bundle of kind image, validated.
+    :raises errors.ImagetoolsError: it cannot be done; several reasons as :class:`errors.Unready`.
+    """
+    check_kind(manifest, ("image",))
+    disks = sorted(manifest["disks"], key=lambda d: int(d["index"]))
+    _check(disks, to, options)
+    main, lost = _main_image(manifest, disks, options)
+    main, unknown_members = _with_known_members(main, manifest, to)
+    lost += unknown_members
+    if not options.as_volumes:
+        images = _stand_alone(main, disks, options)
+        return ImportPlan(
+            images=images,
+            volumes=(),
+            not_replayed=tuple(lost),
+            mapped=_mapped(main, images),
+            needs=(),
+            algorithm=manifest["hash_algorithm"],
+            owner=to.owner,
+            store=options.store,
+        )
+    volumes, mapped = _volumes(main, disks, to)
+    blank = _blank_entries(manifest)
+    lost = [entry for entry in lost if not entry.what.startswith("disk ")] + _lost_of_volumes(disks, to)
+    rooms = [VolumeUse(v.size // GIB, v.volume_type, with_snapshot=True) for v in volumes]
+    _, needs = fit_quota(to.quota, rooms, len(rooms), project=to.origin.project_id, at_once=True)
+    return ImportPlan(
+        images=(main,),
+        volumes=volumes,
+        not_replayed=tuple(lost),
+        mapped=mapped,
+        needs=needs,
+        algorithm=manifest["hash_algorithm"],
+        structure=True,
+        blank=blank,
+        owner=to.owner,
+    )
+
+
+def check_kind(manifest: Mapping[str, Any], kinds: Sequence[str]) -> None:
+    """:raises errors.UsageError: the bundle holds something else."""
+    kind = manifest["kind"]
+    if kind not in kinds:
+        noun = "volume" if kind == "snapshot" else kind
+        raise errors.UsageError(
+            f"the bundle's kind is {kind}, not {' or '.join(kinds)}",
+            hint=f"openstack {noun} import-full <bundle>",
+        )
+
+
+def _check(
+    disks: Sequence[Mapping[str, Any]],
+    to: Destination,
+    options: ImportOptions,
+) -> None:
+    problems: list[errors.ImagetoolsError] = []
+    if options.store and options.store not in to.stores:
+        names = ", ".join(to.stores) or "this cloud has a single store without a name"
+        problems.append(errors.ResourceNotFound(f"no image store {options.store!r}: {names}"))
+    if options.as_volumes and not _is_mapping(disks):
+        problems.append(errors.UsageError("--as-volumes: the image of this bundle holds its data itself"))
+    if options.as_volumes and not to.block_storage:
+        region = to.origin.region or "this cloud"
+        problems.append(
+            errors.ServiceAbsent(
+                f"--as-volumes: the catalog of {region} has no block storage",
+                hint="Without --as-volumes each disk becomes an image of its own.",
+            )
+        )
+    if options.as_volumes and to.owner:
+        problems.append(
+            errors.UsageError("--as-volumes and --project: volumes are made in the login's project")
+        )
+    if options.as_volumes:
+        problems += [problem for disk in disks if (problem := encrypted_problem(disk))]
+    if options.disk_format:
+        for disk in disks:
+            if disk["container_format"] not in ("bare", None):
+                problems.append(
+                    errors.UsageError(f"{disk['file']} is in a container that cannot be converted")
+                )
+            elif disk["content_format"] not in CONVERTIBLE:
+                form = disk["content_format"]
+                problems.append(errors.UsageError(f"{disk['file']} is {form}, which cannot be converted"))
+    if problems:
+        if len(problems) == 1:
+            raise problems[0]
+        raise errors.Unready("the bundle cannot be imported", problems)
+
+
+def _is_mapping(disks: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether the data was behind the image's block device mapping and not in the image itself."""
+    return not any(disk["role"] == "image" for disk in disks)
+
+
+def _main_image(
+    manifest: Mapping[str, Any], disks: Sequence[Mapping[str, Any]], options: ImportOptions
+) -> tuple[ImageDraft, list[NotReplayed]]:
+    """The image with the original's name and metadata, and what of that it does not get."""
+    source = manifest["replayable"]
+    lost: list[NotReplayed] = []
+    properties: dict[str, str] = {}
+    removed = set(options.remove_properties)
+    if any(disk["role"] != "image" for disk in disks):
+        removed.update(MAPPING)
+        if not options.as_volumes and "block_device_mapping" in source["properties"]:
+            reason = "each disk becomes an image that holds its data itself (see --as-volumes)"
+            lost.append(NotReplayed("property block_device_mapping", reason))
+    for key, value in without_marks(source["properties"]).items():
+        if key == KEY_DELETION:
+            lost.append(NotReplayed(f"property {key}", "the key belongs to the original too"))
+        elif key in CORE or key.startswith(RESERVED_PREFIX):
+            lost.append(NotReplayed(f"property {key}", "the image service keeps it for itself"))
+        elif key not in removed:
+            properties[key] = value
+    properties.update(options.properties)
+    for entry in manifest["not_captured"]:
+        lost.append(NotReplayed(f"disk {entry['name']}", f"not in the bundle: {entry['reason']}"))
+    keys = ("name", "visibility", "protected", "os_hidden", "min_disk", "min_ram")
+    document = {key: source.get(key) for key in keys}
+    document["name"] = options.name if options.name is not None else document["name"]
+    document["visibility"] = options.visibility or document["visibility"] or "private"
+    document["disk_format"] = source.get("disk_format") or "raw"
+    document["container_format"] = source.get("container_format") or "bare"
+    return (
+        ImageDraft(
+            title=f"image {document['name'] or '(no name)'}",
+            file=None,
+            size=0,
+            content_format=None,
+            digest=None,
+            convert=None,
+            document=document,
+            properties=properties,
+            tags=tuple(source.get("tags") or ()),
+            members=tuple(source.get("members") or ()),
+        ),
+        lost,
+    )
+
+
+def _with_known_members(
+    main: ImageDraft, manifest: Mapping[str, Any], to: Destination
+) -> tuple[ImageDraft, list[NotReplayed]]:
+    """The image without the members that are no projects here, and those.
+
+    A plain member of a project may not look others up: where the bundle comes from this same cloud the
+    projects are taken to be there.
+    """
+    same = manifest["source"].get("auth_url") == to.origin.auth_url
+    lost = []
+    for member in main.members:
+        exists = to.projects.get(member["project_id"])
+        if exists is False:
+            reason = "there is no such project in this cloud"
+        elif exists is None and not same:
+            reason = "this account cannot see whether there is such a project in this cloud"
+        else:
+            continue
+        lost.append(NotReplayed(f"member {member['project_id']}", reason))
+    gone = {entry.what for entry in lost}
+    kept = tuple(m for m in main.members if f"member {m['project_id']}" not in gone)
+    return replace(main, members=kept), lost
+
+
+def _stand_alone(
+    main: ImageDraft, disks: Sequence[Mapping[str, Any]], options: ImportOptions
+) -> tuple[ImageDraft, ...]:
+    """One image per disk: the first (image, or boot disk) is the original, the others are its data."""
+    return tuple(
+        with_data(main if number == 0 else _data_image(main, disk), disk, options.disk_format)
+        for number, disk in enumerate(disks)
+    )
+
+
+def _data_image(main: ImageDraft, disk: Mapping[str, Any]) -> ImageDraft:
+    volume = disk["replayable"].get("volume") or {}
+    name = f"{main.document['name'] or 'image'}-{disk['name']}"[:255]
+    return ImageDraft(
+        title=f"image {name}",
+        file=None,
+        size=0,
+        content_format=None,
+        digest=None,
+        convert=None,
+        document={**main.document, "name": name, "min_disk": 0, "min_ram": 0},
+        properties=image_properties(volume.get("image_metadata")),
+        tags=main.tags,
+        members=main.members,
+    )
+
+
+def _mapped(main: ImageDraft, images: Sequence[ImageDraft]) -> tuple[str, ...]:
+    return tuple(f"{i.file}: {i.title}" for i in images) if len(images) > 1 else ()
+
+
+def _volumes(
+    main: ImageDraft, disks: Sequence[Mapping[str, Any]], to: Destination
+) -> tuple[tuple[VolumeDraft, ...], tuple[str, ...]]:
+    made: list[VolumeDraft] = []
+    mapped: list[str] = []
+    for disk in disks:
+        volume = disk["replayable"].get("volume") or {}
+        device = disk["replayable"].get("block_device") or {}
+        wanted = volume.get("volume_type")
+        kept = wanted if wanted in to.volume_types else None
+        if wanted and not kept:
+            mapped.append(f"{disk['name']}: volume type {wanted} -> the default type")
+        keys = ("device_type", "disk_bus", "tag", "guest_format")
+        entry = {key: device.get(key) for key in keys}
+        if device.get("volume_type") in to.volume_types:
+            entry["volume_type"] = device["volume_type"]
+        draft = disk_volume(disk, fallback=str(main.document["name"] or "volume"), volume_type=kept)
+        entry.update(
+            source_type="snapshot",
+            destination_type="volume",
+            device_name=disk["device"],
+            boot_index=disk["boot_index"],
+            volume_size=draft.size // GIB,
+            delete_on_termination=bool(device.get("delete_on_termination")),
+        )
+        made.append(replace(draft, bootable=bool(volume.get("bootable")), entry=entry))
+    return tuple(made), tuple(mapped)
+
+
+def _blank_entries(manifest: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
+    """The entries of the original mapping that need no data, as they were."""
+    properties = manifest["replayable"]["properties"]
+    devices = parse_mapping(
+        properties.get("block_device_mapping"),
+        root_device=properties.get("root_device_name"),
+        what="image of the bundle",
+    )
+    return tuple(device.document for device in devices if device.source_type == "blank")
+
+
+def _lost_of_volumes(disks: Sequence[Mapping[str, Any]], to: Destination) -> list[NotReplayed]:
+    """What the volumes will not have of the originals, besides what is mapped."""
+    lost = []
+    for disk in disks:
+        zone = (disk["replayable"].get("volume") or {}).get("availability_zone")
+        if zone:
+            reason = f"{zone} there; made in the default zone here"
+            lost.append(NotReplayed(f"availability zone of {disk['name']}", reason))
+    return lost

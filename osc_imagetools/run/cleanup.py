@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What has to be undone, registered before it is done.
+
+Contract: an effect registers its removal first and makes the resource second; the removal finds out by
+itself whether there is anything to remove. Removing early (when the bytes are safe) and removing at the
+end of a run that failed are the same entry, run once. Thread-safe.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+
+from osc_imagetools import errors
+
+LOG = logging.getLogger(__name__)
+FIND_LEFT = "openstack leftover list shows what is left behind, openstack leftover delete removes it."
+
+
+class CleanupStep:
+    """A registered removal of *what* (for messages); ``remove`` raises an ImagetoolsError on failure.
+
+    ``settled`` is called once, when it is removed or kept. What is ``urgent`` is undone before all else.
+    """
+
+    def __init__(
+        self, what: str, remove: Callable[[], None], settled: Callable[[], None], urgent: bool = False
+    ) -> None:
+        self.what = what
+        self.urgent = urgent
+        self._remove = remove
+        self._settled = settled
+        self._done = False
+        self._lock = threading.Lock()
+
+    @property
+    def done(self) -> bool:
+        return self._done
+
+    def run(self) -> None:
+        """Removes it, unless that has been done already."""
+        with self._lock:
+            if not self._done:
+                self._remove()
+                self._end()
+
+    def keep(self) -> None:
+        """What was made is the user's now: there is nothing to cleanup any more."""
+        with self._lock:
+            if not self._done:
+                self._end()
+
+    def leave(self) -> None:
+        """It is not removed now, and still ours: ``leftover list`` finds it."""
+        with self._lock:
+            self._done = True
+
+    def _end(self) -> None:
+        self._done = True
+        self._settled()
+
+
+class Cleanup:
+    """The removals of one run."""
+
+    def __init__(self) -> None:
+        self._entries: list[CleanupStep] = []
+        self._lock = threading.Lock()
+
+    def register(
+        self,
+        what: str,
+        remove: Callable[[], None],
+        settled: Callable[[], None] = lambda: None,
+        *,
+        urgent: bool = False,
+    ) -> CleanupStep:
+        """A removal to come; see :class:`CleanupStep`."""
+        entry = CleanupStep(what, remove, settled, urgent)
+        with self._lock:
+            self._entries.append(entry)
+        return entry
+
+    def pending(self) -> tuple[CleanupStep, ...]:
+        """What is not removed yet, last registered first; what is urgent before that."""
+        with self._lock:
+            left = [entry for entry in reversed(self._entries) if not entry.done]
+        return tuple(sorted(left, key=lambda entry: not entry.urgent))
+
+    def unwind(self) -> tuple[str, ...]:
+        """Removes all that is pending, last registered first; what could not be removed, and why.
+
+        A failure does not stop the rest.
+        """
+        left: list[str] = []
+        for entry in self.pending():
+            try:
+                entry.run()
+            except Exception as exc:
+                left.append(f"{entry.what} ({getattr(exc, 'message', exc)})")
+        return tuple(left)
+
+
+def clean_up_after(cleanup: Cleanup, exc: BaseException) -> None:
+    """The clean-up after a failure or an interrupt; *exc* learns what is left behind.
+
+    An interrupt that could not wait (KeyboardInterrupt) finds requests still under way: nothing can be
+    removed safely then, and what there may be is told.
+    """
+    pending = cleanup.pending()
+    if not pending:
+        return
+    if isinstance(exc, KeyboardInterrupt):
+        LOG.error("These resources may still exist: %s", "; ".join(entry.what for entry in pending))
+        return
+    LOG.warning("Removing what was made so far (%d); please wait.", len(pending))
+    try:
+        left = cleanup.unwind()
+    except KeyboardInterrupt:
+        LOG.error("Left behind: %s", "; ".join(entry.what for entry in cleanup.pending()))
+        raise
+    if isinstance(exc, errors.ImagetoolsError):
+        exc.left = (*exc.left, *left)
+        if left:
+            exc.hint = "\n".join(filter(None, (exc.hint, FIND_LEFT)))
+    elif left:
+        LOG.error("Left behind: %s", "; ".join(left))

@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The effects on block storage and on the images that it makes, each with its removal registered first.
+
+Contract: every function that makes something registers the removal in the run's :class:`Undo` before the
+request that makes it, waits until the resource can be used, and gives back its ID. A removal looks a
+resource without a known ID up by its name and mark, so an answer that got lost leaves nothing behind.
+Source: https://docs.openstack.org/api-ref/block-storage/v3/ , https://docs.openstack.org/api-ref/image/v2/
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from osc_imagetools import errors
+from osc_imagetools.cloud.ownership import MARK
+from osc_imagetools.cloud.volume import GIB, get_volume
+from osc_imagetools.run.context import CreatedResource, RunContext, creating
+from osc_imagetools.run.effects.removal import REMOVALS
+from osc_imagetools.run.effects.waits import await_image, await_snapshot, await_uploaded, await_volume
+
+# visibility on upload is 3.1
+UPLOAD_MICROVERSION = "3.1"
+
+
+def create_snapshot(
+    context: RunContext, volume_id: str, role: str, *, name: str | None = None
+) -> CreatedResource:
+    """A snapshot of a volume, also of one in use; waits until it is available.
+
+    :param name: of one that will be kept (see :func:`unmark`); a temporary one is named by its role.
+    """
+    made = context.register("snapshot", name or context.run.name(role), REMOVALS["snapshot"])
+    body = {
+        "snapshot": {
+            "volume_id": volume_id,
+            "name": made.name,
+            "description": context.run.purpose,
+            "force": True,
+            "metadata": context.run.marks(),
+        }
+    }
+    snapshot = _post(context, "/snapshots", body, made)["snapshot"]
+    await_snapshot(context, context.identify(made, snapshot["id"]))
+    return made
+
+
+def create_volume(context: RunContext, snapshot_id: str, size: int, role: str) -> CreatedResource:
+    """A temporary volume from a snapshot (*size* in bytes, whole GiB); waits until it is available."""
+    await_snapshot(context, snapshot_id)
+    return make_volume(context, size, {"snapshot_id": snapshot_id}, role=role)
+
+
+def create_volume_from_image(
+    context: RunContext, image_id: str, size: int, *, name: str, fields: Mapping[str, Any]
+) -> CreatedResource:
+    """A volume that will be kept (see :func:`unmark`), with an image's data; waits until it is available.
+
+    :param size: bytes, whole GiB.
+    :param fields: more of the request: description, volume_type.
+    """
+    return make_volume(context, size, {"imageRef": image_id, **fields}, role=name, name=name)
+
+
+def make_volume(
+    context: RunContext, size: int, fields: Mapping[str, Any], *, role: str, name: str | None = None
+) -> CreatedResource:
+    """A volume of *size* bytes (whole GiB); waits until it is available.
+
+    :param fields: the rest of the request, what it is made from (``imageRef``, ``snapshot_id``)
+        among it.
+    :param name: of one that will be kept (see :func:`unmark`); a temporary one is named by its role.
+    """
+    made = context.register("volume", name or context.run.name(role), REMOVALS["volume"])
+    volume = {
+        "size": -(-size // GIB),
+        "name": made.name,
+        "description": context.run.purpose,
+        "metadata": context.run.marks(),
+        **fields,
+    }
+    answer = _post(context, "/volumes", {"volume": volume}, made)["volume"]
+    await_volume(context, context.identify(made, answer["id"]), "available")
+    if name is not None:  # before a snapshot or a server inherits them
+        _unset_marks(context, made)
+    return made
+
+
+def extend_volume(context: RunContext, volume_id: str, size: int) -> None:
+    """Makes an available volume larger (*size* in bytes, whole GiB); waits until it is available again."""
+    made = CreatedResource("volume", volume_id, id=volume_id)
+    _action(context, volume_id, {"os-extend": {"new_size": -(-size // GIB)}}, made)
+    await_volume(context, volume_id, "available")
+
+
+def set_bootable(context: RunContext, volume_id: str, bootable: bool) -> None:
+    """Sets whether a server may boot from a volume (``os-set_bootable``)."""
+    made = CreatedResource("volume", volume_id, id=volume_id)
+    _action(context, volume_id, {"os-set_bootable": {"bootable": bootable}}, made)
+
+
+def set_image_metadata(context: RunContext, volume_id: str, metadata: Mapping[str, str]) -> None:
+    """Sets image properties that a volume hands on to the images that are made from it."""
+    made = CreatedResource("volume", volume_id, id=volume_id)
+    _action(context, volume_id, {"os-set_image_metadata": {"metadata": dict(metadata)}}, made)
+
+
+def unset_image_metadata(context: RunContext, volume_id: str, keys: Iterable[str]) -> None:
+    """Removes image properties from a volume, as far as it has them."""
+    made = CreatedResource("volume", volume_id, id=volume_id)
+    for key in keys:
+        with contextlib.suppress(errors.ResourceNotFound):
+            _action(context, volume_id, {"os-unset_image_metadata": {"key": key}}, made)
+
+
+def unmark(
+    context: RunContext, made: CreatedResource, *, description: str | None, metadata: Mapping[str, str]
+) -> None:
+    """Makes a volume or snapshot the user's: our mark goes from it. What it hands on to images has none:
+    see :func:`make_volume`.
+    """
+    path = f"/{made.kind}s/{made.id}"
+    body: dict[str, Any] = {made.kind: {"description": description}}
+    context.cloud.request("block-storage", "PUT", path, what=made.label, json=body)
+    body = {"metadata": dict(metadata)}
+    context.cloud.request("block-storage", "PUT", f"{path}/metadata", what=made.label, json=body)
+
+
+def _unset_marks(context: RunContext, made: CreatedResource) -> None:
+    """Takes our marks from what a volume hands on to images; it has them from the image that it is of."""
+    volume = get_volume(context.cloud, str(made.id))
+    inherited = volume.image_metadata if volume is not None else {}
+    unset_image_metadata(context, str(made.id), [key for key in inherited if key.startswith(MARK)])
+
+
+def upload_volume(
+    context: RunContext, volume_id: str, disk_format: str, role: str, *, temporary: bool = True
+) -> CreatedResource:
+    """A private image of ours of an available volume; waits until it is active.
+
+    Cinder converts to *disk_format* before it sends the data.
+
+    :param temporary: the volume is ours, so it can hand our mark on. One of the user's gets none: the image
+        has our name from the beginning, and is marked as soon as it is there.
+    """
+    made = context.register("image", context.run.name(role), REMOVALS["image"])
+    if temporary:
+        set_image_metadata(context, volume_id, context.run.marks())
+    upload = {
+        "os-volume_upload_image": {
+            "image_name": made.name,
+            "disk_format": disk_format,
+            "container_format": "bare",
+            "visibility": "private",
+            "protected": False,
+            "force": False,
+        }
+    }
+    with creating(made):
+        answer = _action(context, volume_id, upload, made, UPLOAD_MICROVERSION)
+    image_id = context.identify(made, answer["os-volume_upload_image"]["image_id"])
+    if not temporary:
+        marks = [{"op": "add", "path": f"/{k}", "value": v} for k, v in context.run.marks().items()]
+        with contextlib.suppress(errors.ResourceNotFound):  # an upload that failed already
+            context.cloud.patch_image(image_id, marks, what=made.label)
+    await_image(context, image_id, volume_id)
+    await_uploaded(context, volume_id)
+    return made
+
+
+def _post(context: RunContext, path: str, body: dict[str, Any], made: CreatedResource) -> Any:
+    with creating(made):
+        return context.cloud.request("block-storage", "POST", path, what=made.label, json=body).json()
+
+
+def _action(
+    context: RunContext,
+    volume_id: str,
+    body: dict[str, Any],
+    made: CreatedResource,
+    version: str | None = None,
+) -> Any:
+    response = context.cloud.request(
+        "block-storage",
+        "POST",
+        f"/volumes/{volume_id}/action",
+        what=made.label,
+        json=body,
+        microversion=version,
+    )
+    return response.json() if response.content else {}

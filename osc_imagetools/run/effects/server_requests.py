@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Requests that change a server.
+
+Contract: one request each; what is to be undone is registered by the caller.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from osc_imagetools.run.context import RunContext
+
+
+def server_action(context: RunContext, server_id: str, body: Mapping[str, Any], wanted: str = "2.1") -> Any:
+    """An action on a server, by the newest microversion up to *wanted*; the answer's document."""
+    version = context.cloud.microversion("compute", wanted)
+    path = f"/servers/{server_id}/action"
+    return server_request(context, "POST", path, server_id, body, version)
+
+
+def server_request(
+    context: RunContext,
+    method: str,
+    path: str,
+    server_id: str,
+    body: Mapping[str, Any] | None = None,
+    version: str | None = None,
+) -> Any:
+    """One request about a server; the answer's document, empty where it has none."""
+    response = context.cloud.request(
+        "compute", method, path, what=f"server {server_id}", json=body, microversion=version
+    )
+    return response.json() if response.content else {}

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sharing images with projects, and checking who can boot them."""

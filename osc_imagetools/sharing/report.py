@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What became of each project that an image was shared with, in words: who still has to do what.
+
+Contract: pure rows, in the order of the columns of ``image share``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from osc_imagetools.sharing.execute import ShareReport, ShareResult, UnshareResult
+
+COLUMNS = ("Project", "Result", "Detail", "Name")
+Row = tuple[str, str, str, str | None]
+
+
+def share_rows(report: ShareReport) -> Iterator[Row]:
+    """One row for each project.
+
+    Result is added (a member now, that has not accepted), accepted, pending or rejected (a member since
+    before, that has not), or exempt (the owner; any project, if the image is public or community).
+    """
+    for shared in report.projects:
+        project = shared.share.project
+        detail = "; ".join(_details(report, shared))
+        yield project.id, _result(shared), detail, project.name
+
+
+def unshare_rows(unshared: Sequence[UnshareResult]) -> Iterator[Row]:
+    """One row for each project; Result is removed or no-member."""
+    for entry in unshared:
+        yield entry.project.id, "removed" if entry.was else "no-member", entry.detail, entry.project.name
+
+
+def notes(report: ShareReport) -> Iterator[str]:
+    """What concerns the image as a whole and was not asked for in so many words."""
+    if report.visibility:
+        yield f"{report.image.label} was {report.visibility}; it is shared now."
+    if report.again:
+        yield (
+            f"These projects were its members before, and are so again: {', '.join(report.again)} "
+            f"(openstack image unshare takes it from them)"
+        )
+
+
+def _result(shared: ShareResult) -> str:
+    if shared.share.exempt:
+        return "exempt"
+    if shared.status == "accepted":
+        return "accepted"
+    return "added" if shared.added else shared.status
+
+
+def _details(report: ShareReport, shared: ShareResult) -> Iterator[str]:
+    if shared.share.exempt:
+        yield shared.share.exempt
+        return
+    before = shared.share.was
+    if shared.status == "accepted":
+        if shared.added:
+            yield "added and accepted"
+        elif before is None:
+            yield "a member since an earlier sharing"
+        else:
+            yield "unchanged" if before == "accepted" else f"it was {before}"
+    else:
+        if shared.unread:
+            yield f"not accepted here: {shared.unread}"
+        if shared.status == "rejected":
+            yield "the project has rejected it"
+        yield f"a user of the project accepts by: openstack image set --accept {report.image.id}"
+    if report.visibility:
+        yield f"the image was {report.visibility}"

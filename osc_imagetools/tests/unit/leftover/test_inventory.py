@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+from osc_imagetools.leftover.inventory import leftover_inventory
+from osc_imagetools.run import identity
+from osc_imagetools.run.context import location_of
+from osc_imagetools.run.identity import Run
+from osc_imagetools.run.journal import Journal, RunLocation
+from osc_imagetools.tests.unit.base import (
+    IMAGE,
+    VOLUME,
+    TestCase,
+    image_document,
+    snapshot_document,
+    volume_document,
+)
+
+DEAD = f"{identity._machine()}.999999999.1"
+FAR = "0123456789ab.1.1"
+
+
+class TestLeftover(TestCase):
+    def setUp(self):
+        super().setUp()
+        mocked = self.mocked_cloud()
+        self.cloud, self.http = mocked.cloud, mocked.http
+        self.have()
+
+    def have(self, volumes=(), snapshots=(), images=()):
+        self.http.get(f"{VOLUME}/volumes/detail", json={"volumes": list(volumes)})
+        self.http.get(f"{VOLUME}/snapshots/detail", json={"snapshots": list(snapshots)})
+        self.http.get(f"{IMAGE}/v2/images", json={"images": list(images)})
+
+    def found(self):
+        return {r.id: r.alive for r in leftover_inventory(self.cloud).resources}
+
+    def test_from_the_marks(self):
+        dead, far = Run("test", process=DEAD), Run("test", process=FAR)
+        volume = volume_document(metadata=dead.marks())
+        image = image_document(name=far.name("image"), **far.marks())
+        tagged = image_document(name=dead.name("image"), tags=dead.tags())
+        self.have([volume, volume_document()], [snapshot_document()], [image, tagged])
+        self.assertEqual({volume["id"]: False, image["id"]: None, tagged["id"]: False}, self.found())
+        asked = " ".join(r.url for r in self.http.request_history)
+        self.assertIn("osc_imagetools=temporary", asked)
+        self.assertIn("tag=osc_imagetools%3Dtemporary", asked)
+
+    def test_marks_that_an_image_has_inherited_are_not_its_own(self):
+        """As Nova and Cinder copy the properties of an image to all that is made of it."""
+        run = Run("test", process=DEAD)
+        images = [
+            image_document(name="web01-backup", **run.marks()),
+            image_document(name=None, **run.marks()),
+            image_document(name=Run("other").name("image"), tags=run.tags()),
+        ]
+        self.have(images=images)
+        self.assertEqual({}, self.found())
+
+    def test_what_an_administrator_sees_of_other_projects_is_theirs(self):
+        run = Run("test", process=DEAD)
+        self.have(images=[image_document(name=run.name("image"), owner="p2", **run.marks())])
+        self.assertEqual({}, self.found())
+
+    def test_a_run_that_lives_has_nothing_left_over(self):
+        run = Run("test")
+        self.have([volume_document(metadata=run.marks())])
+        self.assertEqual({}, self.found())
+        self.assertEqual((run.id,), leftover_inventory(self.cloud).living)
+
+    def test_a_snapshot_that_nova_made_has_the_name_alone(self):
+        run = Run("test", process=DEAD)
+        ours = snapshot_document(name=f"snapshot for {run.name('image of web01')}")
+        self.have(snapshots=[ours, snapshot_document(name="snapshot for web01")])
+        self.assertEqual({ours["id"]: None}, self.found())
+        Journal(run, location_of(self.cloud)).make("snapshot", ours["name"], None)
+        self.assertEqual({ours["id"]: False}, self.found())
+
+    def test_a_name_alone_makes_no_volume_ours(self):
+        self.have([volume_document(name=Run("test").name("volume"))])
+        self.assertEqual({}, self.found())
+
+    def test_what_lost_its_mark_is_known_from_the_journal(self):
+        run, volume, gone = Run("test", process=DEAD), volume_document(), volume_document()
+        journal = Journal(run, location_of(self.cloud))
+        for document in (volume, gone):
+            journal.make("volume", "v", document["id"])
+        self.http.get(f"{VOLUME}/volumes/{volume['id']}", json={"volume": volume})
+        self.http.get(f"{VOLUME}/volumes/{gone['id']}", status_code=404)
+        self.assertEqual({volume["id"]: False}, self.found())
+
+    def test_of_another_project_it_is_told_only(self):
+        Journal(Run("test", process=DEAD), RunLocation("http://x", "R", "p")).make("volume", "v", "v1")
+        found = leftover_inventory(self.cloud)
+        self.assertEqual(((), ()), (found.resources, found.journals))
+        self.assertEqual(["p"], [run.place.project_id for run in found.elsewhere])

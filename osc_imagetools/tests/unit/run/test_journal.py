@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: Apache-2.0
+import json
+import os
+import subprocess
+import sys
+
+import fixtures
+import testtools
+
+from osc_imagetools import errors
+from osc_imagetools.cloud import ownership
+from osc_imagetools.run import identity, journal
+from osc_imagetools.run.identity import Run
+from osc_imagetools.run.journal import Journal, JournalEntry, RunLocation, journaled_runs
+from osc_imagetools.tests.unit.base import TestCase
+
+PLACE = RunLocation("http://identity.test/v3", "RegionOne", "p1")
+
+
+class TestJournal(TestCase):
+    def pending(self):
+        return [run.pending for run in journaled_runs()]
+
+    def test_a_run_that_makes_nothing_has_none(self):
+        Journal(Run("test"), PLACE).close()
+        self.assertEqual([], journaled_runs())
+        self.assertEqual([], list(self.state.iterdir()))
+
+    def test_what_is_made_is_there_before_it_is_made(self):
+        run = Run("volume export-full v1")
+        kept = Journal(run, PLACE)
+        volume = kept.make("volume", "osc-v", None)
+        self.assertEqual([(JournalEntry("volume", "osc-v", None),)], self.pending())
+        kept.made(volume, "v1")
+        image = kept.make("image", "osc-i", "i1")
+        (found,) = journaled_runs()
+        self.assertEqual((run, PLACE, True), (found.run, found.place, found.alive))
+        self.assertEqual(
+            (JournalEntry("volume", "osc-v", "v1"), JournalEntry("image", "osc-i", "i1")), found.pending
+        )
+        kept.settled(volume)
+        self.assertEqual([(JournalEntry("image", "osc-i", "i1"),)], self.pending())
+        kept.settled(image)
+        kept.close()
+        self.assertEqual([], journaled_runs())
+
+    def test_what_is_left_stays_on_record(self):
+        kept = Journal(Run("test"), PLACE)
+        kept.make("volume", "osc-v", None)
+        self.assertEqual([True], [run.alive for run in journaled_runs()])
+        kept.close()
+        self.assertEqual([(JournalEntry("volume", "osc-v", None),)], self.pending())
+        self.assertEqual([False], [run.alive for run in journaled_runs()])  # though this process lives
+
+    def test_a_full_disk_leaves_nothing_of_the_users_on_record(self):
+        """What is handed over must not be listed, whatever could not be noted of it."""
+        kept = Journal(Run("test"), PLACE)
+        volume = kept.make("volume", "mine", None)
+        image = kept.make("image", "osc-i", "i1")
+        real = os.write
+
+        def full(file, data):
+            return real(file, data[: len(data) // 2])
+
+        with fixtures.MonkeyPatch("os.write", full):
+            kept.made(volume, "v1")
+            kept.settled(volume)
+            self.assertRaises(errors.JournalUnwritable, kept.make, "volume", "another", None)
+        kept.made(image, "i2")
+        found = (JournalEntry("volume", "mine", None), JournalEntry("image", "osc-i", "i2"))
+        self.assertEqual([found], self.pending())  # every line is whole
+        kept.close()
+        self.assertEqual([(JournalEntry("image", "osc-i", "i2"),)], self.pending())
+        self.assertEqual([False], [run.alive for run in journaled_runs()])
+
+    def test_a_line_that_was_cut_off(self):
+        kept = Journal(Run("test"), PLACE)
+        kept.make("volume", "osc-v", None)
+        (file,) = journal.directory().iterdir()
+        whole = file.read_text()
+        for length in range(len(whole)):
+            file.write_text(whole[:length])
+            for found in journaled_runs():
+                self.assertIn(found.pending, ((), (JournalEntry("volume", "osc-v", None),)))
+
+    def test_nothing_is_made_that_cannot_be_written_down(self):
+        (self.state / "osc-imagetools").write_text("in the way")
+        error = self.assertRaises(
+            errors.JournalUnwritable, Journal(Run("test"), PLACE).make, "volume", "v", None
+        )
+        self.assertIn("XDG_STATE_HOME", str(error))
+
+    def test_it_is_private(self):
+        Journal(Run("test"), PLACE).make("volume", "osc-v", None)
+        (file,) = journal.directory().iterdir()
+        self.assertEqual(0o600, file.stat().st_mode & 0o777)
+        self.assertEqual(0o700, file.parent.stat().st_mode & 0o777)
+
+    def test_it_knows_what_is_no_journal(self):
+        journal.directory().mkdir(parents=True)
+        for number, text in enumerate(("", "{}", "[1]", json.dumps({"event": "begin"}), "\0")):
+            (journal.directory() / f"{number}.jsonl").write_text(text)
+        self.assertEqual([], journaled_runs())
+
+
+class TestMarks(testtools.TestCase):
+    def test_this_process_lives(self):
+        self.assertIs(True, identity.is_alive(identity.this_process()))
+
+    def test_a_process_that_has_ended(self):
+        say = "from osc_imagetools.run import identity; print(identity.this_process())"
+        done = subprocess.run([sys.executable, "-c", say], check=True, capture_output=True, text=True)
+        self.assertIs(False, identity.is_alive(done.stdout.strip()))
+
+    def test_a_number_that_was_given_again(self):
+        machine, pid, start = identity.this_process().split(".")
+        self.assertIs(False, identity.is_alive(f"{machine}.{pid}.{int(start) - 1}"))
+
+    def test_a_process_that_was_killed_and_not_waited_for(self):
+        read, write = os.pipe()
+        child = os.fork()
+        if child == 0:
+            os.write(write, identity.this_process().encode())
+            os._exit(0)
+        process = os.read(read, 100).decode()
+        self.addCleanup(os.waitpid, child, 0)
+        os.close(write)
+        self.assertEqual(b"", os.read(read, 1))  # it has ended
+        for _ in range(100):
+            if identity.is_alive(process) is False:
+                break
+        self.assertIs(False, identity.is_alive(process))
+
+    def test_a_process_that_may_not_be_looked_at(self):
+        """/proc with hidepid: there is one of this number, and nobody says which."""
+        with fixtures.MonkeyPatch("osc_imagetools.run.identity._start_time", lambda stat: "1"):
+            process = identity.this_process()
+        read = identity._read
+
+        def hidden(path):
+            return "" if path.endswith("/stat") else read(path)
+
+        with fixtures.MonkeyPatch("osc_imagetools.run.identity._read", hidden):
+            self.assertIsNone(identity.is_alive(process))
+            machine, _, start = process.split(".")
+            self.assertIs(False, identity.is_alive(f"{machine}.{2**22 + 1}.{start}"))
+
+    def test_another_machine(self):
+        _, rest = identity.this_process().split(".", 1)
+        for process in (f"0123456789ab.{rest}", "", None, "x", "..."):
+            self.assertIsNone(identity.is_alive(process))
+
+    def test_the_run_is_in_every_name(self):
+        run = Run("test")
+        name = run.name("image of 0-vda")
+        self.assertEqual(run.id, ownership.run_of_name(name))
+        self.assertEqual(run.id, ownership.run_of_name(f"snapshot for {name}"))
+        for other in (
+            "web01",
+            "osc-imagetools-",
+            f"osc-imagetools-{run.id}",
+            f"xosc-imagetools-{run.id}-a",
+            None,
+        ):
+            self.assertIsNone(ownership.run_of_name(other))

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What all ``export-full`` commands share: their options and their way from the plan to the report."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from typing import TYPE_CHECKING, Any
+
+from osc_imagetools.v1 import base
+
+if TYPE_CHECKING:
+    from osc_imagetools.cloud.connection import Cloud
+    from osc_imagetools.export.plan import ExportPlan
+
+LOG = logging.getLogger(__name__)
+NOUNS = {"snapshot": "volume snapshot"}
+BYTES = ("bytes", "bytes_fetched", "bytes_reused")
+
+
+class ExportFull(base.ShowOne):
+    """What all exports are: an inventory, a plan of it, and the way on; ``noun`` is what they export."""
+
+    noun: str
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        text = f"{self.noun.capitalize()} to export (name or ID)"
+        parser.add_argument("source", metavar=f"<{self.noun}>", help=text)
+        self.add_own_options(parser)
+        add_options(parser)
+        return parser
+
+    def add_own_options(self, parser: argparse.ArgumentParser) -> None:
+        """The options that other exports do not have."""
+
+    def plan(self, cloud: Cloud, parsed_args: argparse.Namespace) -> ExportPlan:
+        """Reads the source, and plans its export."""
+        raise NotImplementedError
+
+    def take_action(self, parsed_args: argparse.Namespace) -> tuple[Any, Any]:
+        base.check_dry_run_format(parsed_args)
+        cloud = self.cloud()
+        return carry_out(cloud, self.plan(cloud, parsed_args), parsed_args)
+
+
+def volume_options(parsed_args: argparse.Namespace) -> dict[str, Any]:
+    """The options that say how data comes out of volumes, as the plans take them."""
+    return {
+        "disk_format": parsed_args.disk_format,
+        "jobs": parsed_args.jobs,
+        "allow_encrypted": parsed_args.allow_encrypted,
+    }
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The common options of an export."""
+    parser.add_argument(
+        "--output",
+        metavar="<path>",
+        help="Directory to make the bundle in (default: ./<name>.bundle). Running the same export "
+        "into the same output again resumes it.",
+    )
+    parser.add_argument(
+        "--disk-format",
+        choices=("source", "raw", "qcow2"),
+        help="Format of data that comes out of a volume: qcow2 (default; the cloud converts it "
+        "before it crosses the network), raw, or source (the volume's own bytes, that is raw). "
+        "An image's own data is always exported as it is stored.",
+    )
+    parser.add_argument(
+        "--allow-encrypted",
+        action="store_true",
+        help="Export encrypted volumes too, as they are: a copy can be read only with its key",
+    )
+    base.add_run_options(parser)
+
+
+def carry_out(cloud: Cloud, plan: ExportPlan, parsed_args: argparse.Namespace) -> tuple[Any, Any]:
+    """The columns and the data of the report, or of the plan with ``--dry-run``."""
+    if parsed_args.dry_run:
+        return base.plan_rows(plan.steps())
+    from pathlib import Path
+
+    from osc_imagetools.bundle.layout import default_output
+    from osc_imagetools.export.execute import export
+    from osc_imagetools.export.report import export_fields
+    from osc_imagetools.progress.bars import terminal_progress
+
+    output = Path(parsed_args.output or default_output(plan.subject.name, plan.subject.id))
+    for warning in plan.warnings:
+        LOG.warning("%s", warning)
+    with terminal_progress() as progress:
+        report = export(
+            plan,
+            cloud,
+            output,
+            jobs=parsed_args.jobs,
+            timeout=parsed_args.timeout,
+            purpose=f"{NOUNS.get(plan.subject.kind, plan.subject.kind)} export-full {plan.subject.id}",
+            progress=progress,
+        )
+    if report.left:
+        LOG.warning("The bundle is complete, but left behind: %s", "; ".join(report.left))
+    fields = export_fields(report)
+    fields.update({name: base.Size(fields[name]) for name in BYTES})
+    fields["not_captured"] = base.Texts(fields["not_captured"])
+    return tuple(fields), tuple(fields.values())
