@@ -10,17 +10,15 @@ from osc_imagetools.v1 import base
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from osc_imagetools.cloud.connection import Cloud
-    from osc_imagetools.operations.drafts import ImportPlan
-    from osc_imagetools.restore.result import ImportReport
+    from osc_imagetools.restore.plan_drafts import ImportPlan
 
 LISTS = ("differences", "not_replayed", "mapped")
 
 
 class ImportFull(base.ShowOne):
-    """What all imports are: a bundle that has been verified, a plan for this cloud, and its execution.
+    """What all imports are: a bundle, a plan for this cloud, and its execution.
 
     ``noun`` is what they make; ``bundles`` says of what the bundle must be.
     """
@@ -42,44 +40,40 @@ class ImportFull(base.ShowOne):
         raise NotImplementedError
 
     def options(self, parsed_args: argparse.Namespace) -> Any:
-        """What is wished for; refuses before the bundle is read what can never be done."""
+        """What the user asks for; refuses what can never be done before the bundle is read."""
         raise NotImplementedError
 
     def plan(self, cloud: Cloud, manifest: Mapping[str, Any], options: Any) -> ImportPlan:
         """Looks at the cloud that the bundle comes to, and plans its import."""
         raise NotImplementedError
 
-    def execute(
-        self, plan: ImportPlan, cloud: Cloud, bundle: Path, parsed_args: argparse.Namespace, **run: Any
-    ) -> ImportReport:
-        """Makes what the plan says; *run* has the ``purpose`` and the ``progress``."""
-        from osc_imagetools.restore.execute import RestoreOptions, restore
-
-        options = RestoreOptions(
-            jobs=parsed_args.jobs,
-            timeout=parsed_args.timeout,
-            wait=getattr(parsed_args, "wait", False),
-            keep_on_failure=getattr(parsed_args, "keep_on_failure", False),
-        )
-        return restore(plan, cloud, bundle, options, **run)
-
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Any, Any]:
         base.check_dry_run_format(parsed_args)
         options = self.options(parsed_args)
         from pathlib import Path
 
-        from osc_imagetools.bundle.verification import verified_bundle
+        from osc_imagetools.bundle.reader import complete_bundle
+        from osc_imagetools.bundle.verification import check_bundle
         from osc_imagetools.progress.bars import terminal_progress
+        from osc_imagetools.restore.execute import RestoreOptions, restore
         from osc_imagetools.restore.report import import_fields
 
+        bundle = complete_bundle(Path(parsed_args.bundle))
+        cloud = self.cloud()
+        plan = self.plan(cloud, bundle.manifest, options)
+        if parsed_args.dry_run:
+            return base.plan_rows(plan.steps())
+        run = RestoreOptions(
+            jobs=parsed_args.jobs,
+            timeout=parsed_args.timeout,
+            keep_on_failure=getattr(parsed_args, "keep_on_failure", False),
+        )
+        purpose = f"{self.noun} import-full {bundle.manifest['resource']['id']}"
+        bundle = check_bundle(bundle.path)
         with terminal_progress() as progress:
-            bundle = verified_bundle(Path(parsed_args.bundle), progress)
-            cloud = self.cloud()
-            plan = self.plan(cloud, bundle.manifest, options)
-            if parsed_args.dry_run:
-                return base.plan_rows(plan.steps())
-            purpose = f"{self.noun} import-full {bundle.manifest['resource']['id']}"
-            report = self.execute(plan, cloud, bundle.path, parsed_args, purpose=purpose, progress=progress)
+            report = restore(
+                plan, cloud, bundle.path, bundle.manifest, run, purpose=purpose, progress=progress
+            )
         self.same = not report.differences
         fields = import_fields(report)
         fields["bytes"] = base.Size(fields["bytes"])
