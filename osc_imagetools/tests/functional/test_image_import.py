@@ -280,7 +280,7 @@ class TestServerImage(ImportCase):
         self.assertEqual([], report["differences"])
         self.assertEqual(2, report["disks"])
         for line in report["mapped"]:
-            name = line.rsplit("image ", 1)[1]
+            name = line.rsplit("image ", 1)[1].rpartition(" (")[0]
             found = [i for i in self.connection(OTHER).image.images() if i.name == name]
             self.assertEqual(1, len(found), line)
             self.addCleanup(self.remove_image, found[0].id, OTHER)
