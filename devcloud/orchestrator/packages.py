@@ -50,7 +50,8 @@ def install(settings: Settings) -> None:
 
 
 def _install_debian_packages(settings: Settings) -> None:
-    missing = [name for name in DEBIAN_PACKAGES if not _is_installed(name)]
+    wanted = (*DEBIAN_PACKAGES, *settings.stored_in.debian_packages)
+    missing = [name for name in wanted if not _is_installed(name)]
     if subprocess.run(
         [_interpreter(), "-c", "import ensurepip"], stderr=subprocess.DEVNULL, check=False
     ).returncode:

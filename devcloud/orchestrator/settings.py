@@ -13,6 +13,8 @@ import dataclasses
 import pathlib
 import typing
 
+from orchestrator.storages import STORAGES, Storage
+
 PREFIX = "DEVCLOUD_"
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 SERVICES = ROOT / "services"
@@ -58,6 +60,13 @@ class Settings:
     snapshot_format: str = "qcow2"
     # An object store too: Swift with its S3 interface.
     swift: bool = False
+    # Where images, volumes and servers' disks are: one of storages.STORAGES.
+    storage: str = "file"
+    # Ceph's monitor. Not 6789: clients that are told only a host and this port, as QEMU is, take it
+    # for one that speaks the first version of the protocol.
+    ceph_monitor_port: int = 3300
+    # Ceph's other daemons take ports from this one on, fewer than twenty.
+    ceph_port: int = 6800
 
     @classmethod
     def from_environment(cls, environ: typing.Mapping[str, str]) -> Settings:
@@ -67,8 +76,13 @@ class Settings:
             text = environ.get(PREFIX + field.name.upper(), "")
             if text:
                 values[field.name] = _parse(field.name, str(field.type), text)
-        state = values.setdefault("state", _default_state(environ))
-        values.setdefault("venv", state / "venv")
+        storage = values.get("storage", cls.storage)
+        if storage not in STORAGES:
+            raise ValueError(f"{PREFIX}STORAGE is {storage!r}: want {' or '.join(STORAGES)}")
+        home = _default_home(environ)
+        # The environment does not depend on the storage.
+        values.setdefault("venv", values.get("state", home / "devcloud") / "venv")
+        values.setdefault("state", home / ("devcloud" + STORAGES[storage].suffix))
         return cls(**values)
 
     @property
@@ -97,6 +111,11 @@ class Settings:
         return self.state / "clouds.yaml"
 
     @property
+    def stored_in(self) -> Storage:
+        """What the choice of ``storage`` means."""
+        return STORAGES[self.storage]
+
+    @property
     def python(self) -> pathlib.Path:
         """The virtual environment's interpreter."""
         return self.venv / "bin" / "python"
@@ -117,9 +136,9 @@ class Settings:
         }
 
 
-def _default_state(environ: typing.Mapping[str, str]) -> pathlib.Path:
+def _default_home(environ: typing.Mapping[str, str]) -> pathlib.Path:
     home = environ.get("XDG_STATE_HOME") or f"{environ.get('HOME') or '/root'}/.local/state"
-    return pathlib.Path(home).absolute() / "osc-imagetools" / "devcloud"
+    return pathlib.Path(home).absolute() / "osc-imagetools"
 
 
 def _as_text(value: object) -> str:

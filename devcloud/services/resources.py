@@ -13,6 +13,7 @@ import openstack
 import networks
 from orchestrator.settings import SUFFIXES, Settings
 
+SETTINGS = Settings.from_environment(os.environ)
 WORKERS = {"nova-conductor", "nova-scheduler", "nova-compute", "cinder-scheduler", "cinder-volume"}
 # Name, root disk (GB), ephemeral disk (GB), swap (MB). A flavor without a root disk is for
 # servers that boot from a volume: Nova refuses it for an image.
@@ -24,8 +25,7 @@ SMALL_COMPUTE = {"instances": 1}
 
 def connect():
     """The cloud, as its administrator."""
-    settings = Settings.from_environment(os.environ)
-    config = openstack.config.OpenStackConfig(config_files=[str(settings.clouds_yaml)])
+    config = openstack.config.OpenStackConfig(config_files=[str(SETTINGS.clouds_yaml)])
     return openstack.connection.Connection(config=config.get_one(cloud="devcloud-admin"))
 
 
@@ -55,7 +55,8 @@ def make_volume_types(cloud):
     present = {kind.name for kind in cloud.block_storage.types()}
     for name in {"second", "luks"} - present:
         kind = cloud.block_storage.create_type(
-            name=name, extra_specs={"volume_backend_name": "nfs"}
+            name=name,
+            extra_specs={"volume_backend_name": SETTINGS.stored_in.cinder_backend},
         )
         if name == "luks":
             cloud.block_storage.create_type_encryption(

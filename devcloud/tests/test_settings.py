@@ -43,6 +43,20 @@ class SettingsTest(unittest.TestCase):
         with self.assertRaises(ValueError):
             Settings.from_environment({"DEVCLOUD_SWIFT": "maybe"})
 
+    def test_clouds_on_other_storage_share_nothing_but_the_environment(self) -> None:
+        files = Settings.from_environment({"HOME": "/home/u"})
+        ceph = Settings.from_environment({"HOME": "/home/u", "DEVCLOUD_STORAGE": "ceph"})
+        self.assertEqual("/home/u/.local/state/osc-imagetools/devcloud-ceph", str(ceph.state))
+        self.assertEqual(files.venv, ceph.venv)
+
+    def test_a_state_directory_of_ones_own_has_the_environment_in_it(self) -> None:
+        found = Settings.from_environment({"DEVCLOUD_STATE": "/a", "DEVCLOUD_STORAGE": "ceph"})
+        self.assertEqual(("/a", "/a/venv"), (str(found.state), str(found.venv)))
+
+    def test_an_unknown_storage_is_refused(self) -> None:
+        with self.assertRaisesRegex(ValueError, "DEVCLOUD_STORAGE is 'lvm': want file or ceph"):
+            Settings.from_environment({"DEVCLOUD_STORAGE": "lvm"})
+
     def test_services_read_the_same_settings(self) -> None:
         found = Settings.from_environment({"DEVCLOUD_STATE": "/a", "DEVCLOUD_SWIFT": "1"})
         self.assertEqual(found, Settings.from_environment(found.as_environment()))
