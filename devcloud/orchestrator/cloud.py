@@ -151,17 +151,17 @@ class Cloud:
         # Placement does not use oslo.config's global object, so it can share a process.
         self._launch_wsgi(
             "identity",
-            {"keystone": "keystone.wsgi.api", "placement": "placement.wsgi.api"},
+            ["keystone", "placement"],
             OS_KEYSTONE_CONFIG_DIR=conf,
             OS_PLACEMENT_CONFIG_DIR=conf,
         )
-        self._launch_wsgi("glance", {"glance": "glance.wsgi.api"}, OS_GLANCE_CONFIG_DIR=conf)
+        self._launch_wsgi("glance", ["glance"], OS_GLANCE_CONFIG_DIR=conf)
         self._launch_program("cinder", "cinder_all", "--config-file", f"{conf}/cinder.conf")
         # Neutron's list of ports is a 500 (AttributeError: Port.port_forwardings) unless the
         # model, which only a plugin that is not used here would import, is loaded.
         self._launch_wsgi(
             "neutron",
-            {"neutron": "neutron.wsgi.api"},
+            ["neutron"],
             "--preload",
             "neutron.db.models.port_forwarding",
             OS_NEUTRON_CONFIG_DIR=conf,
@@ -180,17 +180,17 @@ class Cloud:
         )
 
     def _launch_wsgi(
-        self, name: str, applications: dict[str, str], *options: str, **environment: str
+        self, name: str, services: list[str], *options: str, **environment: str
     ) -> None:
         settings = self.settings
         targets = [
-            f"{module}@{settings.host}:{settings.port(service)}"
-            for service, module in applications.items()
+            f"{settings.runs.applications[service]}@{settings.host}:{settings.port(service)}"
+            for service in services
         ]
         self.process[name].launch(
             [settings.python, settings_module.SERVICES / "wsgi_server.py", *options, *targets],
             self._environment(**environment),
-            [(settings.host, settings.port(service)) for service in applications],
+            [(settings.host, settings.port(service)) for service in services],
         )
 
     def _launch_program(self, name: str, program: str, *arguments: str) -> None:

@@ -10,6 +10,7 @@ libvirt's host id, which is made once.
 from __future__ import annotations
 
 import pathlib
+import shutil
 import string
 import typing
 import uuid
@@ -94,6 +95,9 @@ def write(settings: Settings) -> None:
         (settings.conf / name).write_text(
             render(name, settings, libvirt_host_uuid=host_id.read_text())
         )
+    # Older Glances want it beside their configuration file.
+    paste = settings.venv / "etc" / "glance" / "glance-api-paste.ini"
+    shutil.copyfile(paste, settings.conf / paste.name)
     for name in STORAGE_FILES[settings.storage]:
         (settings.conf / name).write_text(
             render(f"{settings.storage}/{name}", settings, ceph_fsid=ceph.fsid(settings))
@@ -177,7 +181,10 @@ def _values(settings: Settings) -> typing.Mapping[str, str]:
         "glance_stores": ",".join(f"{name}:{name}" for name in stored_in.glance_stores),
         "glance_default_store": stored_in.glance_default,
         "glance_direct_url": str(settings.storage == "ceph"),
+        "glance_locations": str(settings.storage == "ceph" and not settings.runs.locations_api),
         "cinder_backend_name": stored_in.cinder_backend,
+        "volume_service": settings.runs.volume_service,
+        "nova_port": str(settings.nova_port),
         "ceph_monitor_port": str(settings.ceph_monitor_port),
         "ceph_port": str(settings.ceph_port),
         "ceph_last_port": str(settings.ceph_port + CEPH_PORTS - 1),

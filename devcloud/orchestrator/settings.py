@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
+import re
 import typing
 
+from orchestrator.releases import NEWEST, RELEASES, Release
 from orchestrator.storages import STORAGES, Storage
 
 PREFIX = "DEVCLOUD_"
@@ -67,6 +69,13 @@ class Settings:
     ceph_monitor_port: int = 3300
     # Ceph's other daemons take ports from this one on, fewer than twenty.
     ceph_port: int = 6800
+    # One of releases.RELEASES.
+    release: str = NEWEST
+    # The newest versions that these APIs know, for example 2.60, 3.50 and 2.6, as in the release
+    # Queens. Empty: all that the release knows.
+    nova_max: str = ""
+    cinder_max: str = ""
+    glance_max: str = ""
 
     @classmethod
     def from_environment(cls, environ: typing.Mapping[str, str]) -> Settings:
@@ -76,13 +85,18 @@ class Settings:
             text = environ.get(PREFIX + field.name.upper(), "")
             if text:
                 values[field.name] = _parse(field.name, str(field.type), text)
-        storage = values.get("storage", cls.storage)
-        if storage not in STORAGES:
-            raise ValueError(f"{PREFIX}STORAGE is {storage!r}: want {' or '.join(STORAGES)}")
+        storage = _one_of("storage", values.get("storage", cls.storage), STORAGES)
+        release = _one_of("release", values.get("release", cls.release), RELEASES)
+        for name in ("nova_max", "cinder_max", "glance_max"):
+            if not re.fullmatch(r"(\d+\.\d+)?", values.get(name, "")):
+                raise ValueError(
+                    f"{PREFIX}{name.upper()} is {values[name]!r}: want two numbers, 2.60"
+                )
         home = _default_home(environ)
+        folder = "devcloud" if release == NEWEST else f"devcloud-{release}"
         # The environment does not depend on the storage.
-        values.setdefault("venv", values.get("state", home / "devcloud") / "venv")
-        values.setdefault("state", home / ("devcloud" + STORAGES[storage].suffix))
+        values.setdefault("venv", values.get("state", home / folder) / "venv")
+        values.setdefault("state", home / (folder + STORAGES[storage].suffix))
         return cls(**values)
 
     @property
@@ -116,6 +130,11 @@ class Settings:
         return STORAGES[self.storage]
 
     @property
+    def runs(self) -> Release:
+        """What the choice of ``release`` means."""
+        return RELEASES[self.release]
+
+    @property
     def python(self) -> pathlib.Path:
         """The virtual environment's interpreter."""
         return self.venv / "bin" / "python"
@@ -139,6 +158,12 @@ class Settings:
 def _default_home(environ: typing.Mapping[str, str]) -> pathlib.Path:
     home = environ.get("XDG_STATE_HOME") or f"{environ.get('HOME') or '/root'}/.local/state"
     return pathlib.Path(home).absolute() / "osc-imagetools"
+
+
+def _one_of(name: str, value: str, values: typing.Iterable[str]) -> str:
+    if value not in values:
+        raise ValueError(f"{PREFIX}{name.upper()} is {value!r}: want {' or '.join(values)}")
+    return value
 
 
 def _as_text(value: object) -> str:

@@ -77,6 +77,30 @@ def server(cloud, what, flavor, networks="none", **source):
     return made
 
 
+def newest_version(cloud, service, key):
+    """The newest version that an API says it knows."""
+    answer = cloud.session.get(f"{SETTINGS.url(service)}/", authenticated=False, raise_exc=False)
+    versions = [version[key].lstrip("v") for version in answer.json()["versions"]]
+    return max(
+        versions, key=lambda text: [int(part or 0) for part in text.split(".")] if text else []
+    )
+
+
+def check_versions(cloud):
+    """The release, as clients can tell it, or what it is limited to."""
+    wanted = SETTINGS.runs
+    for service, key, limit, newest in (
+        ("nova", "version", SETTINGS.nova_max, wanted.nova),
+        ("cinder", "version", SETTINGS.cinder_max, wanted.cinder),
+        ("glance", "id", SETTINGS.glance_max, wanted.glance),
+    ):
+        expect(
+            f"{service}'s newest version, {limit or newest}",
+            newest_version(cloud, service, key),
+            limit or newest,
+        )
+
+
 def check_accounts(cloud):
     """Who may do what, where."""
     projects = {name: connect(name).current_project_id for name in ACCOUNTS}
@@ -105,11 +129,12 @@ def check_accounts(cloud):
     )
     small.block_storage.delete_volume(kept.id)
     session = connect("novolume").session
+    kind = SETTINGS.runs.volume_service
     catalog = session.auth.get_access(session).service_catalog
     expect(
         "regions that have block storage",
         [
-            bool(catalog.get_urls(service_type="block-storage", region_name=region))
+            bool(catalog.get_urls(service_type=kind, region_name=region))
             for region in (SETTINGS.region, SETTINGS.novolume_region)
         ],
         [True, False],
@@ -300,6 +325,8 @@ def main():
     """Check all."""
     cloud = connect("demo")
     FLAVORS.update((flavor.name, flavor.id) for flavor in cloud.compute.flavors())
+    print(f"release {SETTINGS.release}, storage {SETTINGS.storage}")
+    check_versions(cloud)
     check_accounts(cloud)
     with tempfile.TemporaryDirectory(prefix="devcloud-check-") as folder:
         disk = pathlib.Path(folder) / "guest.raw"
