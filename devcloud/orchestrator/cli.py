@@ -11,7 +11,7 @@ import typing
 
 from orchestrator import guest, packages, steps
 from orchestrator import settings as settings_module
-from orchestrator.cloud import Cloud
+from orchestrator.cloud import Cloud, python_path
 from orchestrator.settings import Settings
 
 
@@ -100,7 +100,7 @@ def _become(settings: Settings, program: str, *arguments: str) -> typing.NoRetur
         raise steps.Failure("there is no cloud: devcloud up")
     environment = settings.as_environment() | {
         "PATH": os.environ["PATH"],
-        "PYTHONPATH": str(settings_module.ROOT),
+        "PYTHONPATH": python_path(settings),
     }
     path = str(settings_module.SERVICES / f"{program}.py")
     os.execve(settings.python, [str(settings.python), path, *arguments], environment)
