@@ -2,8 +2,8 @@
 """One warning beside the client's own commands when the copy that they make holds no data, or not all.
 
 Contract: a hook reads what it needs by requests of its own and touches nothing of the command: neither its
-output nor its exit code, nor whether it succeeds. Whatever goes wrong in a hook is of no consequence
-(``--debug`` tells). ``OSC_IMAGETOOLS_HOOKS=0`` turns all of them off. cliff loads a hook for its command only.
+output nor its exit code, nor whether it succeeds. What goes wrong in a hook is logged at debug level, no
+more. ``OSC_IMAGETOOLS_HOOKS=0`` turns all of them off. cliff loads a hook for its command only.
 Source: https://docs.openstack.org/cliff/latest/user/introduction.html (command hooks); cliff/display.py:
 ``after`` of a command that displays a resource is given its columns and data, and gives them back.
 """
