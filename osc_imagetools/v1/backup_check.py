@@ -43,6 +43,8 @@ class CheckServerBackup(base.Lister):
     Exit code 0 when nothing reaches --fail-on, else 3. What could not be judged is a finding too.
     """
 
+    more = ("ID", "Project", "Action")
+
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         parser.add_argument("servers", metavar="<server>", nargs="*", help="Server to check (name or ID)")
@@ -76,16 +78,25 @@ class CheckServerBackup(base.Lister):
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Any, Any]:
         check_choice(parsed_args)
         cloud = self.cloud()
-        from osc_imagetools.backup_check import report as report
+        from osc_imagetools.backup_check import report
         from osc_imagetools.backup_check.reasons import Severity
 
         verdicts = self.tally.watch(_verdicts(cloud, read_scope(cloud, parsed_args), parsed_args))
         shown = Severity[parsed_args.severity]
         if not parsed_args.summary:
             rows = report.finding_rows(verdicts, shown)
-            return report.FINDINGS, ((*r[:3], Rank(r[3]), *r[4:]) for r in rows)
+            return report.FINDINGS, ((r[0], Rank(r[1]), *r[2:]) for r in rows)
         rows = report.summary_rows(verdicts, shown)
-        return report.SUMMARY, ((*r[:3], Rank(r[3]), base.Texts(r[4]), *r[5:]) for r in rows)
+        return report.SUMMARY, ((*r[:3], Rank(r[3]), base.Texts(r[4]), *r[5:7], base.Age(r[7])) for r in rows)
+
+    def hidden(self, parsed_args: argparse.Namespace) -> tuple[str, ...]:
+        return () if parsed_args.summary else super().hidden(parsed_args)
+
+    def show_next_steps(self, parsed_args: argparse.Namespace) -> None:
+        from osc_imagetools.backup_check.reasons import Severity
+
+        self.next_steps = self.tally.next_steps(Severity[parsed_args.severity])
+        super().show_next_steps(parsed_args)
 
     def run(self, parsed_args: argparse.Namespace) -> int:
         from osc_imagetools.backup_check.report import Tally

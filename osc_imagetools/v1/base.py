@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What all our commands share: login on demand, exit codes, readable bytes, the rows of a dry run.
+"""What all our commands share: login on demand, exit codes, values for people, tables, the rows of a dry run.
 
 Contract: like every module of this layer it imports no more at the top than argparse, logging and osc-lib
 (and cliff, which that has loaded), for every ``openstack`` command imports it.
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -19,11 +20,14 @@ if TYPE_CHECKING:
     from osc_imagetools.cloud.connection import Cloud
 
 LOG = logging.getLogger(__name__)
+MOST_NEXT_STEPS = 3
 UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 
 class Size(columns.FormattableColumn[Any]):
     """Bytes: an integer for machines (None where unknown), binary units for people."""
+
+    align = "r"
 
     def human_readable(self) -> str:
         if self._value is None:
@@ -32,6 +36,33 @@ class Size(columns.FormattableColumn[Any]):
         while value >= 1024 and unit < len(UNITS) - 1:
             value, unit = value / 1024, unit + 1
         return f"{value:.1f} {UNITS[unit]}" if unit else f"{int(value)} B"
+
+
+class Age(columns.FormattableColumn[Any]):
+    """A time: as it is in ISO 8601 for machines, how long ago for people."""
+
+    def human_readable(self) -> str:
+        from datetime import UTC, datetime
+
+        if self._value is None:
+            return "-"
+        try:
+            then = datetime.fromisoformat(self._value)
+        except ValueError:
+            return str(self._value)
+        if then.tzinfo is None:  # what Cinder and Nova write is UTC
+            then = then.replace(tzinfo=UTC)
+        return ago((datetime.now(UTC) - then).total_seconds())
+
+
+def ago(seconds: float) -> str:
+    """``3 h ago``: in the largest unit of which there are two or more."""
+    if seconds < 0:  # the clocks differ
+        return "just now" if seconds > -3600 else "in the future"
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{int(seconds // length)} {unit} ago"
+    return f"{int(seconds)} s ago"
 
 
 class Texts(columns.FormattableColumn[Any]):
@@ -45,6 +76,25 @@ class Command(command.Command):
     """A command that logs in only when it asks for the cloud: its options are checked before."""
 
     auth_required = False
+    formatter: Any
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.next_steps: list[str] = []  # commands to type next, the most useful first
+
+    def fit_tables(self, parsed_args: argparse.Namespace) -> None:
+        """Has a table drawn so that nothing in it is broken that a person copies."""
+        if parsed_args.formatter == "table":
+            from osc_imagetools.v1.table import FittingTable
+
+            self.formatter = FittingTable()
+
+    def show_next_steps(self, parsed_args: argparse.Namespace) -> None:
+        """Below a table on a terminal: at most three commands, each whole and on a line of its own."""
+        steps = list(dict.fromkeys(self.next_steps))[:MOST_NEXT_STEPS]
+        if steps and parsed_args.formatter == "table" and sys.stdout.isatty():
+            self.app.stdout.flush()
+            tell("\n".join(("Next:", *steps)))
 
     def cloud(self) -> Cloud:
         """Logs in, as for any other ``openstack`` command."""
@@ -67,21 +117,57 @@ class Command(command.Command):
 
 
 class Lister(Command, command.Lister):
-    """Several resources."""
+    """Several resources: what is read at a glance, and with ``--long`` the rest.
+
+    ``take_action`` gives all columns; those in ``more`` are shown with ``--long``, or if ``-c`` names them.
+    """
+
+    more: tuple[str, ...] = ()
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        if self.more:
+            text = f"Show these columns too: {', '.join(self.more)}"
+            parser.add_argument("--long", action="store_true", help=text)
+        return parser
+
+    def hidden(self, parsed_args: argparse.Namespace) -> tuple[str, ...]:
+        """The columns that are not shown."""
+        return () if not self.more or parsed_args.long else self.more
+
+    def produce_output(self, parsed_args: argparse.Namespace, column_names: Sequence[str], data: Any) -> int:
+        hidden = self.hidden(parsed_args)
+        if hidden and not parsed_args.columns:
+            parsed_args.columns = [name for name in column_names if name not in hidden]
+        self.fit_tables(parsed_args)
+        code = super().produce_output(parsed_args, column_names, data)
+        self.show_next_steps(parsed_args)
+        return code
 
 
 class ShowOne(Command, command.ShowOne):
     """One resource; with ``--dry-run`` the steps of the plan, as a list."""
 
     def produce_output(self, parsed_args: argparse.Namespace, column_names: Sequence[str], data: Any) -> int:
+        self.fit_tables(parsed_args)
         if not getattr(parsed_args, "dry_run", False):
-            return super().produce_output(parsed_args, column_names, data)
+            code = super().produce_output(parsed_args, column_names, data)
+            self.show_next_steps(parsed_args)
+            return code
         names, selector = self._generate_columns_and_selector(parsed_args, column_names)
         rows = [list(self._compress_iterable(r, selector)) if selector else r for r in data]
         # All formatters of a single resource but "shell" print lists too.
-        emit_list = self.formatter.emit_list  # type: ignore[attr-defined]
-        emit_list(names, rows, self.app.stdout, parsed_args)
+        self.formatter.emit_list(names, rows, self.app.stdout, parsed_args)
         return 0
+
+
+def tell(text: str) -> None:
+    """Says on a terminal's stderr what is of use after the result, or else to the log (``-v``)."""
+    if not sys.stderr.isatty():
+        LOG.info("%s", text)
+    elif any(handler.level <= logging.WARNING for handler in logging.getLogger().handlers):  # not --quiet
+        sys.stderr.write(f"{text}\n")
+        sys.stderr.flush()
 
 
 def add_run_options(parser: argparse.ArgumentParser) -> None:

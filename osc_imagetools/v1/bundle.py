@@ -16,14 +16,11 @@ class ListBundle(base.Lister):
     Links are not followed.
     """
 
+    more = ("ID", "Cloud", "Project ID")
+
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         parser.add_argument("directory", metavar="<directory>", help="Directory to look in (path)")
-        parser.add_argument(
-            "--long",
-            action="store_true",
-            help="List where each one comes from too: the ID of what was exported, its cloud and project",
-        )
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Any, Any]:
@@ -32,14 +29,21 @@ class ListBundle(base.Lister):
         from osc_imagetools.bundle.layout import printable
         from osc_imagetools.bundle.reader import list_bundles
 
-        titles: tuple[str, ...] = ("Bundle", "State", "Kind", "Name", "Created At", "Size")
-        more: tuple[str, ...] = ("ID", "Cloud", "Project ID") if parsed_args.long else ()
         rows = [
-            (printable(str(b.path)), b.state, b.kind, b.name, b.created_at, base.Size(b.size))
-            + ((b.id, b.cloud, b.project_id) if more else ())
+            (
+                printable(str(b.path)),
+                b.state,
+                b.kind,
+                b.name,
+                base.Age(b.created_at),
+                base.Size(b.size),
+                b.id,
+                b.cloud,
+                b.project_id,
+            )
             for b in list_bundles(Path(parsed_args.directory))
         ]
-        return titles + more, rows
+        return ("Bundle", "State", "Kind", "Name", "Created At", "Size", *self.more), rows
 
 
 class ShowBundle(base.ShowOne):

@@ -35,6 +35,8 @@ class ShareImage(base.Lister):
     run changes nothing. When the cloud refuses one of the projects, none is added.
     """
 
+    more = ("Name", "Action")
+
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         text = (
@@ -66,7 +68,9 @@ class ShareImage(base.Lister):
         report = share(cloud, plan)
         for text in notes(report):
             LOG.warning("%s", text)
-        return COLUMNS, list(share_rows(report))
+        rows = list(share_rows(report))
+        self.next_steps = [action for *_, action in rows if action]
+        return COLUMNS, rows
 
 
 class UnshareImage(base.Lister):
@@ -76,6 +80,8 @@ class UnshareImage(base.Lister):
     cannot be taken from single projects. The visibility stays "shared": an image that is shared with nobody
     is as private as any other.
     """
+
+    more = ("Name", "Action")
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
@@ -107,6 +113,8 @@ class ShareCheckImage(base.Lister):
     The exit code is 3 if one of the projects cannot boot the image.
     """
 
+    more = ("Name", "Action")
+
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         text = (
@@ -123,7 +131,8 @@ class ShareCheckImage(base.Lister):
 
         verdicts = judge(share_inventory(cloud, parsed_args.image, parsed_args.projects))
         self.bootable = all(verdict.bootable is not False for verdict in verdicts)
-        columns = ("Project", "Visible", "Listed", "Downloadable", "Bootable", "Reason", "Name")
+        columns = ("Project", "Visible", "Listed", "Downloadable", "Bootable", "Reason", *self.more)
+        self.next_steps = [verdict.action for verdict in verdicts if verdict.action]
         return columns, [
             (
                 v.view.project.id,
@@ -133,6 +142,7 @@ class ShareCheckImage(base.Lister):
                 v.bootable,
                 v.reason,
                 v.view.project.name,
+                v.action,
             )
             for v in verdicts
         ]

@@ -81,10 +81,11 @@ class TestNamespace(TestCase):
     def formatters(self, group):
         return {e.name: e.value for e in importlib.metadata.entry_points(group=group)}
 
-    def test_dot_is_added_to_those_of_cliff_here_and_nowhere_else(self):
+    def test_graphs_are_added_to_those_of_cliff_here_and_nowhere_else(self):
         own, common = (
             self.formatters(group) for group in ("osc_imagetools.formatter.lineage", "cliff.formatter.list")
         )
-        self.assertEqual({**common, "dot": "osc_imagetools.v1.dot:DotFormatter"}, own)
+        graphs = {name: f"osc_imagetools.v1.dot:{name.capitalize()}Formatter" for name in ("dot", "svg")}
+        self.assertEqual({**common, **graphs}, own)
         self.assertNotIn("dot", common)
         self.assertIn("osc_imagetools.v1.dot", sys.modules)
