@@ -163,7 +163,7 @@ def tell_without_block_storage(cloud: Cloud, text: str) -> None:
     """Warn about what a command leaves out if the catalog has no block storage."""
     if not cloud.has_block_storage:
         region = cloud.origin.region or "this cloud"
-        LOG.warning("No block storage in the catalog of %s: %s.", region, text)
+        LOG.warning("The catalog of %s has no block storage: %s.", region, text)
 
 
 def check_dry_run_format(parsed_args: argparse.Namespace) -> None:

@@ -77,8 +77,7 @@ class ImportFullServer(import_full.ImportFull):
 
     examples = (
         "openstack server import-full web01.bundle --wait",
-        "openstack server import-full web01.bundle --flavor m1.small --network net-a=net-b --volume-type "
-        "ssd=nvme",
+        "openstack server import-full web01.bundle --network net-a=net-b",
     )
 
     noun, bundles = "server", "a server"
