@@ -2,7 +2,7 @@
 """The errors that a user can meet, one class for each kind.
 
 Contract: standard library only, no effects. Every error has a kebab-case ``reference`` (stable: scripts
-and the documentation name it), an ``exit_code`` (see ``doc/source/user/exit-codes.rst``), a message that
+and the documentation name it), an ``exit_code`` (see ``doc/source/reference/exit-codes.rst``), a message that
 says what happened to which resource, what is ``left`` behind, and a ``hint``: what to type next.
 """
 

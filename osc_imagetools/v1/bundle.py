@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Commands on bundles: offline, without a cloud and without a login."""
+"""Commands for bundles. They work offline: no cloud, no login."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ from osc_imagetools.v1 import base
 
 
 class ListBundle(base.Lister):
-    """List the bundles in and below a directory (offline)
+    """List the bundles in and below a directory (offline).
 
-    The manifests are read, not the disks: whether every byte is right is for ``bundle verify`` to say.
-    Links are not followed.
+    Only the manifests are read. Use ``openstack bundle verify`` to check the data. Symbolic links are not
+    followed.
     """
 
     more = ("ID", "Cloud", "Project ID")
+    examples = ("openstack bundle list /backup", "openstack bundle list /backup --long -f json")
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        parser.add_argument("directory", metavar="<directory>", help="Directory to look in (path)")
+        parser.add_argument("directory", metavar="<directory>", help="Directory to search (path)")
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Any, Any]:
@@ -47,7 +48,12 @@ class ListBundle(base.Lister):
 
 
 class ShowBundle(base.ShowOne):
-    """Show what is in a bundle (offline)"""
+    """Show the contents of a bundle (offline).
+
+    Only the manifest is read. Use ``openstack bundle verify`` to check the data.
+    """
+
+    examples = ("openstack bundle show web01.bundle",)
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
@@ -66,10 +72,19 @@ class ShowBundle(base.ShowOne):
 
 
 class VerifyBundle(base.Lister):
-    """Verify every byte of a bundle against its hashes (offline)
+    """Verify every byte of a bundle against its hashes (offline).
 
-    Exit code 0 when the bundle is whole, 3 when anything is wrong with it, 1 when there is no bundle.
+    Reports files that are changed, missing, unlisted or unsafe, and disks whose content does not match the
+    manifest.
+
+    Exit codes: 0 if the bundle is intact, 3 if anything is wrong with it, 1 if there is no bundle at the
+    path.
     """
+
+    examples = (
+        "openstack bundle verify web01.bundle",
+        "openstack bundle verify web01.bundle -f json -c File -c Result",
+    )
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What all ``import-full`` commands share: their options and their way from the bundle to the report."""
+"""The common part of the ``import-full`` commands: their options, and the steps from bundle to report."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ LISTS = ("differences", "not_replayed", "mapped")
 
 
 class ImportFull(base.ShowOne):
-    """What all imports are: a bundle, a plan for this cloud, and its execution.
+    """The common part of the imports: a bundle, a plan for this cloud, and its execution.
 
-    ``noun`` is what they make; ``bundles`` says of what the bundle must be.
+    ``noun`` is what they create; ``bundles`` tells of what the bundle must be.
     """
 
     noun: str
@@ -29,22 +29,24 @@ class ImportFull(base.ShowOne):
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        parser.add_argument("bundle", metavar="<bundle>", help=f"Bundle of {self.bundles} (path)")
-        parser.add_argument("--name", metavar="<name>", help="Name (default: the original's)")
+        parser.add_argument("bundle", metavar="<bundle>", help=f"Bundle of {self.bundles} to import (path)")
+        parser.add_argument(
+            "--name", metavar="<name>", help=f"Name of the {self.noun} (default: as in the bundle)"
+        )
         self.add_own_options(parser)
         base.add_run_options(parser)
         return parser
 
     def add_own_options(self, parser: argparse.ArgumentParser) -> None:
-        """The options that other imports do not have."""
+        """Add the options that only this import has."""
         raise NotImplementedError
 
     def options(self, parsed_args: argparse.Namespace) -> Any:
-        """What the user asks for; refuses what can never be done before the bundle is read."""
+        """The options as the plan takes them; contradictory ones are refused before the bundle is read."""
         raise NotImplementedError
 
     def plan(self, cloud: Cloud, manifest: Mapping[str, Any], options: Any) -> ImportPlan:
-        """Looks at the cloud that the bundle comes to, and plans its import."""
+        """Read what the plan needs to know about the target cloud, and plan the import."""
         raise NotImplementedError
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Any, Any]:
@@ -86,7 +88,7 @@ class ImportFull(base.ShowOne):
 
 
 def user_data(path: str | None) -> str | None:
-    """The content of a file in base64, as Nova wants it; None where there is no file."""
+    """The content of a file in base64, as Nova expects it; None without a file."""
     if path is None:
         return None
     import base64
@@ -97,5 +99,5 @@ def user_data(path: str | None) -> str | None:
     try:
         data = Path(path).read_bytes()
     except OSError as exc:
-        raise UsageError(f"--user-data {path}: {exc.strerror or exc}") from exc
+        raise UsageError(f"--user-data: cannot read {path}: {exc.strerror or exc}") from exc
     return base64.b64encode(data).decode()

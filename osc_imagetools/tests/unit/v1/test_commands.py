@@ -73,7 +73,7 @@ class TestExitCodes(CommandCase):
 
     def test_the_table_in_the_documentation(self):
         root = pathlib.Path(__file__).parents[4]
-        text = (root / "doc" / "source" / "user" / "exit-codes.rst").read_text()
+        text = (root / "doc" / "source" / "reference" / "exit-codes.rst").read_text()
         listed = {int(code) for code in re.findall(r"^   \* - (\d+)$", text, re.MULTILINE)}
         self.assertEqual(CODES, listed)
 

@@ -147,7 +147,7 @@ class TableCase(TestCase):
         command = kind(app, None)
         arguments = self.parsed(command, name, words)
         if issubclass(kind, base.Lister):
-            sample = LISTS[name]
+            sample: Any = LISTS[name]
             command.tree = ()
         else:
             sample = tuple(FIELDS), tuple(FIELDS.values())
@@ -163,7 +163,8 @@ class TableCase(TestCase):
         known = parser._option_string_actions
         options = [word for o, v in needed.items() if o in known and known[o].required for word in (o, v)]
         summary = ["--summary"] if name.endswith(" --summary") else []
-        return parser.parse_args([*positional, *options, *summary, *words])
+        arguments: argparse.Namespace = parser.parse_args([*positional, *options, *summary, *words])
+        return arguments
 
 
 class TestWholeTables(TableCase):
@@ -190,7 +191,7 @@ class TestWholeTables(TableCase):
 
     def test_nothing_that_is_copied_is_broken(self):
         for name in [*LISTS, *commands()]:
-            values = FIELDS.values()
+            values: list[object] = list(FIELDS.values())
             if name in LISTS:
                 names, rows = LISTS[name]
                 default = DEFAULT.get(name, names)
@@ -241,7 +242,7 @@ class TestWidth(TableCase):
         self.assertIn("| Name   |", out)  # a record of fields
 
     def test_nothing_found(self):
-        sample = {"leftover list": (("Type", "ID"), [])}
+        sample: dict[str, Any] = {"leftover list": (("Type", "ID"), [])}
         self.useFixture(fixtures.MonkeyPatch(f"{__name__}.LISTS", sample))
         self.assertEqual("\n", self.shown("leftover list", "--max-width", "80"))
 
