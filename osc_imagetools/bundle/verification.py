@@ -40,13 +40,13 @@ from osc_imagetools.bundle.layout import (
     MANIFEST,
     digest_of,
     is_work_file,
-    printable,
     sums_name,
 )
 from osc_imagetools.bundle.manifest import NewerFormat, UnreadableManifest, read_manifest
 from osc_imagetools.bundle.reader import Bundle, bundle_entries, open_bundle, open_tree
 from osc_imagetools.bundle.sums import parse_sums
 from osc_imagetools.bundle.tree import NotAPlainFile, Tree, TreeEntry
+from osc_imagetools.cloud.names import printable
 from osc_imagetools.data import qemu_img
 from osc_imagetools.data.disk_format import DiskFacts, inspect_stream
 
