@@ -50,7 +50,7 @@ class TestFindImage(TestCase):
                 return {"message": f"Unable to filter by unknown operator '{operator}'."}
             everything = query.get("visibility") == "all" and query.get("member_status") == "all"
             hidden = query.get("os_hidden", "false") == "true"
-            found = (*documents, *(not_listed if everything else ()))
+            found = [*documents, *(not_listed if everything else ())]
             if colon:
                 wanted = name.partition("&")[0]
                 found = [d for d in found if d["name"].lower() == wanted.lower()]
@@ -92,7 +92,7 @@ class TestFindImage(TestCase):
 
     def test_one_that_no_list_has(self):
         """Shared and not accepted, or a community image; it does not get in the way of the own one."""
-        shared = image_document(owner="p2", visibility="shared")
+        shared = image_document(owner="p2", visibility="community")
         self.have(not_listed=[shared])
         self.assertEqual(shared["id"], find_image(self.cloud, "web01").id)
         own = image_document()
