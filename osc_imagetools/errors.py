@@ -164,10 +164,15 @@ class BundleRefused(ImagetoolsError):
     """The bundle is broken, incomplete, of a newer format, or not to be trusted."""
 
     reference = "bundle-refused"
-    exit_code = 3
 
 
 class UnsafeDisk(BundleRefused):
     """A disk refers to data outside its own file, or is not of the format it claims."""
 
     reference = "unsafe-disk"
+
+
+class DamagedDisk(ImagetoolsError):
+    """A disk is cut short or corrupt: zeros would take the place of what is missing."""
+
+    reference = "damaged-disk"

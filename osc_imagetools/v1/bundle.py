@@ -27,8 +27,8 @@ class ListBundle(base.Lister):
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Any, Any]:
         from pathlib import Path
 
-        from osc_imagetools.bundle.layout import printable
         from osc_imagetools.bundle.reader import list_bundles
+        from osc_imagetools.cloud.names import printable
 
         rows = [
             (

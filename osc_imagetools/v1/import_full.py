@@ -71,7 +71,7 @@ class ImportFull(base.ShowOne):
             keep_on_failure=getattr(parsed_args, "keep_on_failure", False),
         )
         purpose = f"{self.noun} import-full {bundle.manifest['resource']['id']}"
-        bundle = check_bundle(bundle.path)
+        bundle = check_bundle(bundle.path, damaged_allowed=not plan.reads_content)
         with terminal_progress() as progress:
             report = restore(
                 plan, cloud, bundle.path, bundle.manifest, run, purpose=purpose, progress=progress
