@@ -12,7 +12,11 @@ import typing
 from orchestrator import guest, packages, steps
 from orchestrator import settings as settings_module
 from orchestrator.cloud import Cloud, python_path
-from orchestrator.settings import Settings
+from orchestrator.settings import PREFIX, Settings
+
+SHAPE = tuple(
+    f"{PREFIX}{name}" for name in ("STORAGE", "RELEASE", "NOVA_MAX", "CINDER_MAX", "GLANCE_MAX")
+)
 
 
 def main() -> int:
@@ -82,6 +86,9 @@ def _status(settings: Settings, _: argparse.Namespace) -> int:
 
 def _env(settings: Settings, _: argparse.Namespace) -> None:
     print(f"export OS_CLIENT_CONFIG_FILE='{settings.clouds_yaml}' OS_CLOUD=devcloud-demo")
+    # What a test has to know; and the next call of devcloud is about the same cloud.
+    shape = settings.as_environment()
+    print("export", *(f"{name}='{shape[name]}'" for name in SHAPE))
 
 
 def _check(settings: Settings, _: argparse.Namespace) -> None:

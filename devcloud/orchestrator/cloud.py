@@ -33,6 +33,9 @@ from orchestrator.settings import Settings
 # Nova first: its workers use all others.
 NAMES = ("nova", "cinder", "glance", "neutron", "swift", "identity", "libvirtd")
 
+# Of a cloud that was made when there was no other.
+OLDEST_SHAPE = "2026.2 file"
+
 
 def python_path(settings: Settings) -> str:
     """What the services' programs need besides the virtual environment."""
@@ -50,6 +53,7 @@ class Cloud:
     def up(self) -> None:
         """Install what is missing, start what does not run, wait until all works."""
         with self._lock():
+            self._require_shape()
             packages.install(self.settings)
             configuration.write(self.settings)
             if self.settings.storage == "ceph":
@@ -110,6 +114,18 @@ class Cloud:
         with (self.settings.state / "lock-file").open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
+
+    def _require_shape(self) -> None:
+        """The data of one release or storage is of no use to another."""
+        note = self.settings.state / "shape"
+        shape = f"{self.settings.release} {self.settings.storage}"
+        made = (self.settings.databases / "complete").exists()
+        found = note.read_text() if note.exists() else OLDEST_SHAPE
+        if made and found != shape:
+            raise steps.Failure(
+                f"{self.settings.state} has a cloud of another shape, {found}, not {shape}"
+            )
+        note.write_text(shape)
 
     def _environment(self, **more: str) -> dict[str, str]:
         """What the services see: nothing of the caller's own OpenStack, proxies or Python."""

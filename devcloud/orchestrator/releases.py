@@ -68,6 +68,7 @@ _2025_1 = Release(
 _2024_1 = dataclasses.replace(
     _2025_1,
     nova="2.96",
+    glance="2.16",
     applications=OLD_APPLICATIONS,
     volume_service="volumev3",
     volume_path="/v3/%(project_id)s",
@@ -80,8 +81,6 @@ RELEASES = {
     "2026.2": Release(nova="2.104", cinder="3.71", glance="2.18"),
     "2025.1": _2025_1,
     "2024.1": _2024_1,
-    "2023.1": dataclasses.replace(
-        _2024_1, nova="2.95", cinder="3.70", glance="2.16", rule_templates=False
-    ),
+    "2023.1": dataclasses.replace(_2024_1, nova="2.95", cinder="3.70", rule_templates=False),
 }
 NEWEST = "2026.2"

@@ -26,6 +26,12 @@ TEMPLATES = ROOT / "conf"
 # set has a clouds.yaml, with the same names for the clouds.
 SUFFIXES = ("", "-2")
 
+LIMITS = (
+    ("nova_max", r"(2\.\d+)?", "a version, 2.60"),
+    ("cinder_max", r"(3\.\d+)?", "a version, 3.50"),
+    ("glance_max", r"(2\.6)?", "2.6"),
+)
+
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
@@ -72,7 +78,7 @@ class Settings:
     # One of releases.RELEASES.
     release: str = NEWEST
     # The newest versions that these APIs know, for example 2.60, 3.50 and 2.6, as in the release
-    # Queens. Empty: all that the release knows.
+    # Queens; of Glance no other one can be had. Empty: all that the release knows.
     nova_max: str = ""
     cinder_max: str = ""
     glance_max: str = ""
@@ -87,11 +93,9 @@ class Settings:
                 values[field.name] = _parse(field.name, str(field.type), text)
         storage = _one_of("storage", values.get("storage", cls.storage), STORAGES)
         release = _one_of("release", values.get("release", cls.release), RELEASES)
-        for name in ("nova_max", "cinder_max", "glance_max"):
-            if not re.fullmatch(r"(\d+\.\d+)?", values.get(name, "")):
-                raise ValueError(
-                    f"{PREFIX}{name.upper()} is {values[name]!r}: want two numbers, 2.60"
-                )
+        for name, pattern, wanted in LIMITS:
+            if not re.fullmatch(pattern, values.get(name, "")):
+                raise ValueError(f"{PREFIX}{name.upper()} is {values[name]!r}: want {wanted}")
         home = _default_home(environ)
         folder = "devcloud" if release == NEWEST else f"devcloud-{release}"
         # The environment does not depend on the storage.

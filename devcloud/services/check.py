@@ -152,7 +152,8 @@ def check_stores(cloud, disk):
     for store, status in ((STORAGE.serves_ranges, 206), (STORAGE.refuses_ranges, 400)):
         images[store] = image = upload(cloud, disk, store)
         path = f"/images/{image.id}/file"
-        expect(f"{store}: the image's store", image.properties["stores"], store)
+        told = None if SETTINGS.glance_max else store
+        expect(f"{store}: the image's store", image.properties.get("stores"), told)
         expect(f"{store}: download", cloud.image.get(path).content == disk.read_bytes(), True)
         part = cloud.image.get(path, headers={"Range": "bytes=512-1023"}, raise_exc=False)
         expect(f"{store}: a range is {status}", part.status_code, status)

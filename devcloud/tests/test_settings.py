@@ -81,8 +81,9 @@ class SettingsTest(unittest.TestCase):
     def test_a_limit_is_a_version(self) -> None:
         found = Settings.from_environment({"DEVCLOUD_NOVA_MAX": "2.60"})
         self.assertEqual(("2.60", ""), (found.nova_max, found.cinder_max))
-        with self.assertRaisesRegex(ValueError, "DEVCLOUD_GLANCE_MAX is 'v2'"):
-            Settings.from_environment({"DEVCLOUD_GLANCE_MAX": "v2"})
+        for name, text in (("NOVA", "60"), ("CINDER", "v3.50"), ("GLANCE", "2.7")):
+            with self.assertRaisesRegex(ValueError, f"DEVCLOUD_{name}_MAX is '{text}': want"):
+                Settings.from_environment({f"DEVCLOUD_{name}_MAX": text})
 
     def test_services_read_the_same_settings(self) -> None:
         found = Settings.from_environment({"DEVCLOUD_STATE": "/a", "DEVCLOUD_SWIFT": "1"})
