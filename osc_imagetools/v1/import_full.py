@@ -70,7 +70,7 @@ class ImportFull(base.ShowOne):
 
         from osc_imagetools.bundle.verification import verified_bundle
         from osc_imagetools.progress.bars import terminal_progress
-        from osc_imagetools.restore.report import import_fields
+        from osc_imagetools.restore.report import import_fields, import_summary
 
         with terminal_progress() as progress:
             bundle = verified_bundle(Path(parsed_args.bundle), progress)
@@ -81,6 +81,7 @@ class ImportFull(base.ShowOne):
             purpose = f"{self.noun} import-full {bundle.manifest['resource']['id']}"
             report = self.execute(plan, cloud, bundle.path, parsed_args, purpose=purpose, progress=progress)
         self.same = not report.differences
+        base.tell(import_summary(report))
         fields = import_fields(report)
         fields["bytes"] = base.Size(fields["bytes"])
         fields.update({name: base.Texts(fields[name]) for name in LISTS})

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import argparse
 import importlib.metadata
 import io
 import logging
@@ -16,6 +15,7 @@ from unittest import mock
 import fixtures
 
 from osc_imagetools.backup_check.reasons import REASONS, Severity
+from osc_imagetools.progress import words
 from osc_imagetools.tests.unit.base import TestCase
 from osc_imagetools.v1 import base
 from osc_imagetools.v1.backup_check import Rank
@@ -146,6 +146,7 @@ class TableCase(TestCase):
         app: Any = types.SimpleNamespace(stdout=io.StringIO(), stderr=io.StringIO())
         command = kind(app, None)
         arguments = self.parsed(command, name, words)
+        sample: tuple[Any, Any]
         if issubclass(kind, base.Lister):
             sample = LISTS[name]
             command.tree = ()
@@ -156,7 +157,7 @@ class TableCase(TestCase):
         command.produce_output(arguments, *sample)
         return str(app.stdout.getvalue())
 
-    def parsed(self, command: Any, name: str, words: tuple[str, ...]) -> argparse.Namespace:
+    def parsed(self, command: Any, name: str, words: tuple[str, ...]) -> Any:
         parser = command.get_parser(name)
         positional = ["x" for action in parser._get_positional_actions() if action.nargs != "*"]
         needed = {"--project": "p", "--to": "image"}
@@ -190,7 +191,7 @@ class TestWholeTables(TableCase):
 
     def test_nothing_that_is_copied_is_broken(self):
         for name in [*LISTS, *commands()]:
-            values = FIELDS.values()
+            values = list(FIELDS.values())
             if name in LISTS:
                 names, rows = LISTS[name]
                 default = DEFAULT.get(name, names)
@@ -241,7 +242,7 @@ class TestWidth(TableCase):
         self.assertIn("| Name   |", out)  # a record of fields
 
     def test_nothing_found(self):
-        sample = {"leftover list": (("Type", "ID"), [])}
+        sample: dict[str, Any] = {"leftover list": (("Type", "ID"), [])}
         self.useFixture(fixtures.MonkeyPatch(f"{__name__}.LISTS", sample))
         self.assertEqual("\n", self.shown("leftover list", "--max-width", "80"))
 
@@ -258,7 +259,7 @@ class TestAges(TestCase):
             (-5, "just now"),
             (-5 * day, "in the future"),
         ):
-            self.assertEqual(text, base.ago(seconds))
+            self.assertEqual(text, words.ago(seconds))
 
     def test_in_the_forms_of_all_services(self):
         then = datetime.now(UTC) - timedelta(hours=3, minutes=1)
