@@ -57,6 +57,10 @@ docs)
     git rev-parse --verify --quiet HEAD >/dev/null 2>&1 || strict=""
     # shellcheck disable=SC2086 # these are two words
     sphinx-build -q $strict -b html -d doc/build/doctrees doc/source doc/build/html
+    # A manual page for each command, from its own help.
+    python doc/source/_ext/command_man_pages.py doc/build/man-source
+    # shellcheck disable=SC2086
+    sphinx-build -q $strict -b man -d doc/build/man-doctrees -c doc/source doc/build/man-source doc/build/man
     ;;
 releasenotes)
     rm -rf releasenotes/build

@@ -7,6 +7,8 @@ import sys
 
 sys.path.insert(0, os.path.abspath("_ext"))
 
+import command_man_pages  # noqa: E402 (it is in _ext)
+
 project = "osc-imagetools"
 copyright = "osc-imagetools developers"
 version = release = importlib.metadata.version("osc-imagetools")
@@ -42,6 +44,9 @@ autoprogram_cliff_ignored = [
     "--sort-ascending",
     "--sort-descending",
 ]
+
+# "tools/check.sh docs" writes the sources of the manual pages, which are built with this configuration too.
+man_pages = command_man_pages.man_pages()
 
 autodoc_typehints_format = "short"
 
