@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger(__name__)
 MOST_NEXT_STEPS = 3
-UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 
 class Size(columns.FormattableColumn[Any]):
@@ -31,12 +30,9 @@ class Size(columns.FormattableColumn[Any]):
     align = "r"
 
     def human_readable(self) -> str:
-        if self._value is None:
-            return "-"
-        value, unit = float(self._value), 0
-        while value >= 1024 and unit < len(UNITS) - 1:
-            value, unit = value / 1024, unit + 1
-        return f"{value:.1f} {UNITS[unit]}" if unit else f"{int(value)} B"
+        from osc_imagetools.progress import words
+
+        return "-" if self._value is None else words.size(self._value)
 
 
 class Age(columns.FormattableColumn[Any]):
@@ -44,6 +40,8 @@ class Age(columns.FormattableColumn[Any]):
 
     def human_readable(self) -> str:
         from datetime import UTC, datetime
+
+        from osc_imagetools.progress import words
 
         if self._value is None:
             return "-"
@@ -53,17 +51,7 @@ class Age(columns.FormattableColumn[Any]):
             return str(self._value)
         if then.tzinfo is None:  # what Cinder and Nova write is UTC
             then = then.replace(tzinfo=UTC)
-        return ago((datetime.now(UTC) - then).total_seconds())
-
-
-def ago(seconds: float) -> str:
-    """``3 h ago``: in the largest unit of which there are two or more."""
-    if seconds < 0:  # the clocks differ
-        return "just now" if seconds > -3600 else "in the future"
-    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= 2 * length:
-            return f"{int(seconds // length)} {unit} ago"
-    return f"{int(seconds)} s ago"
+        return words.ago((datetime.now(UTC) - then).total_seconds())
 
 
 class Texts(columns.FormattableColumn[Any]):

@@ -2,6 +2,7 @@
 """The lineage of a real server, of what it was made from and what was made from it."""
 
 import json
+from xml.etree import ElementTree
 
 from osc_imagetools.tests.functional import base
 from osc_imagetools.tests.functional.base import GIB
@@ -125,3 +126,6 @@ class TestLineage(base.TestCase):
         for volume, snapshot in self.snapshots.items():
             self.assertIn(f'"{volume}" -> "{snapshot}" [label="snapshot"];', graph)
             self.assertIn(f'"{snapshot}" -> "{self.image_id}" [label="mapping"];', graph)
+        picture = ElementTree.fromstring(self.openstack(*words, "-f", "svg").out)
+        texts = {element.text for element in picture.iter("{http://www.w3.org/2000/svg}text")}
+        self.assertEqual(set(), {row["ID"] for row in rows} - texts)

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import argparse
 import importlib.metadata
 import io
 import logging
@@ -16,6 +15,7 @@ from unittest import mock
 import fixtures
 
 from osc_imagetools.backup_check.reasons import REASONS, Severity
+from osc_imagetools.progress import words
 from osc_imagetools.tests.unit.base import TestCase
 from osc_imagetools.v1 import base
 from osc_imagetools.v1.backup_check import Rank
@@ -146,8 +146,9 @@ class TableCase(TestCase):
         app: Any = types.SimpleNamespace(stdout=io.StringIO(), stderr=io.StringIO())
         command = kind(app, None)
         arguments = self.parsed(command, name, words)
+        sample: tuple[Any, Any]
         if issubclass(kind, base.Lister):
-            sample: Any = LISTS[name]
+            sample = LISTS[name]
             command.tree = ()
         else:
             sample = tuple(FIELDS), tuple(FIELDS.values())
@@ -156,14 +157,14 @@ class TableCase(TestCase):
         command.produce_output(arguments, *sample)
         return str(app.stdout.getvalue())
 
-    def parsed(self, command: Any, name: str, words: tuple[str, ...]) -> argparse.Namespace:
+    def parsed(self, command: Any, name: str, words: tuple[str, ...]) -> Any:
         parser = command.get_parser(name)
         positional = ["x" for action in parser._get_positional_actions() if action.nargs != "*"]
         needed = {"--project": "p", "--to": "image"}
         known = parser._option_string_actions
         options = [word for o, v in needed.items() if o in known and known[o].required for word in (o, v)]
         summary = ["--summary"] if name.endswith(" --summary") else []
-        arguments: argparse.Namespace = parser.parse_args([*positional, *options, *summary, *words])
+        arguments: Any = parser.parse_args([*positional, *options, *summary, *words])
         return arguments
 
 
@@ -259,7 +260,7 @@ class TestAges(TestCase):
             (-5, "just now"),
             (-5 * day, "in the future"),
         ):
-            self.assertEqual(text, base.ago(seconds))
+            self.assertEqual(text, words.ago(seconds))
 
     def test_in_the_forms_of_all_services(self):
         then = datetime.now(UTC) - timedelta(hours=3, minutes=1)
