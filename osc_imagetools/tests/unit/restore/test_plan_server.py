@@ -2,6 +2,7 @@
 from osc_imagetools import errors
 from osc_imagetools.cloud.origin import Origin
 from osc_imagetools.cloud.quota import Quota
+from osc_imagetools.cloud.server import ASKED_ZONE
 from osc_imagetools.restore.inventory import Destination
 from osc_imagetools.restore.inventory_server import Flavor, Named, Network, ServerDestination
 from osc_imagetools.restore.plan_networks import kept_addresses
@@ -51,7 +52,8 @@ PORT = {
 def manifest(*disks, kind="server", **facts):
     replayable = {
         "name": "web01",
-        "hostname": "web01",
+        "hostname": "db-1",
+        "pinned_availability_zone": None,
         "description": "mine",
         "metadata": {"a": "b"},
         "tags": ["t"],
@@ -97,6 +99,7 @@ def destination(**changes):
         "zones": ("nova",),
         "left": {},
         "taken": frozenset(),
+        "microversion": "2.100",
         **changes,
     }
     return ServerDestination(storage=storage, **fields)
@@ -124,7 +127,7 @@ class TestServer(TestCase):
         self.assertEqual([{"uuid": "n1", "tag": "lan"}], server.body["networks"])
         self.assertEqual([{"name": "g1"}], server.body["security_groups"])
         self.assertEqual(
-            ({"a": "b"}, ["t"], "web01"), tuple(server.body[k] for k in ("metadata", "tags", "hostname"))
+            ({"a": "b"}, ["t"], "db-1"), tuple(server.body[k] for k in ("metadata", "tags", "hostname"))
         )
         self.assertEqual(["v0", "v1"], [v.name for v in made.volumes])
         self.assertEqual([2 * GIB] * 2, [v.size for v in made.volumes])
@@ -301,7 +304,25 @@ class TestServer(TestCase):
     def test_a_zone_that_nobody_asked_for_is_not_asked_for(self):
         document = manifest(availability_zone="nova", pinned_availability_zone=None)
         self.assertNotIn("availability_zone", plan(document).server.body)
-        self.assertEqual("nova", plan(manifest(availability_zone="nova")).server.body["availability_zone"])
+        asked = plan(manifest(availability_zone="nova", pinned_availability_zone="nova"))
+        self.assertEqual("nova", asked.server.body["availability_zone"])
+
+    def test_a_cloud_that_does_not_tell_whether_a_zone_was_asked_for(self):
+        """Before 2.96: it tells where the server was, which nobody may have chosen."""
+        document = manifest(availability_zone="nova")
+        del document["replayable"]["pinned_availability_zone"]
+        made = plan(document)
+        self.assertNotIn("availability_zone", made.server.body)
+        self.assertEqual({"availability zone nova"}, self.lost(made))
+        document["replayable"]["unreadable"] = {ASKED_ZONE: "a cloud tells it from 2.96 on"}
+        self.assertEqual({ASKED_ZONE}, self.lost(plan(document)))
+        chosen = plan(document, availability_zone="nova")
+        self.assertEqual("nova", chosen.server.body["availability_zone"])
+
+    def test_a_host_name_that_this_cloud_does_not_take(self):
+        made = plan(manifest(hostname="db.example.org"), destination(microversion="2.93"))
+        self.assertNotIn("hostname", made.server.body)
+        self.assertEqual({"host name db.example.org"}, self.lost(made))
 
     def test_a_server_group_of_the_name(self):
         made = plan(manifest(server_group={"id": "x", "name": "group"}))
