@@ -2,6 +2,7 @@
 """What a cloud does not tell is told to be unreadable, and nothing else is."""
 
 import uuid
+from typing import Any
 
 from osc_imagetools.cloud.server import ASKED_ZONE
 from osc_imagetools.export.inventory_server import server_inventory
@@ -21,7 +22,8 @@ class TestUnreadable(TestCase):
     def unreadable(self, version, *, volumes=True):
         mocked = self.mocked_cloud(compute=True, compute_max=version)
         minor = int(version.partition(".")[2])
-        server = {"id": str(uuid.uuid4()), "name": "web01", "status": "ACTIVE", "flavor": FLAVOR}
+        server: dict[str, Any] = {"id": str(uuid.uuid4()), "name": "web01", "status": "ACTIVE"}
+        server["flavor"] = FLAVOR
         for since, facts in DOCUMENT.items():
             if int(since.partition(".")[2]) <= minor:
                 server.update(facts)
