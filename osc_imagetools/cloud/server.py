@@ -20,6 +20,7 @@ from osc_imagetools.cloud.find import find_one, listed
 from osc_imagetools.cloud.names import label_of
 
 MICROVERSION = "2.100"
+ASKED_ZONE = "availability zone that was asked for"  # told from 2.96 on
 SECRET = frozenset({"adminPass"})
 STOPPED_STATES = frozenset({"SHUTOFF"})
 
