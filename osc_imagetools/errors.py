@@ -173,6 +173,48 @@ class UnsafeDisk(BundleRefused):
 
 
 class DamagedDisk(ImagetoolsError):
-    """A disk is cut short or corrupt: zeros would take the place of what is missing."""
+    """A disk is truncated or corrupt: reading it would replace the missing data by zeros."""
 
     reference = "damaged-disk"
+
+
+class RepositoryError(ImagetoolsError):
+    """restic failed, or the storage behind the repository did."""
+
+    reference = "repository-failed"
+
+
+class ResticAbsent(RepositoryError):
+    """restic is not installed on this machine."""
+
+    reference = "restic-absent"
+
+
+class ResticTooOld(RepositoryError):
+    """The installed restic is older than 0.14.0."""
+
+    reference = "restic-too-old"
+
+
+class RepositoryAbsent(RepositoryError):
+    """There is no restic repository at this URL."""
+
+    reference = "repository-absent"
+
+
+class RepositoryLocked(RepositoryError):
+    """Another restic process uses the repository, or has left its lock there."""
+
+    reference = "repository-locked"
+
+
+class RepositoryPassword(RepositoryError):
+    """The password does not open the repository."""
+
+    reference = "repository-password"
+
+
+class RepositoryFull(RepositoryError):
+    """The storage behind the repository has no room."""
+
+    reference = "repository-full"

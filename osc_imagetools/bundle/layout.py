@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The names of a bundle: its files, its work files, and which paths may stand in it.
 
-Contract: pure. A bundle has two directories, ``disks`` and ``metadata``, with plain files in them,
-and two files beside them: the manifest and the sums. No path that passes :func:`path_problem` can
-leave the bundle, whatever wrote it.
+Contract: pure. A bundle has two directories, ``disks`` and ``metadata``, with plain files in them, and two
+files beside them: the manifest and the sums; ``records`` is no part of what they prove. No path that passes
+:func:`path_problem` can leave the bundle, whatever wrote it.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ MANIFEST = "manifest.json"
 DISKS = "disks"
 METADATA = "metadata"
 DIRECTORIES = (DISKS, METADATA)
+RECORDS = "records"  # what happened to the bundle later: optional, beside the proof
 
 # Those that have a sum program in coreutils: the sums can be checked without this package.
 ALGORITHMS = ("sha224", "sha256", "sha384", "sha512")
@@ -84,6 +85,12 @@ def path_problem(path: str) -> str | None:
     if len(parts[1].encode()) > LONGEST_FILE_NAME:
         return f"has a name longer than {LONGEST_FILE_NAME} bytes"
     return None
+
+
+def is_record(path: str) -> bool:
+    """Whether a path below the bundle is that of a record, which nothing lists."""
+    directory, _, name = path.partition("/")
+    return directory == RECORDS and name.endswith(".json") and not name.startswith(".") and "/" not in name
 
 
 def same_file_key(path: str) -> str:

@@ -38,7 +38,9 @@ from osc_imagetools.bundle.layout import (
     ALGORITHMS,
     DIRECTORIES,
     MANIFEST,
+    RECORDS,
     digest_of,
+    is_record,
     is_work_file,
     sums_name,
 )
@@ -259,13 +261,13 @@ class _Verification:
         known = {MANIFEST, sums_name(self._algorithm), *self._claims}
         nothing_listed = in_progress and not self._claims
         for file, entry in self._entries.items():
-            if file in DIRECTORIES and entry.kind == "directory":
+            if file in (*DIRECTORIES, RECORDS) and entry.kind == "directory":
                 continue
             if entry.kind == "link":
                 self._find(file, "unsafe", "It is a link.")
             elif entry.kind == "special":
                 self._find(file, "unsafe", "It is a FIFO, a socket or a device.")
-            elif file in known and entry.kind == "file":
+            elif (file in known or is_record(file)) and entry.kind == "file":
                 continue
             elif entry.kind == "directory":
                 self._find(file, "unlisted", "No bundle has this directory.")
