@@ -7,7 +7,7 @@ import sys
 
 sys.path.insert(0, os.path.abspath("_ext"))
 
-import command_pages  # noqa: E402
+import command_pages
 
 project = "osc-imagetools"
 copyright = "osc-imagetools developers"
