@@ -100,7 +100,11 @@ def add_options(parser: argparse.ArgumentParser, formats: tuple[str, ...], defau
     """The options that say what is to be made."""
     from osc_lib.cli import parseractions
 
-    parser.add_argument("--name", metavar="<name>", help="Name of what is made (default: the original's)")
+    parser.add_argument(
+        "--name",
+        metavar="<name>",
+        help="Name of what is made (default: the original's; a copy of the same kind gets a suffix)",
+    )
     parser.add_argument(
         "--property",
         metavar="<key=value>",
