@@ -70,16 +70,28 @@ class CheckServerBackup(base.Lister):
             default="critical",
             help="Exit with 3 for findings from this severity on, shown or not (default: critical)",
         )
+        parser.add_argument(
+            "--ignore",
+            metavar="<reason>[:<id>]",
+            action="append",
+            default=[],
+            help="Leave out findings with this reason, or only those about the server, image or volume with "
+            "the ID: they are neither shown nor counted (repeat option for several)",
+        )
         parser.add_argument("--summary", action="store_true", help="Show one row for each server")
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Any, Any]:
         check_choice(parsed_args)
+        from osc_imagetools.backup_check.plan_ignore import parse_ignored, without_ignored
+
+        ignored = parse_ignored(parsed_args.ignore)
         cloud = self.cloud()
         from osc_imagetools.backup_check import report as report
         from osc_imagetools.backup_check.reasons import Severity
 
-        verdicts = self.tally.watch(_verdicts(cloud, read_scope(cloud, parsed_args), parsed_args))
+        found = _verdicts(cloud, read_scope(cloud, parsed_args), parsed_args)
+        verdicts = self.tally.watch(without_ignored(found, ignored))
         shown = Severity[parsed_args.severity]
         if not parsed_args.summary:
             rows = report.finding_rows(verdicts, shown)
