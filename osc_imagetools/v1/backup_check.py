@@ -82,6 +82,14 @@ class CheckServerBackup(base.Lister):
             help="Lowest severity that sets exit code 3, whether shown or not (default: critical)",
         )
         parser.add_argument(
+            "--ignore",
+            metavar="<reason>[:<id>]",
+            action="append",
+            default=[],
+            help="Ignore findings with this reason, or only those about the server, image or volume "
+            "with this ID (repeat option to ignore several)",
+        )
+        parser.add_argument(
             "--summary",
             action="store_true",
             help="Show one row for each server instead of one for each finding",
@@ -93,11 +101,15 @@ class CheckServerBackup(base.Lister):
         check_choice(parsed_args)
         if parsed_args.explain:
             return explanation(parsed_args.explain)
+        from osc_imagetools.backup_check.plan_ignore import parse_ignored, without_ignored
+
+        ignored = parse_ignored(parsed_args.ignore)
         cloud = self.cloud()
         from osc_imagetools.backup_check import report
         from osc_imagetools.backup_check.reasons import Severity
 
-        verdicts = self.tally.watch(_verdicts(cloud, read_scope(cloud, parsed_args), parsed_args))
+        found = _verdicts(cloud, read_scope(cloud, parsed_args), parsed_args)
+        verdicts = self.tally.watch(without_ignored(found, ignored))
         shown = Severity[parsed_args.severity]
         if not parsed_args.summary:
             rows = report.finding_rows(verdicts, shown)
