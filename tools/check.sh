@@ -4,9 +4,9 @@
 # The checks of this project, one definition each. tox, pre-commit and tools/test.sh call them, with
 # the environment's programs first in PATH.
 #
-#   tools/check.sh lint|types|unit|cover|functional|package|docs|releasenotes [test filter]
+#   tools/check.sh lint|types|unit|cover|functional|browser|package|docs|releasenotes [test filter]
 #
-# The record of unit, cover and functional goes into $RESULTS/.stestr (default: here).
+# The record of unit, cover, functional and browser goes into $RESULTS/.stestr (default: here).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -46,6 +46,9 @@ cover)
     ;;
 functional)
     run_tests osc_imagetools/tests/functional . --worker-file tools/functional-workers.yaml "${@:2}"
+    ;;
+browser)
+    run_tests osc_imagetools/tests/browser . "${@:2}"
     ;;
 package)
     python tools/check_package.py

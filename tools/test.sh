@@ -115,7 +115,7 @@ trap 'exit 130' INT TERM
 # Nobody else's cloud, and no Python settings from outside.
 for name in $(compgen -e | grep -E '^(OS_|PYTHON)'); do unset "$name"; done
 
-install_debian_packages ca-certificates git python3 qemu-utils
+install_debian_packages ca-certificates chromium chromium-driver git graphviz python3 qemu-utils
 prepare_version
 make_environment test-requirements.txt doc/requirements.txt
 export PATH="$venv/bin:$PATH"
@@ -123,6 +123,7 @@ export PATH="$venv/bin:$PATH"
 check lint
 check types
 tests unit
+tests browser
 check package
 check docs
 check releasenotes

@@ -7,7 +7,7 @@ import sys
 
 sys.path.insert(0, os.path.abspath("_ext"))
 
-import command_man_pages  # noqa: E402 (it is in _ext)
+import command_man_pages
 
 project = "osc-imagetools"
 copyright = "osc-imagetools developers"

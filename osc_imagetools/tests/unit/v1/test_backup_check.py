@@ -22,6 +22,7 @@ NOTHING: dict[str, Any] = {
     "status": None,
     "tags": [],
     "explain": None,
+    "html": None,
 }
 
 
