@@ -23,6 +23,7 @@ from osc_imagetools.backup_check.html_parts import SCRIPT, STYLE
 from osc_imagetools.backup_check.plan import ServerVerdict
 from osc_imagetools.backup_check.plan_case import Finding
 from osc_imagetools.backup_check.reasons import REASONS, Severity
+from osc_imagetools.backup_check.report import COMMAND
 from osc_imagetools.bundle.durable import write_atomic
 from osc_imagetools.errors import ImagetoolsError, UsageError
 from osc_imagetools.progress import words
@@ -235,15 +236,16 @@ def _findings(findings: Iterable[Finding]) -> str:
     items = "".join(
         f"<li><b class={finding.severity.name}>{finding.severity.name}</b> "
         f'<a href="#{finding.reason.code}">{finding.reason.code}</a>: <bdi>{_text(finding.message)}</bdi>'
-        + "".join(f"<code>{_text(command)}</code>" for command in _commands(finding))
+        + "".join(map(_action, finding.action.split("; ") if finding.action else ()))
         + "</li>"
         for finding in findings
     )
     return f"<ul>{items}</ul>"
 
 
-def _commands(finding: Finding) -> list[str]:
-    return finding.action.split("; ") if finding.action else []
+def _action(action: str) -> str:
+    tag = "code" if action.startswith(COMMAND) else "div"
+    return f"<{tag}>{_text(action)}</{tag}>"
 
 
 def _text(text: str | None) -> str:
