@@ -104,13 +104,7 @@ class CheckServerBackup(base.Lister):
 
     def produce_output(self, parsed_args: argparse.Namespace, column_names: Sequence[str], data: Any) -> int:
         if not parsed_args.explain or parsed_args.formatter != "table" or parsed_args.columns:
-            code = super().produce_output(parsed_args, column_names, data)
-            if self.page:
-                from pathlib import Path
-
-                self.page.write(Path(parsed_args.html))
-                base.tell(f"The report is in {parsed_args.html}")
-            return code
+            return super().produce_output(parsed_args, column_names, data)
         import shutil
 
         from osc_imagetools.backup_check.explanation import section
@@ -120,11 +114,16 @@ class CheckServerBackup(base.Lister):
         self.app.stdout.write(f"{section(REASONS[parsed_args.explain], width)}\n")
         return 0
 
-    def show_next_steps(self, parsed_args: argparse.Namespace) -> None:
+    def close_output(self, parsed_args: argparse.Namespace) -> None:
         from osc_imagetools.backup_check.reasons import Severity
 
+        if self.page:
+            from pathlib import Path
+
+            self.page.write(Path(parsed_args.html))
+            self.summary = f"The report is in {parsed_args.html}"
         self.next_steps = self.tally.next_steps(Severity[parsed_args.severity])
-        super().show_next_steps(parsed_args)
+        super().close_output(parsed_args)
 
     def run(self, parsed_args: argparse.Namespace) -> int:
         from osc_imagetools.backup_check.report import Tally

@@ -81,7 +81,7 @@ class ImportFull(base.ShowOne):
             purpose = f"{self.noun} import-full {bundle.manifest['resource']['id']}"
             report = self.execute(plan, cloud, bundle.path, parsed_args, purpose=purpose, progress=progress)
         self.same = not report.differences
-        base.tell(import_summary(report))
+        self.summary = import_summary(report)
         fields = import_fields(report)
         fields["bytes"] = base.Size(fields["bytes"])
         fields.update({name: base.Texts(fields[name]) for name in LISTS})
