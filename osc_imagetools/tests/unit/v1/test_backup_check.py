@@ -23,6 +23,7 @@ NOTHING: dict[str, Any] = {
     "status": None,
     "tags": [],
     "explain": None,
+    "html": None,
 }
 
 
