@@ -109,7 +109,7 @@ class TestLineage(base.TestCase):
             ("to", "attachment"), (rows[self.server_id]["Direction"], rows[self.server_id]["Relation"])
         )
         for identifier in (self.server_id, self.snapshots[root]):
-            self.assertIn("prevents it", rows[identifier]["If Deleted"])
+            self.assertIn("prevents the deletion", rows[identifier]["If Deleted"])
         answer = self.connection().block_storage.delete(f"/volumes/{root}")
         self.assertEqual(400, answer.status_code, answer.text)
 
