@@ -90,7 +90,7 @@ class Problems(testtools.TestCase):
             (lambda m: m["disks"][1].update(file=samples.FIRST), "is the same file as /disks/0"),
             (lambda m: m["disks"][1].update(file="disks/0-VDA.raw"), "is the same file as"),
             (lambda m: m["disks"][1].update(verified_by="hope"), f"{disk}/verified_by: "),
-            (lambda m: m["disks"][1]["hash"].update(algorithm="sha256"), "the bundle's is sha512"),
+            (lambda m: m["disks"][1]["hash"].update(algorithm="sha256"), "but the bundle uses sha512"),
             (lambda m: m["disks"][1]["hash"].update(value="a" * 64), "/hash/value: is not a sha512"),
             (lambda m: m["disks"][1]["hash"].update(value="A" * 128), f"{disk}/hash/value: "),
             (lambda m: m["files"][0].update(path="disks/x"), "/files/0/path: "),
