@@ -10,12 +10,10 @@ from osc_imagetools.v1 import export_full, import_full
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from osc_imagetools.cloud.connection import Cloud
     from osc_imagetools.export.plan import ExportPlan
-    from osc_imagetools.operations.drafts import ImportOptions, ImportPlan
-    from osc_imagetools.restore.result import ImportReport
+    from osc_imagetools.restore.plan_drafts import ImportOptions, ImportPlan
 
 
 class ExportFullImage(export_full.ExportFull):
@@ -107,7 +105,7 @@ class ImportFullImage(import_full.ImportFull):
         )
 
     def options(self, parsed_args: argparse.Namespace) -> ImportOptions:
-        from osc_imagetools.operations.drafts import ImportOptions
+        from osc_imagetools.restore.plan_drafts import ImportOptions
 
         options = ImportOptions(
             name=parsed_args.name,
@@ -133,10 +131,3 @@ class ImportFullImage(import_full.ImportFull):
         members = [m["project_id"] for m in manifest["replayable"].get("members") or ()]
         to = destination(cloud, project=options.project, volumes=options.as_volumes, members=members)
         return plan_image_import(manifest, to, options)
-
-    def execute(
-        self, plan: ImportPlan, cloud: Cloud, bundle: Path, parsed_args: argparse.Namespace, **run: Any
-    ) -> ImportReport:
-        from osc_imagetools.restore.execute_image import import_image
-
-        return import_image(plan, cloud, bundle, jobs=parsed_args.jobs, timeout=parsed_args.timeout, **run)

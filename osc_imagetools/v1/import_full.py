@@ -10,11 +10,9 @@ from osc_imagetools.v1 import base
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from osc_imagetools.cloud.connection import Cloud
-    from osc_imagetools.operations.drafts import ImportPlan
-    from osc_imagetools.restore.result import ImportReport
+    from osc_imagetools.restore.plan_drafts import ImportPlan
 
 LISTS = ("differences", "not_replayed", "mapped")
 
@@ -51,37 +49,33 @@ class ImportFull(base.ShowOne):
         """Read what the plan needs to know about the target cloud, and plan the import."""
         raise NotImplementedError
 
-    def execute(
-        self, plan: ImportPlan, cloud: Cloud, bundle: Path, parsed_args: argparse.Namespace, **run: Any
-    ) -> ImportReport:
-        """Carry out the plan; *run* has the ``purpose`` and the ``progress``."""
-        from osc_imagetools.restore.execute import RestoreOptions, restore
-
-        options = RestoreOptions(
-            jobs=parsed_args.jobs,
-            timeout=parsed_args.timeout,
-            wait=getattr(parsed_args, "wait", False),
-            keep_on_failure=getattr(parsed_args, "keep_on_failure", False),
-        )
-        return restore(plan, cloud, bundle, options, **run)
-
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Any, Any]:
         base.check_dry_run_format(parsed_args)
         options = self.options(parsed_args)
         from pathlib import Path
 
-        from osc_imagetools.bundle.verification import verified_bundle
+        from osc_imagetools.bundle.reader import complete_bundle
+        from osc_imagetools.bundle.verification import check_bundle
         from osc_imagetools.progress.bars import terminal_progress
+        from osc_imagetools.restore.execute import RestoreOptions, restore
         from osc_imagetools.restore.report import import_fields
 
+        bundle = complete_bundle(Path(parsed_args.bundle))
+        cloud = self.cloud()
+        plan = self.plan(cloud, bundle.manifest, options)
+        if parsed_args.dry_run:
+            return base.plan_rows(plan.steps())
+        run = RestoreOptions(
+            jobs=parsed_args.jobs,
+            timeout=parsed_args.timeout,
+            keep_on_failure=getattr(parsed_args, "keep_on_failure", False),
+        )
+        purpose = f"{self.noun} import-full {bundle.manifest['resource']['id']}"
+        bundle = check_bundle(bundle.path)
         with terminal_progress() as progress:
-            bundle = verified_bundle(Path(parsed_args.bundle), progress)
-            cloud = self.cloud()
-            plan = self.plan(cloud, bundle.manifest, options)
-            if parsed_args.dry_run:
-                return base.plan_rows(plan.steps())
-            purpose = f"{self.noun} import-full {bundle.manifest['resource']['id']}"
-            report = self.execute(plan, cloud, bundle.path, parsed_args, purpose=purpose, progress=progress)
+            report = restore(
+                plan, cloud, bundle.path, bundle.manifest, run, purpose=purpose, progress=progress
+            )
         self.same = not report.differences
         fields = import_fields(report)
         fields["bytes"] = base.Size(fields["bytes"])

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from osc_imagetools.cloud.connection import Cloud
     from osc_imagetools.export.plan import ExportPlan
-    from osc_imagetools.operations.drafts import ImportPlan
+    from osc_imagetools.restore.plan_drafts import ImportPlan
     from osc_imagetools.restore.plan_server_options import ServerImportOptions
 
 
@@ -114,6 +114,7 @@ class ImportFullServer(import_full.ImportFull):
             user_data=import_full.user_data(parsed_args.user_data),
             keep_addresses=parsed_args.keep_addresses,
             boot_from=parsed_args.boot_from,
+            wait=parsed_args.wait,
         )
 
     def plan(self, cloud: Cloud, manifest: Mapping[str, Any], options: ServerImportOptions) -> ImportPlan:

@@ -13,7 +13,7 @@ from unittest import mock
 
 from osc_imagetools import errors
 from osc_imagetools.bundle.manifest import format_manifest
-from osc_imagetools.bundle.verification import BundleFinding, verified_bundle, verify
+from osc_imagetools.bundle.verification import BundleFinding, check_bundle, verify
 from osc_imagetools.tests.unit.bundle import samples
 
 FILES = (samples.FIRST, samples.SECOND, "metadata/image.json", "manifest.json", "SHA512SUMS")
@@ -308,21 +308,33 @@ class Sums(TestCase):
 
 
 class Verified(TestCase):
-    """verified_bundle."""
+    """check_bundle."""
 
     def test_whole(self) -> None:
-        self.assertEqual(samples.load(self.path), verified_bundle(self.path).manifest)
+        self.assertEqual(samples.load(self.path), check_bundle(self.path).manifest)
 
     def test_anything_wrong(self) -> None:
         (self.path / samples.FIRST).unlink()
         (self.path / "notes").touch()
-        error = self.assertRaises(errors.BundleRefused, verified_bundle, self.path)
+        error = self.assertRaises(errors.BundleRefused, check_bundle, self.path)
         self.assertIn(f"- {samples.FIRST}: missing.", str(error))
         self.assertIn("- notes: unlisted.", str(error))
 
+    def test_disks_are_not_read_but_all_else_is(self) -> None:
+        """They prove themselves while they are sent."""
+        disk, small = self.path / samples.FIRST, self.path / "metadata" / "image.json"
+        for path, refused in ((disk, False), (small, True)):
+            data = bytearray(path.read_bytes())
+            data[-1] ^= 1
+            path.write_bytes(data)
+            if refused:
+                self.assertRaises(errors.BundleRefused, check_bundle, self.path)
+            else:
+                check_bundle(self.path)
+
     def test_incomplete(self) -> None:
         (self.path / "manifest.json").unlink()
-        self.assertRaises(errors.BundleRefused, verified_bundle, self.path)
+        self.assertRaises(errors.BundleRefused, check_bundle, self.path)
 
 
 class Incomplete(samples.TestCase):

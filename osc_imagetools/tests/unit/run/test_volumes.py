@@ -1,21 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A volume is handed over when it is what was asked for, and not otherwise."""
+"""A volume that stays is what was asked for, or an error."""
 
 from typing import Any
 
 from osc_imagetools import errors
 from osc_imagetools.cloud.volume import GIB, read_volume
-from osc_imagetools.convert import execute
-from osc_imagetools.convert.execute_volume import settle_volume
-from osc_imagetools.convert.plan_drafts import KeptImage, KeptVolume, MakeImage, MakeVolume
-from osc_imagetools.operations.vocabulary import Reference
-from osc_imagetools.run.context import CreatedResource, RunContext
-from osc_imagetools.tests.unit.base import IMAGE, VOLUME, TestCase, image_document, volume_document
+from osc_imagetools.operations.drafts import KeptImage, KeptVolume
+from osc_imagetools.operations.image_metadata import image_of_volume
+from osc_imagetools.operations.reference import Reference
+from osc_imagetools.operations.vocabulary import CreateVolume, UploadVolume
+from osc_imagetools.run.context import RunContext
+from osc_imagetools.run.effects import volumes
+from osc_imagetools.run.effects.outcome import Outcome, Results
+from osc_imagetools.tests.unit.base import (
+    IMAGE,
+    VOLUME,
+    TestCase,
+    image_document,
+    snapshot_document,
+    volume_document,
+)
 
 CHECKSUM = "d41d8cd98f00b204e9800998ecf8427e"
 
 
-class TestSettleVolume(TestCase):
+class TestCreateVolume(TestCase):
     def setUp(self):
         super().setUp()
         self.mocked = self.mocked_cloud()
@@ -24,31 +33,28 @@ class TestSettleVolume(TestCase):
         self.mocked.http.get(f"{IMAGE}/v2/images/{self.image['id']}", json=self.image)
 
     def settle(self, *documents, original=None, kind="image", size=GIB, **keep):
-        """Settles a volume that is found as the first document, and then as the last."""
+        """Creates a volume that is found as the first document, and then as the last."""
         volume = volume_document(status="available")
-        answers = [{"json": {"volume": {**volume, **d}}} for d in documents]
+        found = [{**volume, **d} for d in documents]
+        answers = [{"json": {"volume": d}} for d in (volume, volume, *found)]
+        self.mocked.http.post(f"{VOLUME}/volumes", json={"volume": volume})
         self.mocked.http.get(f"{VOLUME}/volumes/{volume['id']}", answers)
         self.mocked.http.post(f"{VOLUME}/volumes/{volume['id']}/action", status_code=200)
-        made = CreatedResource("volume", "v", id=volume["id"])
+        snapshot = snapshot_document(id=self.image["id"], status="available")
+        self.mocked.http.get(f"{VOLUME}/snapshots/{self.image['id']}", json={"snapshot": snapshot})
         plain: dict[str, Any] = {
             "name": "v",
             "description": None,
             "metadata": {},
             "properties": {},
             "bootable": None,
-            "reason": None,
         }
-        operation = MakeVolume(
-            source=Reference(kind, self.image["id"], "source"),
-            makes=Reference("volume", None, "volume v"),
-            size=size,
-            begin=size,
-            volume_type=None,
-            quota_type=None,
-            zone=None,
-            keep=KeptVolume(**{**plain, **keep}),
+        source = Reference(kind, self.image["id"], "source")
+        operation = CreateVolume(
+            source, Reference("volume", None, "volume v"), size, keep=KeptVolume(**{**plain, **keep})
         )
-        return settle_volume(self.context, made, operation, self.image["id"], original)
+        before = Results({source: Outcome(original=original)} if original else {})
+        return volumes.create_volume(self.context, operation, before).value
 
     def actions(self):
         return [body for path, body in self.mocked.sent("POST") if path.endswith("/action")]
@@ -98,9 +104,8 @@ class TestSettleVolume(TestCase):
         for text, number in (("64", 64), ("much", 0), ("", 0), ("-1", 0), ("²", 0)):
             volume = read_volume(volume_document(volume_image_metadata={"min_ram": text}))
             makes = Reference("image", None, "i")
-            operation = MakeImage(makes, makes, "raw", GIB, KeptImage("i", {}, (), None))
-            assert operation.keep is not None
-            draft = execute._image_draft(operation, operation.keep, volume)
+            operation = UploadVolume(makes, makes, "raw", GIB, KeptImage("i", {}, (), None))
+            draft = image_of_volume(operation, volume)
             self.assertEqual(number, draft.document["min_ram"])
 
     def test_through_an_image_it_becomes_what_the_original_is(self):

@@ -11,13 +11,15 @@ import logging
 from pathlib import Path
 
 from osc_imagetools import errors
-from osc_imagetools.convert.plan_drafts import ReformatImage
 from osc_imagetools.data.disk_format import DiskFacts, inspect_disk
 from osc_imagetools.data.download import Downloader
+from osc_imagetools.data.file_source import FileSource
 from osc_imagetools.operations.drafts import CONVERTIBLE
+from osc_imagetools.operations.vocabulary import ReformatImage, SendDisk
 from osc_imagetools.progress.model import Progress
-from osc_imagetools.run.context import CreatedResource, RunContext
-from osc_imagetools.run.effects.images import create_image, source_of
+from osc_imagetools.run.context import RunContext
+from osc_imagetools.run.effects.images import send_disk, source_of
+from osc_imagetools.run.effects.outcome import Outcome
 from osc_imagetools.run.qemu_img import convert_file, temporary_folder
 
 LOG = logging.getLogger(__name__)
@@ -28,7 +30,7 @@ ALGORITHM = "sha512"
 
 def reformat_image(
     context: RunContext, operation: ReformatImage, *, jobs: int, progress: Progress
-) -> CreatedResource:
+) -> Outcome:
     """A private image of ours with the same disk in the format of the draft.
 
     :raises errors.TransferError: bytes could not be moved; :raises errors.UnsafeDisk: it must not be
@@ -66,17 +68,14 @@ def reformat_image(
             LOG.warning("%s has no hash: nothing proves the bytes that are converted", image.label)
         target = convert_file(context, path, folder, facts[0].content_format, wanted)
         path.unlink()
-        made, new = create_image(
+        made = send_disk(
             context,
-            draft,
-            target,
+            SendDisk(operation.makes, draft),
+            FileSource.temporary(target),
             algorithm=ALGORITHM,
-            digest=None,
-            store=None,
-            owner=None,
             progress=progress,
         )
-    size = facts[0].virtual_size
+    size, new = facts[0].virtual_size, made.value
     if None not in (size, new.virtual_size) and new.virtual_size != size:
         raise errors.CloudError(f"{new.label} has a disk of {new.virtual_size} bytes instead of {size}")
     return made
