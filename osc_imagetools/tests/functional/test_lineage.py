@@ -75,7 +75,7 @@ class TestLineage(base.TestCase):
             for row in self.rows("volume", "snapshot", "lineage", gone)
             if row["ID"] == image
         ]
-        self.assertIn("cannot boot", fate)
+        self.assertIn("no longer be booted", fate)
         cinder = self.connection().block_storage
         cinder.delete_snapshot(gone)
         self.wait(lambda: cinder.find_snapshot(gone, ignore_missing=True), None)
