@@ -81,6 +81,12 @@ class CloudError(ImagetoolsError):
     reference = "cloud-error"
 
 
+class ServiceUnreachable(CloudError):
+    """A service does not answer, or nothing can connect to it."""
+
+    reference = "service-unreachable"
+
+
 class QuotaTooSmall(ImagetoolsError):
     """The project's quota has no room for the temporary resources."""
 

@@ -20,7 +20,7 @@ from keystoneauth1 import exceptions as ksa_exceptions
 from requests import exceptions as requests_exceptions
 
 from osc_imagetools import errors
-from osc_imagetools.cloud.connection import message_of
+from osc_imagetools.cloud.answers import message_of
 from osc_imagetools.progress.model import Progress
 
 if TYPE_CHECKING:

@@ -13,8 +13,9 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from osc_imagetools import errors
-from osc_imagetools.cloud.connection import Cloud, StatusError
+from osc_imagetools.cloud.answers import may_exist
+from osc_imagetools.cloud.connection import Cloud
+from osc_imagetools.cloud.retries import Phase
 from osc_imagetools.run.cleanup import Cleanup, CleanupStep, clean_up_after
 from osc_imagetools.run.deadline import Deadline
 from osc_imagetools.run.identity import Run
@@ -28,8 +29,9 @@ SHORTEST_CLEANUP = 60.0  # seconds
 class CreatedResource:
     """A resource that a run makes; ``id`` is None until it is known.
 
-    ``may_exist`` is true from the request that creates it until an answer tells; ``number`` is that of its
-    entry in the journal; ``parent`` is the volume of a snapshot that can only be found by name.
+    ``may_exist`` is true from the request that creates it until an answer tells; ``absent`` is true when that
+    request was refused or never left; ``number`` is that of its entry in the journal; ``parent`` is the
+    volume of a snapshot that can only be found by name.
     """
 
     kind: str
@@ -37,6 +39,7 @@ class CreatedResource:
     entry: CleanupStep | None = None
     id: str | None = None
     may_exist: bool = False
+    absent: bool = False
     number: int = 0
     parent: str | None = None
 
@@ -72,8 +75,9 @@ class RunContext:
         """
         run = Run(purpose)
         journal = Journal(run, location_of(cloud))
-        cleanup = None if timeout is None else max(timeout, SHORTEST_CLEANUP)
-        return cls(cloud, run, journal, Cleanup(), Deadline(timeout=timeout), Deadline(timeout=cleanup))
+        end = Deadline(timeout=None if timeout is None else max(timeout, SHORTEST_CLEANUP))
+        cleanup = Cleanup(lambda: cloud.retries.during(Phase.CLEANING_UP, end.cancelled), end.cancelled)
+        return cls(cloud, run, journal, cleanup, Deadline(timeout=timeout), end)
 
     def register(
         self,
@@ -91,10 +95,11 @@ class RunContext:
         made = CreatedResource(kind, name, id=identifier, parent=parent)
         made.number = self.journal.make(kind, name, identifier)
         made.entry = self.cleanup.register(
-            made.label,
+            lambda: made.label,
             lambda: remove(self, made),
             lambda: self.journal.settled(made.number),
             urgent=kind == "stopped-server",  # its users wait
+            exists=lambda: not made.absent,
         )
         return made
 
@@ -119,7 +124,11 @@ def run_context(cloud: Cloud, purpose: str, timeout: float | None) -> Iterator[R
     :raises errors.ImagetoolsError: what the run raised, with ``left`` naming everything that remains.
     """
     context = RunContext.of(cloud, purpose, timeout)
-    with interrupts_set(context.deadline.cancelled, context.cleanup_deadline.cancelled):
+    events = context.deadline.cancelled, context.cleanup_deadline.cancelled
+    with (
+        interrupts_set(*events, last_words=context.cleanup.last_words),
+        cloud.retries.during(Phase.WORKING, context.deadline.cancelled),
+    ):
         try:
             yield context
         except BaseException as exc:
@@ -135,10 +144,8 @@ def creating(made: CreatedResource) -> Iterator[None]:
     made.may_exist = True
     try:
         yield
-    except StatusError as exc:
-        made.may_exist = exc.status >= 500
-        raise
-    except (errors.Forbidden, errors.ResourceNotFound):
-        made.may_exist = False
+    except BaseException as exc:
+        made.may_exist = may_exist(exc)
+        made.absent = not made.may_exist
         raise
     made.may_exist = False

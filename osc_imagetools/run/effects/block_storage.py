@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from osc_imagetools import errors
+from osc_imagetools.cloud.answers import document
 from osc_imagetools.cloud.ownership import MARK
 from osc_imagetools.cloud.volume import GIB, get_volume
 from osc_imagetools.run.context import CreatedResource, RunContext, creating
@@ -22,6 +23,8 @@ from osc_imagetools.run.effects.waits import await_image, await_snapshot, await_
 
 # visibility on upload is 3.1
 UPLOAD_MICROVERSION = "3.1"
+# Actions on a volume that have the same result when they are done twice.
+REPEATABLE = ("os-set_bootable", "os-set_image_metadata", "os-unset_image_metadata")
 
 
 def create_snapshot(
@@ -171,7 +174,7 @@ def upload_volume(
 
 def _post(context: RunContext, path: str, body: dict[str, Any], made: CreatedResource) -> Any:
     with creating(made):
-        return context.cloud.request("block-storage", "POST", path, what=made.label, json=body).json()
+        return context.cloud.post("block-storage", path, what=made.label, json=body)
 
 
 def _action(
@@ -188,5 +191,6 @@ def _action(
         what=made.label,
         json=body,
         microversion=version,
+        again=True if next(iter(body)) in REPEATABLE else None,
     )
-    return response.json() if response.content else {}
+    return document(response, made.label) if response.content else {}

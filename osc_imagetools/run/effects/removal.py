@@ -16,7 +16,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from osc_imagetools import errors
-from osc_imagetools.cloud.connection import Cloud, StatusError
+from osc_imagetools.cloud.answers import StatusError
+from osc_imagetools.cloud.connection import Cloud
 from osc_imagetools.cloud.ownership import RUN, STOPPED, run_of_name
 from osc_imagetools.cloud.server import get_server
 from osc_imagetools.cloud.volume import get_snapshot, get_volume
@@ -45,7 +46,7 @@ def remove_image(context: RunContext, made: CreatedResource) -> None:
             context.cloud.patch_image(image_id, unprotect, what=made.label)
             _delete(context, "image", path, made)
         context.cleanup_deadline.until(
-            f"image {image_id} to go", functools.partial(_image_gone, context, image_id)
+            f"image {image_id} to go", functools.partial(_image_gone, context, image_id), once=True
         )
 
 
@@ -112,7 +113,7 @@ def _remove_when_idle(
         return False
 
     try:
-        context.cleanup_deadline.until(f"{made.label} to go", gone)
+        context.cleanup_deadline.until(f"{made.label} to go", gone, once=True)
     except (errors.WaitTimeout, errors.Cancelled) as exc:
         exc.message += f"; {refusal}" if refusal else ""
         raise
@@ -130,6 +131,8 @@ def _ids(context: RunContext, made: CreatedResource, search: Callable[[], Iterat
 
     :raises errors.CloudError: the cloud never said whether it made it, and nothing has appeared.
     """
+    if made.absent:
+        return ()
     if made.id and not made.may_exist:
         return (made.id,)
     if not made.may_exist:
@@ -208,7 +211,7 @@ def remove_server(context: RunContext, made: CreatedResource) -> None:
                     server_request(context, "DELETE", f"/servers/{server_id}", server_id)
             return False
 
-        context.cleanup_deadline.until(f"server {server_id} to go", gone)
+        context.cleanup_deadline.until(f"server {server_id} to go", gone, once=True)
 
 
 def _servers_of(context: RunContext) -> Iterator[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from osc_imagetools.cloud.answers import document
 from osc_imagetools.run.context import RunContext
 
 
@@ -31,4 +32,4 @@ def server_request(
     response = context.cloud.request(
         "compute", method, path, what=f"server {server_id}", json=body, microversion=version
     )
-    return response.json() if response.content else {}
+    return document(response, f"server {server_id}") if response.content else {}
