@@ -162,7 +162,9 @@ def text_of_page(page: str) -> str:
     """The words of an error page, in one line of at most 300 printable characters, whatever its markup."""
     if re.search(r"<[a-z!/]", page, re.IGNORECASE):
         page = re.sub(r"<(title|head|style|script)\b.*?</\1\s*>", " ", page, flags=re.S | re.I)
-        page = re.sub(r"<[a-z!/][^>]*>", " ", page, flags=re.I)
+        body = re.sub(r"<h1\b.*?</h1\s*>", " ", page, flags=re.S | re.I)  # the status again, most times
+        body, page = (re.sub(r"<[a-z!/][^>]*>", " ", text, flags=re.I) for text in (body, page))
+        page = body if body.strip() else page
     page = html.unescape(page)
     return " ".join("".join(c if c.isprintable() else " " for c in page).split())[:300]
 

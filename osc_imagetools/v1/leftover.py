@@ -18,6 +18,8 @@ NOT_SEARCHED = "volumes and snapshots are not looked for here"
 
 def tell_others(found: LeftoverInventory) -> None:
     """Says on stderr what is not shown: runs that live, journals of other clouds and projects."""
+    for text in found.unread:
+        LOG.error("There may be more: %s", text)
     if found.living:
         LOG.warning("Not shown: what belongs to runs that are under way: %s", ", ".join(found.living))
     for run in found.elsewhere:
@@ -28,7 +30,17 @@ def tell_others(found: LeftoverInventory) -> None:
         )
 
 
-class ListLeftover(base.Lister):
+class LeftoverCommand(base.Lister):
+    """Gives 1 where something failed, or could not be looked at."""
+
+    failed = False
+
+    def run(self, parsed_args: argparse.Namespace) -> int:
+        self.failed = False
+        return super().run(parsed_args) or int(self.failed)
+
+
+class ListLeftover(LeftoverCommand):
     """List what killed runs have left in the cloud
 
     From the journals of this user on this machine, and from the marks that every temporary resource bears, so
@@ -42,11 +54,12 @@ class ListLeftover(base.Lister):
         base.tell_without_block_storage(cloud, NOT_SEARCHED)
         found = leftover_inventory(cloud)
         tell_others(found)
+        self.failed = bool(found.unread)
         titles = ("Type", "ID", "Name", "Status", "Run", "Created At")
         return titles, [(r.kind, r.id, r.name, r.status, r.run, r.created_at) for r in found.resources]
 
 
-class DeleteLeftover(base.Lister):
+class DeleteLeftover(LeftoverCommand):
     """Delete what killed runs have left in the cloud
 
     In the right order, each until it is gone; a server that is left stopped is started again. Nothing is
@@ -92,12 +105,8 @@ class DeleteLeftover(base.Lister):
             for r in wanted
             if r not in chosen
         ]
-        self.failed = any(d.failed for d in done)
+        self.failed = any(d.failed for d in done) or bool(found.unread)
         return ("Type", "ID", "Name", "Result"), [(r.kind, r.id, r.name, text) for r, text in rows]
-
-    def run(self, parsed_args: argparse.Namespace) -> int:
-        self.failed = False
-        return super().run(parsed_args) or int(self.failed)
 
 
 def confirm(stdin: Any, stderr: Any, chosen: list[Leftover], runs: list[str]) -> None:

@@ -17,7 +17,8 @@ from osc_imagetools import errors
 from osc_imagetools.cloud.answers import document
 from osc_imagetools.cloud.ownership import MARK
 from osc_imagetools.cloud.volume import GIB, get_volume
-from osc_imagetools.run.context import CreatedResource, RunContext, creating
+from osc_imagetools.run.context import CreatedResource, RunContext
+from osc_imagetools.run.effects.creation import create
 from osc_imagetools.run.effects.removal import REMOVALS
 from osc_imagetools.run.effects.waits import await_image, await_snapshot, await_uploaded, await_volume
 
@@ -44,8 +45,7 @@ def create_snapshot(
             "metadata": context.run.marks(),
         }
     }
-    snapshot = _post(context, "/snapshots", body, made)["snapshot"]
-    await_snapshot(context, context.identify(made, snapshot["id"]))
+    await_snapshot(context, _post(context, "/snapshots", body, made))
     return made
 
 
@@ -83,8 +83,7 @@ def make_volume(
         "metadata": context.run.marks(),
         **fields,
     }
-    answer = _post(context, "/volumes", {"volume": volume}, made)["volume"]
-    await_volume(context, context.identify(made, answer["id"]), "available")
+    await_volume(context, _post(context, "/volumes", {"volume": volume}, made), "available")
     if name is not None:  # before a snapshot or a server inherits them
         _unset_marks(context, made)
     return made
@@ -160,9 +159,12 @@ def upload_volume(
             "force": False,
         }
     }
-    with creating(made):
+
+    def send() -> str:
         answer = _action(context, volume_id, upload, made, UPLOAD_MICROVERSION)
-    image_id = context.identify(made, answer["os-volume_upload_image"]["image_id"])
+        return str(answer["os-volume_upload_image"]["image_id"])
+
+    image_id = create(context, made, send)
     if not temporary:
         marks = [{"op": "add", "path": f"/{k}", "value": v} for k, v in context.run.marks().items()]
         with contextlib.suppress(errors.ResourceNotFound):  # an upload that failed already
@@ -172,9 +174,13 @@ def upload_volume(
     return made
 
 
-def _post(context: RunContext, path: str, body: dict[str, Any], made: CreatedResource) -> Any:
-    with creating(made):
-        return context.cloud.post("block-storage", path, what=made.label, json=body)
+def _post(context: RunContext, path: str, body: dict[str, Any], made: CreatedResource) -> str:
+    """Makes a volume or snapshot; its ID."""
+
+    def send() -> str:
+        return str(context.cloud.post("block-storage", path, what=made.label, key=made.kind, json=body)["id"])
+
+    return create(context, made, send)
 
 
 def _action(

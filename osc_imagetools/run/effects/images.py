@@ -24,7 +24,8 @@ from osc_imagetools.data.download_source import DownloadSource, supported
 from osc_imagetools.data.upload import upload
 from osc_imagetools.operations.drafts import ImageDraft, NotReplayed
 from osc_imagetools.progress.model import Progress
-from osc_imagetools.run.context import CreatedResource, RunContext, creating
+from osc_imagetools.run.context import CreatedResource, RunContext
+from osc_imagetools.run.effects.creation import create
 from osc_imagetools.run.effects.removal import remove_image
 
 
@@ -55,8 +56,9 @@ def create_image(
     }
     if owner:
         body["owner"] = owner
-    with creating(made):
-        context.cloud.request("image", "POST", "/images", what=draft.title, json=body)
+    create(
+        context, made, lambda: str(context.cloud.post("image", "/images", what=draft.title, json=body)["id"])
+    )
     sent = upload(
         context.cloud.connection.session,
         context.cloud.url("image", f"/images/{made.id}/file"),
@@ -89,6 +91,10 @@ def source_of(cloud: Cloud, image: Image, label: str) -> DownloadSource:
         hash_value=image.hash_value,
         checksum=image.checksum,
         store=image.store,
+        hash_coming=bool(
+            (image.hash_algo and not image.hash_value) or image.document.get("os_glance_import_task")
+        ),
+        reread=lambda: source_of(cloud, get_image(cloud, image.id), label),
     )
 
 

@@ -9,13 +9,15 @@ networks none, 2.42 tags of devices, 2.52 tags, 2.90 hostname, 2.94 also a quali
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from osc_imagetools import errors
 from osc_imagetools.cloud.server import get_server
 from osc_imagetools.operations.drafts import ServerDraft
-from osc_imagetools.run.context import CreatedResource, RunContext, creating
+from osc_imagetools.run.context import CreatedResource, RunContext
+from osc_imagetools.run.effects.creation import create
 from osc_imagetools.run.effects.removal import REMOVALS
 from osc_imagetools.run.effects.server_requests import server_request
 
@@ -30,11 +32,16 @@ def create_ports(
     for number, port in enumerate(draft.ports):
         entry = context.register("port", context.run.name(f"port-{number}"), REMOVALS["port"])
         body = {"port": {**port.body, "name": entry.name, "description": context.run.process}}
-        with creating(entry):
-            response = context.cloud.request("network", "POST", "/ports", what=port.title, json=body)
-            context.identify(entry, response.json()["port"]["id"])
+        post = functools.partial(
+            context.cloud.post, "network", "/ports", what=port.title, key="port", json=body
+        )
+        create(context, entry, functools.partial(_id_of, post))
         made.append(entry)
         kept.append(entry)
+
+
+def _id_of(post: Callable[[], Any]) -> str:
+    return str(post()["id"])
 
 
 def create_server(
@@ -63,11 +70,15 @@ def create_server(
     body: dict[str, Any] = {"server": _known_at(version, server)}
     if draft.hints:
         body["os:scheduler_hints"] = dict(draft.hints)
-    with creating(entry):
-        response = context.cloud.request(
-            "compute", "POST", "/servers", what=f"server {draft.name}", json=body, microversion=version
+
+    def send() -> str:
+        what = f"server {draft.name}"
+        answer = context.cloud.post(
+            "compute", "/servers", what=what, key="server", json=body, microversion=version
         )
-        context.identify(entry, response.json()["server"]["id"])
+        return str(answer["id"])
+
+    create(context, entry, send)
     return entry
 
 
