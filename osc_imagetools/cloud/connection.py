@@ -22,7 +22,7 @@ from osc_imagetools import errors
 from osc_imagetools.cloud.answers import BadAnswer, NoAnswer, StatusError, broken, document, status_error
 from osc_imagetools.cloud.library_errors import ours
 from osc_imagetools.cloud.origin import Origin
-from osc_imagetools.cloud.retries import Retries
+from osc_imagetools.cloud.retries import Phase, Retries
 from osc_imagetools.cloud.transport import READING, persistent, repeatable, retry_after
 
 if TYPE_CHECKING:
@@ -163,22 +163,20 @@ class Cloud:
 
         :raises errors.ServiceUnreachable, StatusError: one does not answer, or is out.
         """
-        for service_type in dict.fromkeys(service_types):
-            if service_type in SMALL and self.has_service(service_type):
-                name = SERVICES[service_type]
-                try:
-                    self.request(
-                        service_type,
-                        "GET",
-                        SMALL[service_type],
-                        what=f"{name} service",
-                        params={"limit": "1"},
-                    )
-                except (errors.Forbidden, errors.ResourceNotFound):
-                    continue
-                except StatusError as exc:
-                    if exc.status >= 500:
-                        raise
+        with self.retries.during(Phase.BEFORE_EFFECTS, self.retries.cancelled):
+            for service_type in dict.fromkeys(service_types):
+                if service_type in SMALL and self.has_service(service_type):
+                    self._reach(service_type)
+
+    def _reach(self, service_type: str) -> None:
+        what = f"{SERVICES[service_type]} service"
+        try:
+            self.request(service_type, "GET", SMALL[service_type], what=what, params={"limit": "1"})
+        except (errors.Forbidden, errors.ResourceNotFound):
+            return
+        except StatusError as exc:
+            if exc.status >= 500:
+                raise
 
     def require_block_storage(self, what: str, hint: str) -> None:
         """:raises errors.ServiceAbsent: the catalog has no block storage, which *what* needs."""

@@ -23,6 +23,7 @@ LOG = logging.getLogger(__name__)
 FIRST_WAIT = 0.5  # seconds, doubled each time, less up to a half at random
 LONGEST_WAIT = 15.0
 LONGEST_RETRY_AFTER = 120.0
+TELL_AFTER = 2.0  # seconds that a service may be out before the user is told
 
 
 class Phase(enum.Enum):
@@ -106,7 +107,11 @@ class Retries:
             outage = self._outages.setdefault(origin, Outage(now))
             left = self.patience - (now - outage.since)
             # A single hiccup is for the log alone; so is what is asked again for seconds only.
-            tell = not outage.told and self.phase is not Phase.BEFORE_EFFECTS and now - outage.since > 2
+            tell = (
+                not outage.told
+                and self.phase is not Phase.BEFORE_EFFECTS
+                and now - outage.since >= TELL_AFTER
+            )
             outage.told = outage.told or tell
         if tell:
             minutes = self.patience / 60

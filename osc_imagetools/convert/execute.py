@@ -30,6 +30,7 @@ from osc_imagetools.convert.plan_drafts import (
 from osc_imagetools.convert.plan_source import handed_on, inherited, min_ram_of
 from osc_imagetools.convert.reformat import reformat_image
 from osc_imagetools.operations.drafts import ImageDraft, NotReplayed
+from osc_imagetools.operations.services import services_of
 from osc_imagetools.operations.vocabulary import Reference, Remove
 from osc_imagetools.progress.model import Progress
 from osc_imagetools.run.context import CreatedResource, RunContext, run_context
@@ -77,6 +78,7 @@ def convert(
     """
     started = time.monotonic()
     with run_context(cloud, plan.purpose, timeout) as context:
+        cloud.reach(*services_of(plan.operations))
         work = _Conversion(context, jobs, progress)
         for operation in plan.operations:
             context.deadline.check()

@@ -27,6 +27,7 @@ from osc_imagetools.export.manifest import bundle_algorithm, manifest
 from osc_imagetools.export.plan import DiskPlan, ExportPlan, place_of
 from osc_imagetools.export.plan_server_properties import with_made_image
 from osc_imagetools.operations.disk_file import disk_file, extension
+from osc_imagetools.operations.services import services_of
 from osc_imagetools.operations.vocabulary import (
     FetchImage,
     ImageFromVolume,
@@ -103,6 +104,8 @@ def export(
             progress=progress,
             cancelled=context.deadline.cancelled,
         )
+        operations = (o for lane in (*plan.stages, *plan.lanes) for o in lane)
+        cloud.reach(*services_of(operations))
         try:
             disks = _Export(plan, context, writer, downloader, algorithm).run()
         except errors.Cancelled as exc:

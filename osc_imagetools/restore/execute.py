@@ -19,6 +19,7 @@ from osc_imagetools.cloud.connection import Cloud
 from osc_imagetools.cloud.image import Image, get_image
 from osc_imagetools.cloud.server import Server, get_server
 from osc_imagetools.operations.drafts import ImageDraft, ImportPlan, NotReplayed, ServerDraft, VolumeDraft
+from osc_imagetools.operations.services import services_of_kinds
 from osc_imagetools.progress.model import Progress
 from osc_imagetools.restore.result import ImportReport
 from osc_imagetools.run.context import CreatedResource, RunContext, run_context
@@ -55,6 +56,10 @@ def restore(
     """
     started = time.monotonic()
     with run_context(cloud, purpose, options.timeout) as context:
+        kinds = ["image", *("volume" for _ in plan.volumes)]
+        if plan.server is not None:
+            kinds += ["server", *("port" for _ in plan.server.ports)]
+        cloud.reach(*services_of_kinds(kinds))
         work = _DiskImport(plan, context, bundle, progress)
         try:
             work.disks(options.jobs)

@@ -49,6 +49,7 @@ def import_image(
     """
     started = time.monotonic()
     with run_context(cloud, purpose, timeout) as context:
+        cloud.reach("image", *(["block-storage"] if plan.volumes else []))
         work = _ImageImport(plan, context, bundle, progress)
         made = work.volumes_and_mapping(jobs) if plan.volumes else work.images(jobs)
         refused = [r for image, draft in made for r in settle_image(context, image, draft)]
