@@ -134,6 +134,16 @@ class Command(command.Command):
         parser.formatter_class = formatter
         return parser
 
+    @property
+    def required_scope(self) -> bool:
+        """Read by osc-lib when there is a session and before it logs in: the login is persistent too."""
+        session = getattr(self.app.client_manager, "session", None)
+        if session is not None:
+            from osc_imagetools.cloud.transport import persistent
+
+            persistent(session)
+        return False
+
     def cloud(self) -> Cloud:
         """Log in, as any other ``openstack`` command does."""
         self.auth_required = True

@@ -48,7 +48,9 @@ class Failures(testtools.TestCase):
         self.assertIn("locked by PID 4141 on vm:", self.failure(LOCK).message)
 
     def test_what_is_left(self) -> None:
-        self.assertIn("Left behind: volume x", str(self.failure("Fatal: connection lost")))
+        self.assertIn(
+            "These resources may still exist: volume x", str(self.failure("Fatal: connection lost"))
+        )
 
     def test_no_secret_and_no_endless_text(self) -> None:
         text = str(self.failure("Fatal: secret \x1b[31m " + "x" * 5000))
