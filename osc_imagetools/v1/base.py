@@ -8,8 +8,9 @@ Contract: like every module of this layer it imports no more at the top than arg
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from cliff import columns
@@ -38,7 +39,18 @@ class Texts(columns.FormattableColumn[Any]):
     """A list of texts: a list for machines, one line each for people."""
 
     def human_readable(self) -> str:
-        return "\n".join(self._value)
+        from osc_imagetools.cloud.names import printable
+
+        return "\n".join(printable(text) for text in self._value)
+
+
+class Text(columns.FormattableColumn[Any]):
+    """A text that anybody may have written: as it is for machines, printable for people."""
+
+    def human_readable(self) -> str:
+        from osc_imagetools.cloud.names import printable
+
+        return printable(self._value)
 
 
 class Command(command.Command):
@@ -53,6 +65,27 @@ class Command(command.Command):
         from osc_imagetools.cloud.connection import Cloud
 
         return Cloud(self.app.client_manager.sdk_connection)
+
+    def shown(self, value: Any) -> Any:
+        """A cell: what is not printable is for machines alone, and a terminal is none."""
+        if not isinstance(value, str) or value.isprintable():
+            return value
+        is_terminal = self.app.stdout is not None and self.app.stdout.isatty()
+        return Text(value).human_readable() if is_terminal else Text(value)
+
+    @contextlib.contextmanager
+    def printing(self) -> Iterator[None]:
+        """What cannot be printed is told to be no more than that; a reader that has gone is no failure."""
+        from osc_imagetools.errors import ImagetoolsError
+
+        try:
+            yield
+        except BrokenPipeError:
+            raise
+        except OSError as exc:
+            raise ImagetoolsError(
+                f"the result cannot be printed: {exc.strerror or exc}", hint="The command has done its work."
+            ) from exc
 
     def run(self, parsed_args: argparse.Namespace) -> int:
         try:
@@ -69,13 +102,27 @@ class Command(command.Command):
 class Lister(Command, command.Lister):
     """Several resources."""
 
+    def produce_output(self, parsed_args: argparse.Namespace, column_names: Sequence[str], data: Any) -> int:
+        with self.printing():
+            rows = (tuple(self.shown(value) for value in row) for row in data)
+            if self.app.stdout is None:  # closed: the work is done and its verdict is wanted all the same
+                return sum(0 for _ in rows)
+            return super().produce_output(parsed_args, column_names, rows)
+
 
 class ShowOne(Command, command.ShowOne):
     """One resource; with ``--dry-run`` the steps of the plan, as a list."""
 
     def produce_output(self, parsed_args: argparse.Namespace, column_names: Sequence[str], data: Any) -> int:
-        if not getattr(parsed_args, "dry_run", False):
-            return super().produce_output(parsed_args, column_names, data)
+        if self.app.stdout is None:  # closed: the work is done all the same
+            return 0
+        with self.printing():
+            if getattr(parsed_args, "dry_run", False):
+                rows = [tuple(self.shown(value) for value in row) for row in data]
+                return self._produce_list(parsed_args, column_names, rows)
+            return super().produce_output(parsed_args, column_names, tuple(self.shown(v) for v in data))
+
+    def _produce_list(self, parsed_args: argparse.Namespace, column_names: Sequence[str], data: Any) -> int:
         names, selector = self._generate_columns_and_selector(parsed_args, column_names)
         rows = [list(self._compress_iterable(r, selector)) if selector else r for r in data]
         # All formatters of a single resource but "shell" print lists too.

@@ -78,6 +78,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def carry_out(cloud: Cloud, plan: ExportPlan, parsed_args: argparse.Namespace) -> tuple[Any, Any]:
     """The columns and the data of the report, or of the plan with ``--dry-run``."""
+    for warning in plan.warnings:
+        LOG.warning("%s", warning)
     if parsed_args.dry_run:
         return base.plan_rows(plan.steps())
     from pathlib import Path
@@ -88,8 +90,6 @@ def carry_out(cloud: Cloud, plan: ExportPlan, parsed_args: argparse.Namespace) -
     from osc_imagetools.progress.bars import terminal_progress
 
     output = Path(parsed_args.output or default_output(plan.subject.name, plan.subject.id))
-    for warning in plan.warnings:
-        LOG.warning("%s", warning)
     with terminal_progress() as progress:
         report = export(
             plan,

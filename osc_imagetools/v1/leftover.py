@@ -105,6 +105,7 @@ def confirm(stdin: Any, stderr: Any, chosen: list[Leftover], runs: list[str]) ->
 
     :raises errors.UsageError: there is none; :raises errors.Declined: the answer is no.
     """
+    from osc_imagetools.cloud.names import printable
     from osc_imagetools.errors import Declined, UsageError
 
     if not stdin.isatty():
@@ -115,7 +116,7 @@ def confirm(stdin: Any, stderr: Any, chosen: list[Leftover], runs: list[str]) ->
         )
     for resource in chosen:
         state = f"{resource.status}, run {resource.run}"
-        stderr.write(f"{resource.kind} {resource.id} {resource.name} ({state})\n")
+        stderr.write(printable(f"{resource.kind} {resource.id} {resource.name} ({state})") + "\n")
     stderr.write(f"Delete these {len(chosen)}? [y/N] ")
     stderr.flush()
     if stdin.readline().strip().lower() not in ("y", "yes"):
