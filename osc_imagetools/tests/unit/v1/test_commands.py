@@ -199,6 +199,12 @@ class TestBundleList(CommandCase):
 
 
 class TestErrors(TestCase):
+    def test_what_a_terminal_would_obey(self):
+        error = errors.ResourceUnusable("volume \x1b[2Jx is\r\nin error", hint="na\u0300ïve\u202e")
+        self.assertEqual(
+            "volume \\x1b[2Jx is\\r\nin error [resource-unusable]\nna\u0300ïve\\u202e", str(error)
+        )
+
     def test_what_happened_what_is_left_and_what_to_type(self):
         error = errors.CloudError("it broke", hint="try again", left=["volume x"])
         self.assertEqual("it broke [cloud-error]\nLeft behind: volume x\ntry again", str(error))
