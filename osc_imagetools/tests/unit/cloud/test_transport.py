@@ -135,7 +135,7 @@ class TestGivenUp(TransportCase):
         seen = []
 
         class Sender(BaseAdapter):
-            def send(self, request, **how):
+            def send(self, request, **how):  # type: ignore[override]
                 seen.append(how["timeout"])
                 raise RuntimeError
 
