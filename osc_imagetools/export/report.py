@@ -22,7 +22,7 @@ PROVEN = {
 
 def export_fields(report: ExportReport) -> dict[str, Any]:
     """Field names and values, in the order of the documentation."""
-    plan, subject = report.plan, report.plan.subject
+    subject = report.plan.subject
     fetched = [disk.fetched for disk in report.disks]
     return {
         "bundle": str(report.path),
@@ -36,8 +36,8 @@ def export_fields(report: ExportReport) -> dict[str, Any]:
         "retries": sum(f.retries for f in fetched),
         "hash_algorithm": report.algorithm,
         "verified": _proof(report),
-        "consistency": plan.consistency,
-        "not_captured": [f"{n.name}: {n.reason}" for n in plan.not_captured],
+        "consistency": report.facts.consistency,
+        "not_captured": [f"{n.name}: {n.reason}" for n in report.facts.not_captured],
         "seconds": round(report.seconds, 1),
     }
 

@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What all our commands share: login on demand, exit codes, values for people, tables, the rows of a dry run.
+"""What all commands share: help, login on demand, exit codes, values for people, tables, dry runs.
 
-Contract: like every module of this layer it imports no more at the top than argparse, logging and osc-lib
-(and cliff, which that has loaded), for every ``openstack`` command imports it.
+Contract: every ``openstack`` command imports this module. Like all modules of this package it imports only
+argparse, logging and osc-lib at the top (and cliff, which osc-lib has loaded already).
 """
 
 from __future__ import annotations
 
 import argparse
 import logging
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -24,7 +25,7 @@ MOST_NEXT_STEPS = 3
 
 
 class Size(columns.FormattableColumn[Any]):
-    """Bytes: an integer for machines (None where unknown), binary units for people."""
+    """A size in bytes: an integer in machine-readable formats (None if unknown), binary units in tables."""
 
     align = "r"
 
@@ -54,14 +55,42 @@ class Age(columns.FormattableColumn[Any]):
 
 
 class Texts(columns.FormattableColumn[Any]):
-    """A list of texts: a list for machines, one line each for people."""
+    """A list of texts: a list in machine-readable formats, one line for each in tables."""
 
     def human_readable(self) -> str:
         return "\n".join(self._value)
 
 
+class HelpParagraphs(argparse.HelpFormatter):
+    """Help whose paragraphs and examples keep their lines.
+
+    The documentation reads the same texts as reStructuredText, so its markup is replaced here: a paragraph
+    that ends with ``::`` introduces indented lines, and literals lose their backticks.
+    """
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        import textwrap
+
+        blocks = re.split(r"\n\s*\n", _plain(text.strip("\n")))
+        return "\n\n".join(
+            block.rstrip()
+            if block.startswith(" ")
+            else textwrap.fill(" ".join(block.split()), width, break_on_hyphens=False)
+            for block in blocks
+        )
+
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        return super()._split_lines(_plain(text), width)
+
+
+def _plain(text: str) -> str:
+    """Text without the markup of reStructuredText: options as they are, other literals in quotes."""
+    text = re.sub(r"``(.+?)``", lambda found: found[1] if found[1][0] == "-" else f'"{found[1]}"', text)
+    return re.sub(r"::$", ":", text, flags=re.MULTILINE)
+
+
 class Command(command.Command):
-    """A command that logs in only when it asks for the cloud: its options are checked before."""
+    """A command that logs in only when it needs the cloud, so that wrong options are reported first."""
 
     auth_required = False
     formatter: Any
@@ -91,8 +120,22 @@ class Command(command.Command):
             self.app.stdout.flush()
             tell("\n".join(("Next:", *steps)))
 
+    examples: tuple[str, ...] = ()  # at the end of the help
+
+    def get_epilog(self) -> str:
+        title = "Example::" if len(self.examples) == 1 else "Examples::"
+        lines = "\n".join(f"    {line}" for line in self.examples)
+        return f"{title}\n\n{lines}\n\n{super().get_epilog()}"
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        given: Any = parser.formatter_class
+        formatter: Any = type("HelpFormatter", (HelpParagraphs, given), {})
+        parser.formatter_class = formatter
+        return parser
+
     def cloud(self) -> Cloud:
-        """Logs in, as for any other ``openstack`` command."""
+        """Log in, as any other ``openstack`` command does."""
         self.auth_required = True
         self.app.prepare_to_run_command(self)
         from osc_imagetools.cloud.connection import Cloud
@@ -103,7 +146,7 @@ class Command(command.Command):
         try:
             return super().run(parsed_args)
         except Exception as exc:
-            # cliff prints the error and gives 1 whatever it is: the others are given here.
+            # cliff prints every error and exits with 1; other exit codes are returned here.
             code = getattr(exc, "exit_code", 1)
             if code == 1:
                 raise
@@ -166,51 +209,51 @@ def tell(text: str) -> None:
 
 
 def add_run_options(parser: argparse.ArgumentParser) -> None:
-    """The options of every command that moves data."""
+    """Add the options of every command that transfers data."""
     parser.add_argument(
         "--jobs",
         metavar="<n>",
-        type=positive(int, "streams"),
+        type=positive(int, "transfers"),
         default=4,
-        help="Number of streams at a time, over all disks (default: 4)",
+        help="Maximum number of concurrent transfers (default: 4)",
     )
     add_timeout_option(parser)
     add_dry_run_option(parser)
 
 
 def add_timeout_option(parser: argparse.ArgumentParser) -> None:
-    """The option of every command that waits for a cloud."""
+    """Add the option of every command that waits for the cloud."""
     parser.add_argument(
         "--timeout",
         metavar="<seconds>",
         type=positive(float, "seconds"),
-        help="Longest time to wait for the cloud to finish one step (default: no limit; removing what "
-        "was made gets a minute at least)",
+        help="Maximum time to wait for a single step in the cloud (default: no limit; clean-up always gets "
+        "at least 60 seconds)",
     )
 
 
 def add_dry_run_option(parser: argparse.ArgumentParser) -> None:
-    """The option of every command that changes a cloud or writes data."""
+    """Add the option of every command that changes a cloud or writes data."""
     parser.add_argument(
         "--dry-run",
         action="store_true",
-        help="Print the plan and change nothing, neither in the cloud nor on disk",
+        help="Show the steps that would be carried out, and change nothing",
     )
 
 
 def tell_without_block_storage(cloud: Cloud, text: str) -> None:
-    """Says on stderr what a command leaves out where the catalog has no block storage."""
+    """Warn about what a command leaves out if the catalog has no block storage."""
     if not cloud.has_block_storage:
         region = cloud.origin.region or "this cloud"
         LOG.warning("The catalog of %s has no block storage: %s.", region, text)
 
 
 def check_dry_run_format(parsed_args: argparse.Namespace) -> None:
-    """A plan is a list, which the formatter of shell variables cannot print."""
+    """Refuse ``-f shell``: a plan is a list, which shell variables cannot hold."""
     if parsed_args.dry_run and parsed_args.formatter == "shell":
         from osc_imagetools.errors import UsageError
 
-        raise UsageError("--dry-run prints a list: -f shell cannot show it")
+        raise UsageError("--dry-run prints a list, which -f shell does not support", hint="Use -f json.")
 
 
 def plan_rows(steps: Iterable[Any]) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
@@ -220,7 +263,7 @@ def plan_rows(steps: Iterable[Any]) -> tuple[tuple[str, ...], list[tuple[Any, ..
 
 
 def positive(kind: type[Any], unit: str) -> Any:
-    """An argparse type: a number above 0."""
+    """An argparse type: a number greater than 0; its name is part of the error message."""
 
     def convert(text: str) -> Any:
         value = kind(text)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from rich.console import Console
 from rich.text import Text
 
-from osc_imagetools.bundle.layout import printable
+from osc_imagetools.cloud.names import printable
 from osc_imagetools.v1 import base, lineage
 
 if TYPE_CHECKING:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The directive ``backup-reasons``: a section for each reason of ``server backup-check``.
 
-Made from the table that the code itself goes by, so that none can be missing. The sections of the severity
-that a reason normally has are those that the argument names: ``.. backup-reasons:: critical``.
+The sections are made from the table that the code uses, so none can be missing. The argument selects the
+reasons whose usual severity it names: ``.. backup-reasons:: critical``.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import uuid
 from typing import Any
 
 from osc_imagetools import errors
@@ -55,10 +56,9 @@ class TestOptions(CommandCase):
 
     def test_all_servers_that_do_not_exist_are_told_at_once(self):
         mock = self.mocked_cloud(compute=True)
-        mock.http.get(f"{COMPUTE}/servers/web01", json={"server": {"id": "web01", "tenant_id": PROJECT}})
-        for name in ("web02", "web03"):
-            mock.http.get(f"{COMPUTE}/servers/{name}", status_code=404, json={})
-        mock.http.get(f"{COMPUTE}/servers/detail", json={"servers": []})
+        server = {"id": str(uuid.uuid4()), "name": "web01", "tenant_id": PROJECT}
+        mock.http.get(f"{COMPUTE}/servers/{server['id']}", json={"server": server})
+        mock.http.get(f"{COMPUTE}/servers/detail", json={"servers": [server]})
         options = {"servers": ["web01", "web02", "web03"]}
 
         def scope() -> None:

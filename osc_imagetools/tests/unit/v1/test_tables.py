@@ -166,7 +166,8 @@ class TableCase(TestCase):
         known = parser._option_string_actions
         options = [word for o, v in needed.items() if o in known and known[o].required for word in (o, v)]
         summary = ["--summary"] if name.endswith(" --summary") else []
-        return parser.parse_args([*positional, *options, *summary, *words])
+        arguments: Any = parser.parse_args([*positional, *options, *summary, *words])
+        return arguments
 
 
 class TestWholeTables(TableCase):
@@ -193,7 +194,7 @@ class TestWholeTables(TableCase):
 
     def test_nothing_that_is_copied_is_broken(self):
         for name in [*LISTS, *commands()]:
-            values = list(FIELDS.values())
+            values: list[object] = list(FIELDS.values())
             if name in LISTS:
                 names, rows = LISTS[name]
                 default = DEFAULT.get(name, names)
