@@ -58,6 +58,20 @@ LISTS: dict[str, tuple[tuple[str, ...], list[tuple[Any, ...]]]] = {
         ("Bundle", "State", "Kind", "Name", "Created At", "Size"),
         [(PATH, "complete", "server", "web01", TOLD, base.Size(7 << 30))],
     ),
+    "bundle forget": (
+        ("Bundle", "Kind", "Name", "Created At", "Size", "Result", "Reason"),
+        [
+            (
+                PATH,
+                "server",
+                "web01",
+                "2026-10-01T04:05:06Z",
+                base.Size(7 << 30),
+                "kept",
+                "one of the last 7 days",
+            )
+        ],
+    ),
     "bundle verify": (
         ("File", "Result", "Detail"),
         [("disks/vda.qcow2", "damaged", f"the hash is {'0' * 16} and not {'1' * 16}, from byte 1048576 on")],
