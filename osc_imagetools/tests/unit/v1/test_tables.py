@@ -206,6 +206,13 @@ class TestWholeTables(TableCase):
                     ),
                 )
 
+    def test_a_plan_has_all_its_columns(self):
+        plan = ("Step", "Action", "Resource", "Temporary", "Bytes")
+        sample = {"image share": (plan, [(1, "add member", "image web01", False, base.Size(0))])}
+        self.useFixture(fixtures.MonkeyPatch(f"{__name__}.LISTS", sample))
+        header = self.shown("image share", "--dry-run", "-f", "csv").splitlines()[0]
+        self.assertEqual(plan, tuple(header.replace('"', "").split(",")))
+
     def test_nothing_that_is_copied_is_broken(self):
         for name in [*LISTS, *commands()]:
             values: list[object] = list(FIELDS.values())
