@@ -213,8 +213,9 @@ class Lister(Command, command.Lister):
         return parser
 
     def hidden(self, parsed_args: argparse.Namespace) -> tuple[str, ...]:
-        """The columns that are not shown."""
-        return () if not self.more or parsed_args.long else self.more
+        """The columns that are not shown; those of a plan all are."""
+        plan = getattr(parsed_args, "dry_run", False)
+        return () if not self.more or parsed_args.long or plan else self.more
 
     def produce_output(self, parsed_args: argparse.Namespace, column_names: Sequence[str], data: Any) -> int:
         hidden = self.hidden(parsed_args)

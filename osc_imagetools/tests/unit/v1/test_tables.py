@@ -60,7 +60,17 @@ LISTS: dict[str, tuple[tuple[str, ...], list[tuple[Any, ...]]]] = {
     ),
     "bundle forget": (
         ("Bundle", "Kind", "Name", "Created At", "Size", "Result", "Reason"),
-        [(PATH, "server", "web01", TOLD, base.Size(7 << 30), "kept", "daily snapshot, newest proven")],
+        [
+            (
+                PATH,
+                "server",
+                "web01",
+                "2026-10-01T04:05:06Z",
+                base.Size(7 << 30),
+                "kept",
+                "one of the last 7 days",
+            )
+        ],
     ),
     "bundle verify": (
         ("File", "Result", "Detail"),
@@ -195,6 +205,13 @@ class TestWholeTables(TableCase):
                         .split(",")
                     ),
                 )
+
+    def test_a_plan_has_all_its_columns(self):
+        plan = ("Step", "Action", "Resource", "Temporary", "Bytes")
+        sample = {"image share": (plan, [(1, "add member", "image web01", False, base.Size(0))])}
+        self.useFixture(fixtures.MonkeyPatch(f"{__name__}.LISTS", sample))
+        header = self.shown("image share", "--dry-run", "-f", "csv").splitlines()[0]
+        self.assertEqual(plan, tuple(header.replace('"', "").split(",")))
 
     def test_nothing_that_is_copied_is_broken(self):
         for name in [*LISTS, *commands()]:
