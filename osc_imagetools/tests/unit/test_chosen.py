@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The list of functional tests that run with other clients and clouds: a name in it that no test has would run
-nothing, in silence."""
+"""The list of functional tests for other clients and clouds: a name that no test has would run nothing."""
 
 from __future__ import annotations
 
