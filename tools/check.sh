@@ -63,8 +63,10 @@ docs)
     strict="-W --keep-going"
     # Outside of a clone the theme warns that it finds no commit to name.
     git rev-parse --verify --quiet HEAD >/dev/null 2>&1 || strict=""
-    # shellcheck disable=SC2086 # these are two words
-    sphinx-build -q $strict -b html -d doc/build/doctrees doc/source doc/build/html
+    for builder in html man; do
+        # shellcheck disable=SC2086 # these are two words
+        sphinx-build -q $strict -b "$builder" -d doc/build/doctrees doc/source "doc/build/$builder"
+    done
     ;;
 releasenotes)
     rm -rf releasenotes/build
