@@ -12,7 +12,7 @@ from typing import Any
 from osc_imagetools import errors
 from osc_imagetools.cloud.ownership import without_marks
 from osc_imagetools.restore.inventory_server import Flavor, ServerDestination
-from osc_imagetools.restore.plan_server_options import Findings, ServerImportOptions
+from osc_imagetools.restore.plan_server_options import ImportNotes, ServerImportOptions
 
 SHOWN = 5  # candidates
 # Hints that hold in another place too; the others name servers of the original's cloud.
@@ -24,7 +24,7 @@ def choose_flavor(
     to: ServerDestination,
     wanted: str | None,
     root_size: int | None,
-    found: Findings,
+    found: ImportNotes,
 ) -> Flavor | None:
     """The flavor: the one that the user names, or the one of the original's name that is not smaller.
 
@@ -63,7 +63,7 @@ def _smaller(flavor: Flavor, original: Mapping[str, Any]) -> bool:
 
 
 def server_traits(
-    facts: Mapping[str, Any], to: ServerDestination, options: ServerImportOptions, found: Findings
+    facts: Mapping[str, Any], to: ServerDestination, options: ServerImportOptions, found: ImportNotes
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """(the part of the request that has them, the scheduler hints)."""
     body: dict[str, Any] = {
@@ -85,7 +85,7 @@ def server_traits(
 
 
 def _key_name(
-    facts: Mapping[str, Any], to: ServerDestination, options: ServerImportOptions, found: Findings
+    facts: Mapping[str, Any], to: ServerDestination, options: ServerImportOptions, found: ImportNotes
 ) -> str | None:
     original = facts.get("key_name")
     if options.key_name is not None:
@@ -109,7 +109,7 @@ def _key_name(
 
 
 def _zone(
-    facts: Mapping[str, Any], to: ServerDestination, options: ServerImportOptions, found: Findings
+    facts: Mapping[str, Any], to: ServerDestination, options: ServerImportOptions, found: ImportNotes
 ) -> str | None:
     wanted = options.availability_zone
     if wanted is not None:
@@ -130,7 +130,7 @@ def _zone(
     return str(zone) if zone else None
 
 
-def _user_data(facts: Mapping[str, Any], options: ServerImportOptions, found: Findings) -> str | None:
+def _user_data(facts: Mapping[str, Any], options: ServerImportOptions, found: ImportNotes) -> str | None:
     if options.user_data is not None:
         return options.user_data
     reason = (facts.get("unreadable") or {}).get("user data")
@@ -142,7 +142,7 @@ def _user_data(facts: Mapping[str, Any], options: ServerImportOptions, found: Fi
     return str(data) if data else None
 
 
-def _hints(facts: Mapping[str, Any], to: ServerDestination, found: Findings) -> dict[str, Any]:
+def _hints(facts: Mapping[str, Any], to: ServerDestination, found: ImportNotes) -> dict[str, Any]:
     hints: dict[str, Any] = {}
     group = facts.get("server_group")
     if group:

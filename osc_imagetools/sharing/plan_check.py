@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from osc_imagetools.cloud.image import Image
-from osc_imagetools.sharing.inventory_check import ImageDataSource, ShareInventory, View
+from osc_imagetools.sharing.inventory_check import ImageDataSource, ProjectView, ShareInventory
 
 # Container formats of images that a server is booted with, not from.
 PARTS = {"aki": "a kernel", "ari": "a ramdisk"}
@@ -32,7 +32,7 @@ Finding = tuple[bool | None, str]  # False or None (unknown), and the reason
 class ProjectVerdict:
     """What a project can do with an image; None is unknown; ``reason`` is empty where all is well."""
 
-    view: View
+    view: ProjectView
     visible: bool | None
     listed: bool | None
     downloadable: bool | None
@@ -45,7 +45,7 @@ def judge(found: ShareInventory) -> tuple[ProjectVerdict, ...]:
     return tuple(_judge(found, view) for view in found.views)
 
 
-def _judge(found: ShareInventory, view: View) -> ProjectVerdict:
+def _judge(found: ShareInventory, view: ProjectView) -> ProjectVerdict:
     image = found.image
     rule = _may_see(image, view.project.id)
     if rule and view.visible is False:  # users of the project with another role may see it
@@ -97,13 +97,13 @@ def _is_listed(image: Image, project: str) -> bool | None:
     return False
 
 
-def _why_not_seen(image: Image, view: View) -> str:
+def _why_not_seen(image: Image, view: ProjectView) -> str:
     if image.visibility == "private":
         return f"the image is private: openstack image share {image.id} --project {view.project.id}"
     return f"it is no member: openstack image share {image.id} --project {view.project.id}"
 
 
-def _unlisted(image: Image, view: View, listed: bool | None) -> Iterator[str]:
+def _unlisted(image: Image, view: ProjectView, listed: bool | None) -> Iterator[str]:
     if listed is not False:
         return
     if image.document.get("os_hidden"):
@@ -115,7 +115,7 @@ def _unlisted(image: Image, view: View, listed: bool | None) -> Iterator[str]:
         yield f"not listed: {status}; a user of the project runs: openstack image set --accept {image.id}"
 
 
-def _unknown(view: View, visible: bool | None) -> Iterator[Finding]:
+def _unknown(view: ProjectView, visible: bool | None) -> Iterator[Finding]:
     if view.refused == ROLE:
         yield None, ROLE
         return
@@ -125,7 +125,7 @@ def _unknown(view: View, visible: bool | None) -> Iterator[Finding]:
         yield None, "only the owner knows the members"
 
 
-def _own_data(image: Image, view: View) -> Iterator[Finding]:
+def _own_data(image: Image, view: ProjectView) -> Iterator[Finding]:
     """Why the image's own data, if it has any, cannot be read."""
     if image.status == "deactivated":
         yield False, "the image is deactivated"
@@ -150,7 +150,7 @@ def _no_data(image: Image) -> Iterator[Finding]:
         yield False, "it has 0 bytes and does not point to any data"
 
 
-def _elsewhere(found: ShareInventory, view: View) -> Iterator[Finding]:
+def _elsewhere(found: ShareInventory, view: ProjectView) -> Iterator[Finding]:
     """What the mapping points to and this project cannot use."""
     pointers = [d for d in found.image.mapping if d.source_type in ("snapshot", "volume")]
     if pointers and not found.block_storage:
@@ -166,7 +166,7 @@ def _elsewhere(found: ShareInventory, view: View) -> Iterator[Finding]:
             yield finding
 
 
-def _reach(label: str, source: ImageDataSource | None, view: View) -> Finding | None:
+def _reach(label: str, source: ImageDataSource | None, view: ProjectView) -> Finding | None:
     project = view.project.id
     if source is None:
         if view.refused:
@@ -184,7 +184,7 @@ def _reach(label: str, source: ImageDataSource | None, view: View) -> Finding | 
     return None
 
 
-def _unbootable(image: Image, view: View) -> Iterator[Finding]:
+def _unbootable(image: Image, view: ProjectView) -> Iterator[Finding]:
     if image.container_format in PARTS:
         yield False, f"it is {PARTS[image.container_format]}"
     if image.properties.get("cinder_encryption_key_id") and view.project.id != image.owner:
