@@ -165,10 +165,57 @@ class BundleRefused(ImagetoolsError):
     """The bundle is damaged, incomplete, unsafe, or in a newer format."""
 
     reference = "bundle-refused"
-    exit_code = 3
 
 
 class UnsafeDisk(BundleRefused):
     """A disk refers to other files, or its content does not match its stated format."""
 
     reference = "unsafe-disk"
+
+
+class DamagedDisk(ImagetoolsError):
+    """A disk is truncated or corrupt: reading it would replace the missing data by zeros."""
+
+    reference = "damaged-disk"
+
+
+class RepositoryError(ImagetoolsError):
+    """restic failed, or the storage behind the repository did."""
+
+    reference = "repository-failed"
+
+
+class ResticAbsent(RepositoryError):
+    """restic is not installed on this machine."""
+
+    reference = "restic-absent"
+
+
+class ResticTooOld(RepositoryError):
+    """The installed restic is older than 0.14.0."""
+
+    reference = "restic-too-old"
+
+
+class RepositoryAbsent(RepositoryError):
+    """There is no restic repository at this URL."""
+
+    reference = "repository-absent"
+
+
+class RepositoryLocked(RepositoryError):
+    """Another restic process uses the repository, or has left its lock there."""
+
+    reference = "repository-locked"
+
+
+class RepositoryPassword(RepositoryError):
+    """The password does not open the repository."""
+
+    reference = "repository-password"
+
+
+class RepositoryFull(RepositoryError):
+    """The storage behind the repository has no room."""
+
+    reference = "repository-full"

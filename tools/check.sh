@@ -4,9 +4,9 @@
 # The checks of this project, one definition each. tox, pre-commit and tools/test.sh call them, with
 # the environment's programs first in PATH.
 #
-#   tools/check.sh lint|types|unit|cover|functional|package|docs|releasenotes [test filter]
+#   tools/check.sh lint|types|unit|cover|functional|chosen|plugins|package|docs|releasenotes [test filter]
 #
-# The record of unit, cover and functional goes into $RESULTS/.stestr (default: here).
+# The record of those that run tests goes into $RESULTS/.stestr (default: here).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -46,6 +46,14 @@ cover)
     ;;
 functional)
     run_tests osc_imagetools/tests/functional . --worker-file tools/functional-workers.yaml "${@:2}"
+    ;;
+chosen)
+    # Ten minutes of the functional tests, for clients and clouds other than those that all of them run with.
+    run_tests osc_imagetools/tests/functional . --include-list tools/functional-chosen.txt --concurrency 2 "${@:2}"
+    ;;
+plugins)
+    run_tests osc_imagetools/tests/plugins . "${@:2}"
+    python benchmarks/plugin_cost.py --fail-above 10
     ;;
 package)
     python tools/check_package.py

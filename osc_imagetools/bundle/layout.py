@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The names in a bundle: its files, its work files, and the paths that it may contain.
 
-Contract: pure. A bundle has two directories, ``disks`` and ``metadata``, with plain files in them,
-and two files beside them: the manifest and the sums. No path that passes :func:`path_problem` can
-leave the bundle, whatever wrote it.
+Contract: pure. A bundle has two directories, ``disks`` and ``metadata``, with plain files in them, and two
+files beside them: the manifest and the sums; ``records`` is no part of what they prove. No path that passes
+:func:`path_problem` can leave the bundle, whatever wrote it.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ MANIFEST = "manifest.json"
 DISKS = "disks"
 METADATA = "metadata"
 DIRECTORIES = (DISKS, METADATA)
+RECORDS = "records"  # what happened to the bundle later: optional, beside the proof
 
 # Those with a program in coreutils (sha512sum), so that a bundle can be verified without this package.
 ALGORITHMS = ("sha224", "sha256", "sha384", "sha512")
@@ -85,6 +86,12 @@ def path_problem(path: str) -> str | None:
     return None
 
 
+def is_record(path: str) -> bool:
+    """Whether a path below the bundle is that of a record, which nothing lists."""
+    directory, _, name = path.partition("/")
+    return directory == RECORDS and name.endswith(".json") and not name.startswith(".") and "/" not in name
+
+
 def same_file_key(path: str) -> str:
     """Paths with the same key are the same file on some file systems (case, composed characters)."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", path).casefold())
@@ -101,10 +108,3 @@ def is_work_file(path: str) -> bool:
 def is_mark(name: str) -> bool:
     """Whether an entry with this name indicates that a directory is a bundle, complete or not."""
     return name in (MANIFEST, *DIRECTORIES, *SUMS) or name.startswith(WORK_PREFIX)
-
-
-def printable(path: str) -> str:
-    """A path from a directory or from a file that nobody vouches for, safe to show on a
-    terminal."""
-    text = path.encode(errors="surrogateescape").decode(errors="backslashreplace")
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

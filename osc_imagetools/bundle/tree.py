@@ -15,7 +15,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Literal, Self
 
-from osc_imagetools.bundle.layout import DIRECTORIES, printable
+from osc_imagetools.bundle.layout import DIRECTORIES, RECORDS
+from osc_imagetools.cloud.names import printable
 
 Kind = Literal["file", "directory", "link", "special"]
 
@@ -61,7 +62,7 @@ class Tree:
         """
         found = self._list(self._root, "")
         for entry in list(found):
-            if entry.kind == "directory" and entry.path in DIRECTORIES:
+            if entry.kind == "directory" and entry.path in (*DIRECTORIES, RECORDS):
                 directory = self._open_directory(entry.path)
                 try:
                     found += self._list(directory, f"{entry.path}/")

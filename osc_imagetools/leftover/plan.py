@@ -14,7 +14,7 @@ from osc_imagetools.operations.steps import Step
 
 ACTIONS = {"stopped-server": "start server"}
 # Servers first: they hold ports and volumes. One that is left stopped runs again before all else.
-ORDER = ("stopped-server", "server", "port", "image", "volume", "snapshot")
+ORDER = ("stopped-server", "server", "port", "image", "volume", "snapshot", "directory")
 
 
 def may_remove(resource: Leftover, runs: Sequence[str]) -> bool:

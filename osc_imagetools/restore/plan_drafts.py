@@ -15,7 +15,7 @@ from osc_imagetools.operations.drafts import CORE, NotReplayed
 from osc_imagetools.operations.quota import QuotaNeed
 from osc_imagetools.operations.reference import Reference
 from osc_imagetools.operations.steps import Step, steps
-from osc_imagetools.operations.vocabulary import Phase
+from osc_imagetools.operations.vocabulary import CreateVolume, Phase, SendDisk, operations_of
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,15 @@ class ImportPlan:
     not_replayed: tuple[NotReplayed, ...]
     mapped: tuple[str, ...]
     needs: tuple[QuotaNeed, ...]
+
+    @property
+    def reads_content(self) -> bool:
+        """Whether a disk's content is looked into, by a conversion or by the making of a volume."""
+        return any(
+            isinstance(operation, CreateVolume)
+            or (isinstance(operation, SendDisk) and operation.draft.convert is not None)
+            for operation in operations_of(self.phases)
+        )
 
     def steps(self) -> tuple[Step, ...]:
         """The plan as rows for a dry run."""

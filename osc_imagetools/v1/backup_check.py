@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import logging
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from cliff import columns
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from osc_imagetools.cloud.connection import Cloud
 
 LOG = logging.getLogger(__name__)
+WIDEST = 100  # characters of a line of text that is easy to read
 SEVERITIES = ("info", "warning", "critical")
 UNITS = {"m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 # Options that select servers, as argparse names them.
@@ -45,6 +47,7 @@ class CheckServerBackup(base.Lister):
     Exit codes: 0 if no finding reaches the severity of ``--fail-on``, 3 if one does, 1 if the check failed.
     """
 
+    more = ("ID", "Project", "Action")
     examples = (
         "openstack server backup-check web01",
         "openstack server backup-check --all --summary --max-age 26h",
@@ -83,21 +86,45 @@ class CheckServerBackup(base.Lister):
             action="store_true",
             help="Show one row for each server instead of one for each finding",
         )
+        _add_reports(parser)
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Any, Any]:
         check_choice(parsed_args)
+        if parsed_args.explain:
+            return explanation(parsed_args.explain)
         cloud = self.cloud()
-        from osc_imagetools.backup_check import report as report
+        from osc_imagetools.backup_check import report
         from osc_imagetools.backup_check.reasons import Severity
 
         verdicts = self.tally.watch(_verdicts(cloud, read_scope(cloud, parsed_args), parsed_args))
         shown = Severity[parsed_args.severity]
         if not parsed_args.summary:
             rows = report.finding_rows(verdicts, shown)
-            return report.FINDINGS, ((*r[:3], Rank(r[3]), *r[4:]) for r in rows)
+            return report.FINDINGS, ((r[0], Rank(r[1]), *r[2:]) for r in rows)
         rows = report.summary_rows(verdicts, shown)
-        return report.SUMMARY, ((*r[:3], Rank(r[3]), base.Texts(r[4]), *r[5:]) for r in rows)
+        return report.SUMMARY, ((*r[:3], Rank(r[3]), base.Texts(r[4]), *r[5:7], base.Age(r[7])) for r in rows)
+
+    def hidden(self, parsed_args: argparse.Namespace) -> tuple[str, ...]:
+        return () if parsed_args.summary or parsed_args.explain else super().hidden(parsed_args)
+
+    def produce_output(self, parsed_args: argparse.Namespace, column_names: Sequence[str], data: Any) -> int:
+        if not parsed_args.explain or parsed_args.formatter != "table" or parsed_args.columns:
+            return super().produce_output(parsed_args, column_names, data)
+        import shutil
+
+        from osc_imagetools.backup_check.explanation import section
+        from osc_imagetools.backup_check.reasons import REASONS
+
+        width = min(shutil.get_terminal_size().columns, WIDEST)
+        self.app.stdout.write(f"{section(REASONS[parsed_args.explain], width)}\n")
+        return 0
+
+    def show_next_steps(self, parsed_args: argparse.Namespace) -> None:
+        from osc_imagetools.backup_check.reasons import Severity
+
+        self.next_steps = self.tally.next_steps(Severity[parsed_args.severity])
+        super().show_next_steps(parsed_args)
 
     def run(self, parsed_args: argparse.Namespace) -> int:
         from osc_imagetools.backup_check.report import Tally
@@ -114,6 +141,28 @@ class CheckServerBackup(base.Lister):
             and self.tally.worst.name in SEVERITIES[SEVERITIES.index(parsed_args.fail_on) :]
         )
         return code or (3 if reached else 0)
+
+
+def _add_reports(parser: argparse.ArgumentParser) -> None:
+    """What is printed or written in other forms."""
+    from osc_imagetools.backup_check.reasons import REASONS
+
+    parser.add_argument(
+        "--explain",
+        metavar="<reason>",
+        choices=sorted(REASONS),
+        help="Print what a reason means and what to do about it, without a login",
+    )
+
+
+def explanation(code: str) -> tuple[Any, Any]:
+    """The columns and the one row of a reason's explanation."""
+    from osc_imagetools.backup_check.explanation import plain
+    from osc_imagetools.backup_check.reasons import REASONS
+
+    reason = REASONS[code]
+    columns = ("Reason", "Severity", "Meaning", "What To Do")
+    return columns, [(code, Rank(reason.severity), plain(reason.meaning), plain(reason.way_out))]
 
 
 def _add_filters(parser: argparse.ArgumentParser) -> None:
@@ -141,6 +190,10 @@ def check_choice(parsed_args: argparse.Namespace) -> None:
     from osc_imagetools.errors import UsageError
 
     chosen = [f"--{name.replace('_', '-')}" for name in FILTERS if getattr(parsed_args, name)]
+    if parsed_args.explain:
+        if parsed_args.servers or chosen:
+            raise UsageError("--explain is about a reason: neither name servers nor choose them")
+        return
     if parsed_args.servers and chosen:
         raise UsageError(f"<server> cannot be combined with {', '.join(chosen)}")
     if not parsed_args.servers and not chosen:

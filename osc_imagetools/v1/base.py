@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What all commands share: help, login on demand, exit codes, sizes in tables, the rows of a dry run.
+"""What all commands share: help, login on demand, exit codes, values for people, tables, dry runs.
 
 Contract: every ``openstack`` command imports this module. Like all modules of this package it imports only
 argparse, logging and osc-lib at the top (and cliff, which osc-lib has loaded already).
@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import logging
 import re
+import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -20,19 +21,37 @@ if TYPE_CHECKING:
     from osc_imagetools.cloud.connection import Cloud
 
 LOG = logging.getLogger(__name__)
-UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
+MOST_NEXT_STEPS = 3
 
 
 class Size(columns.FormattableColumn[Any]):
     """A size in bytes: an integer in machine-readable formats (None if unknown), binary units in tables."""
 
+    align = "r"
+
     def human_readable(self) -> str:
+        from osc_imagetools.progress import words
+
+        return "-" if self._value is None else words.size(self._value)
+
+
+class Age(columns.FormattableColumn[Any]):
+    """A time: as it is in ISO 8601 for machines, how long ago for people."""
+
+    def human_readable(self) -> str:
+        from datetime import UTC, datetime
+
+        from osc_imagetools.progress import words
+
         if self._value is None:
             return "-"
-        value, unit = float(self._value), 0
-        while value >= 1024 and unit < len(UNITS) - 1:
-            value, unit = value / 1024, unit + 1
-        return f"{value:.1f} {UNITS[unit]}" if unit else f"{int(value)} B"
+        try:
+            then = datetime.fromisoformat(self._value)
+        except ValueError:
+            return str(self._value)
+        if then.tzinfo is None:  # what Cinder and Nova write is UTC
+            then = then.replace(tzinfo=UTC)
+        return words.ago((datetime.now(UTC) - then).total_seconds())
 
 
 class Texts(columns.FormattableColumn[Any]):
@@ -74,6 +93,26 @@ class Command(command.Command):
     """A command that logs in only when it needs the cloud, so that wrong options are reported first."""
 
     auth_required = False
+    formatter: Any
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.next_steps: list[str] = []  # commands to type next, the most useful first
+
+    def fit_tables(self, parsed_args: argparse.Namespace) -> None:
+        """Has a table drawn so that nothing in it is broken that a person copies."""
+        if parsed_args.formatter == "table":
+            from osc_imagetools.v1.table import FittingTable
+
+            self.formatter = FittingTable()
+
+    def show_next_steps(self, parsed_args: argparse.Namespace) -> None:
+        """Below a table on a terminal: at most three commands, each whole and on a line of its own."""
+        steps = list(dict.fromkeys(self.next_steps))[:MOST_NEXT_STEPS]
+        if steps and parsed_args.formatter == "table" and sys.stdout.isatty():
+            self.app.stdout.flush()
+            tell("\n".join(("Next:", *steps)))
+
     examples: tuple[str, ...] = ()  # at the end of the help
 
     def get_epilog(self) -> str:
@@ -109,21 +148,57 @@ class Command(command.Command):
 
 
 class Lister(Command, command.Lister):
-    """Several resources."""
+    """Several resources: what is read at a glance, and with ``--long`` the rest.
+
+    ``take_action`` gives all columns; those in ``more`` are shown with ``--long``, or if ``-c`` names them.
+    """
+
+    more: tuple[str, ...] = ()
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        if self.more:
+            text = f"Show these columns too: {', '.join(self.more)}"
+            parser.add_argument("--long", action="store_true", help=text)
+        return parser
+
+    def hidden(self, parsed_args: argparse.Namespace) -> tuple[str, ...]:
+        """The columns that are not shown."""
+        return () if not self.more or parsed_args.long else self.more
+
+    def produce_output(self, parsed_args: argparse.Namespace, column_names: Sequence[str], data: Any) -> int:
+        hidden = self.hidden(parsed_args)
+        if hidden and not parsed_args.columns:
+            parsed_args.columns = [name for name in column_names if name not in hidden]
+        self.fit_tables(parsed_args)
+        code = super().produce_output(parsed_args, column_names, data)
+        self.show_next_steps(parsed_args)
+        return code
 
 
 class ShowOne(Command, command.ShowOne):
     """One resource; with ``--dry-run`` the steps of the plan, as a list."""
 
     def produce_output(self, parsed_args: argparse.Namespace, column_names: Sequence[str], data: Any) -> int:
+        self.fit_tables(parsed_args)
         if not getattr(parsed_args, "dry_run", False):
-            return super().produce_output(parsed_args, column_names, data)
+            code = super().produce_output(parsed_args, column_names, data)
+            self.show_next_steps(parsed_args)
+            return code
         names, selector = self._generate_columns_and_selector(parsed_args, column_names)
         rows = [list(self._compress_iterable(r, selector)) if selector else r for r in data]
-        # Every formatter of a single resource except "shell" can print lists.
-        emit_list = self.formatter.emit_list  # type: ignore[attr-defined]
-        emit_list(names, rows, self.app.stdout, parsed_args)
+        # All formatters of a single resource but "shell" print lists too.
+        self.formatter.emit_list(names, rows, self.app.stdout, parsed_args)
         return 0
+
+
+def tell(text: str) -> None:
+    """Says on a terminal's stderr what is of use after the result, or else to the log (``-v``)."""
+    if not sys.stderr.isatty():
+        LOG.info("%s", text)
+    elif any(handler.level <= logging.WARNING for handler in logging.getLogger().handlers):  # not --quiet
+        sys.stderr.write(f"{text}\n")
+        sys.stderr.flush()
 
 
 def add_run_options(parser: argparse.ArgumentParser) -> None:

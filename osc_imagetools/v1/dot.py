@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The formatter ``dot`` of the lineage commands: a graph for Graphviz (``dot -Tsvg`` draws it).
+"""The formatters ``dot`` and ``svg`` of the lineage commands: a graph for Graphviz, and what it draws of it.
 
 Contract: arrows lead from an origin to what was made from it. Broken resources are red and dashed.
 """
@@ -41,6 +41,42 @@ class DotFormatter(base.ListFormatter):
         for line in dict.fromkeys(_edge(row) for row in rows if row["Parent"]):
             stdout.write(f"  {line};\n")
         stdout.write("}\n")
+
+
+class SvgFormatter(DotFormatter):
+    """The graph as a picture, drawn by the program ``dot`` of Graphviz."""
+
+    def emit_list(
+        self,
+        column_names: Sequence[str],
+        data: Iterable[Sequence[Any]],
+        stdout: TextIO,
+        parsed_args: argparse.Namespace,
+    ) -> None:
+        """Writes the picture, in ASCII whatever the names are.
+
+        :raises errors.ImagetoolsError: the program is not installed, or fails.
+        """
+        import io
+        import subprocess
+
+        from osc_imagetools.errors import ImagetoolsError
+
+        graph = io.StringIO()
+        super().emit_list(column_names, data, graph, parsed_args)
+        try:
+            drawn = subprocess.run(
+                ["dot", "-Tsvg"], input=graph.getvalue().encode(), capture_output=True, check=False
+            )
+        except OSError as exc:
+            raise ImagetoolsError(
+                f"-f svg needs the program dot of Graphviz: {exc.strerror}",
+                hint="Install the package graphviz, or write the graph with -f dot and draw it elsewhere.",
+            ) from exc
+        if drawn.returncode:
+            said = drawn.stderr.decode(errors="replace").strip()
+            raise ImagetoolsError(f"the program dot failed ({drawn.returncode}): {said}")
+        stdout.write(drawn.stdout.decode().encode("ascii", "xmlcharrefreplace").decode())
 
 
 def _node(row: dict[str, Any], *, root: bool) -> str:

@@ -84,7 +84,7 @@ def carry_out(cloud: Cloud, plan: ExportPlan, parsed_args: argparse.Namespace) -
 
     from osc_imagetools.bundle.layout import default_output
     from osc_imagetools.export.execute import export
-    from osc_imagetools.export.report import export_fields
+    from osc_imagetools.export.report import export_fields, export_summary
     from osc_imagetools.progress.bars import terminal_progress
 
     output = Path(parsed_args.output or default_output(plan.subject.name, plan.subject.id))
@@ -102,6 +102,7 @@ def carry_out(cloud: Cloud, plan: ExportPlan, parsed_args: argparse.Namespace) -
         )
     if report.left:
         LOG.warning("The bundle is complete, but these resources may still exist: %s", "; ".join(report.left))
+    base.tell(export_summary(report))
     fields = export_fields(report)
     fields.update({name: base.Size(fields[name]) for name in BYTES})
     fields["not_captured"] = base.Texts(fields["not_captured"])

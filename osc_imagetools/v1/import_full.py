@@ -58,7 +58,7 @@ class ImportFull(base.ShowOne):
         from osc_imagetools.bundle.verification import check_bundle
         from osc_imagetools.progress.bars import terminal_progress
         from osc_imagetools.restore.execute import RestoreOptions, restore
-        from osc_imagetools.restore.report import import_fields
+        from osc_imagetools.restore.report import import_fields, import_summary
 
         bundle = complete_bundle(Path(parsed_args.bundle))
         cloud = self.cloud()
@@ -71,12 +71,13 @@ class ImportFull(base.ShowOne):
             keep_on_failure=getattr(parsed_args, "keep_on_failure", False),
         )
         purpose = f"{self.noun} import-full {bundle.manifest['resource']['id']}"
-        bundle = check_bundle(bundle.path)
+        bundle = check_bundle(bundle.path, damaged_allowed=not plan.reads_content)
         with terminal_progress() as progress:
             report = restore(
                 plan, cloud, bundle.path, bundle.manifest, run, purpose=purpose, progress=progress
             )
         self.same = not report.differences
+        base.tell(import_summary(report))
         fields = import_fields(report)
         fields["bytes"] = base.Size(fields["bytes"])
         fields.update({name: base.Texts(fields[name]) for name in LISTS})

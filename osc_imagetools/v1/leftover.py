@@ -45,8 +45,11 @@ class ListLeftover(base.Lister):
         base.tell_without_block_storage(cloud, NOT_SEARCHED)
         found = leftover_inventory(cloud)
         tell_others(found)
+        self.next_steps = ["openstack leftover delete"] if found.resources else []
         titles = ("Type", "ID", "Name", "Status", "Run", "Created At")
-        return titles, [(r.kind, r.id, r.name, r.status, r.run, r.created_at) for r in found.resources]
+        return titles, [
+            (r.kind, r.id, r.name, r.status, r.run, base.Age(r.created_at)) for r in found.resources
+        ]
 
 
 class DeleteLeftover(base.Lister):
@@ -103,6 +106,7 @@ class DeleteLeftover(base.Lister):
             for r in wanted
             if r not in chosen
         ]
+        self.next_steps = [f"openstack leftover delete --run {r.run}" for r in wanted if r not in chosen]
         self.failed = any(d.failed for d in done)
         return ("Type", "ID", "Name", "Result"), [(r.kind, r.id, r.name, text) for r, text in rows]
 

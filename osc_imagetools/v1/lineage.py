@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from cliff import columns
 
 from osc_imagetools.v1 import base
 
+GRAPHS = ("dot", "svg")
 COLUMNS = (
     "Depth",
     "Type",
@@ -37,15 +39,21 @@ class Branch(columns.FormattableColumn[Any]):
         self._row = row
 
     def human_readable(self) -> str:
-        row = self._row
-        if not row.last:
-            return str(self._value)
-        through, branch, end, arrows = ("│  ", "├─", "└─", {"from": "←", "to": "→"})
-        if not _can_print(through + branch + end + "←→"):
-            through, branch, end, arrows = ("|  ", "|-", "`-", {"from": "<-", "to": "->"})
-        stem = "".join("   " if last else through for last in row.last[:-1])
-        again = " (see above)" if row.repeated else ""
-        return f"{stem}{end if row.last[-1] else branch} {arrows[row.direction]} {self._value}{again}"
+        again = " (see above)" if self._row.repeated else ""
+        return f"{branches(self._row)[0]}{self._value}{again}"
+
+
+def branches(row: Any) -> tuple[str, str]:
+    """What stands before a row of the tree, and before what is written below it of the same row."""
+    if not row.last:
+        return "", "  "
+    through, branch, end, arrows = ("│  ", "├─", "└─", {"from": "←", "to": "→"})
+    if not _can_print(through + branch + end + "←→"):
+        through, branch, end, arrows = ("|  ", "|-", "`-", {"from": "<-", "to": "->"})
+    stem = "".join("   " if last else through for last in row.last[:-1])
+    arrow = arrows[row.direction]
+    first = f"{stem}{end if row.last[-1] else branch} {arrow} "
+    return first, f"{stem}{'   ' if row.last[-1] else through}{' ' * (len(arrow) + 1)}"
 
 
 def _can_print(text: str) -> bool:
@@ -60,10 +68,11 @@ class LineageCommand(base.Lister):
     """The common part of the commands; ``kind`` is the type of the resource they start from."""
 
     kind: str
+    more = ("Direction", "Relation", "If Deleted")
 
     @property
     def formatter_namespace(self) -> str:
-        """The formatters of cliff, and ``dot``."""
+        """The formatters of cliff, and those that draw graphs."""
         return "osc_imagetools.formatter.lineage"
 
     @property
@@ -89,7 +98,19 @@ class LineageCommand(base.Lister):
         name_or_id = getattr(parsed_args, self.kind)
         found = read_lineage(cloud, self.kind, name_or_id, all_projects=parsed_args.all_projects)
         base.tell_without_block_storage(cloud, "volumes and snapshots cannot be read")
-        return COLUMNS, [_fields(row) for row in lineage_rows(found)]
+        self.tree = lineage_rows(found)
+        return COLUMNS, [_fields(row) for row in self.tree]
+
+    def hidden(self, parsed_args: argparse.Namespace) -> tuple[str, ...]:
+        return () if parsed_args.formatter in GRAPHS else super().hidden(parsed_args)
+
+    def produce_output(self, parsed_args: argparse.Namespace, column_names: Sequence[str], data: Any) -> int:
+        if parsed_args.formatter != "table" or parsed_args.columns or not sys.stdout.isatty():
+            return super().produce_output(parsed_args, column_names, data)
+        from osc_imagetools.v1.tree import draw
+
+        draw(self.tree, self.app.stdout, long=parsed_args.long)
+        return 0
 
 
 def _fields(row: Any) -> tuple[Any, ...]:

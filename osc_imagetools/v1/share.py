@@ -39,6 +39,7 @@ class ShareImage(base.Lister):
     repeated.
     """
 
+    more = ("Name", "Action")
     examples = (
         "openstack image share web01 --project acme --dry-run",
         "openstack image share web01 --project acme --project example --accept",
@@ -75,7 +76,9 @@ class ShareImage(base.Lister):
         report = share(cloud, plan)
         for text in notes(report):
             LOG.warning("%s", text)
-        return COLUMNS, list(share_rows(report))
+        rows = list(share_rows(report))
+        self.next_steps = [action for *_, action in rows if action]
+        return COLUMNS, rows
 
 
 class UnshareImage(base.Lister):
@@ -87,6 +90,7 @@ class UnshareImage(base.Lister):
     The visibility stays ``shared``; without members, only the owner can use such an image.
     """
 
+    more = ("Name", "Action")
     examples = ("openstack image unshare web01 --project acme",)
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -122,6 +126,7 @@ class ShareCheckImage(base.Lister):
     Exit codes: 0 if no project is known to be unable to boot the image, 3 if one of them cannot boot it.
     """
 
+    more = ("Name", "Action")
     examples = (
         "openstack image share-check web01",
         "openstack image share-check web01 --project acme -f json",
@@ -143,7 +148,8 @@ class ShareCheckImage(base.Lister):
 
         verdicts = judge(share_inventory(cloud, parsed_args.image, parsed_args.projects))
         self.bootable = all(verdict.bootable is not False for verdict in verdicts)
-        columns = ("Project", "Visible", "Listed", "Downloadable", "Bootable", "Reason", "Name")
+        columns = ("Project", "Visible", "Listed", "Downloadable", "Bootable", "Reason", *self.more)
+        self.next_steps = [verdict.action for verdict in verdicts if verdict.action]
         return columns, [
             (
                 v.view.project.id,
@@ -153,6 +159,7 @@ class ShareCheckImage(base.Lister):
                 v.bootable,
                 v.reason,
                 v.view.project.name,
+                v.action,
             )
             for v in verdicts
         ]

@@ -12,14 +12,12 @@ from typing import Any
 from docutils import nodes, statemachine
 from docutils.parsers.rst import Directive
 
+from osc_imagetools.backup_check.explanation import severity_text
 from osc_imagetools.backup_check.reasons import REASONS, Reason, Severity
 
 
 def lines(reason: Reason) -> list[str]:
     """The section of a reason, as reStructuredText."""
-    severity = f"Severity: {reason.severity.name}"
-    if reason.covered is not None:
-        severity += f"; {reason.covered.name} if the server has a complete, recent backup"
     return [
         f".. _backup-check-{reason.code}:",
         "",
@@ -28,7 +26,7 @@ def lines(reason: Reason) -> list[str]:
         "",
         reason.meaning,
         "",
-        f"*{severity}.*",
+        f"*{severity_text(reason)}*",
         "",
         f"What to do: {reason.way_out}",
         "",

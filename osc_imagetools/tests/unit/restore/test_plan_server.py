@@ -2,6 +2,7 @@
 from osc_imagetools import errors
 from osc_imagetools.cloud.origin import Origin
 from osc_imagetools.cloud.quota import Quota
+from osc_imagetools.cloud.server import ASKED_ZONE
 from osc_imagetools.restore.inventory import Destination
 from osc_imagetools.restore.inventory_server import Flavor, Named, Network, ServerDestination
 from osc_imagetools.restore.plan_networks import kept_addresses
@@ -52,7 +53,8 @@ PORT = {
 def manifest(*disks, kind="server", **facts):
     replayable = {
         "name": "web01",
-        "hostname": "web01",
+        "hostname": "db-1",
+        "pinned_availability_zone": None,
         "description": "mine",
         "metadata": {"a": "b"},
         "tags": ["t"],
@@ -98,6 +100,7 @@ def destination(**changes):
         "zones": ("nova",),
         "left": {},
         "taken": frozenset(),
+        "microversion": "2.100",
         **changes,
     }
     return ServerDestination(storage=storage, **fields)
@@ -126,7 +129,7 @@ class TestServer(TestCase):
         self.assertEqual([{"uuid": "n1", "tag": "lan"}], draft.body["networks"])
         self.assertEqual([{"name": "g1"}], draft.body["security_groups"])
         self.assertEqual(
-            ({"a": "b"}, ["t"], "web01"), tuple(draft.body[k] for k in ("metadata", "tags", "hostname"))
+            ({"a": "b"}, ["t"], "db-1"), tuple(draft.body[k] for k in ("metadata", "tags", "hostname"))
         )
         self.assertEqual(["v0", "v1"], [v.keep.name for v in volumes(made)])
         self.assertEqual([2 * GIB] * 2, [v.size for v in volumes(made)])
@@ -307,9 +310,25 @@ class TestServer(TestCase):
     def test_a_zone_that_nobody_asked_for_is_not_asked_for(self):
         document = manifest(availability_zone="nova", pinned_availability_zone=None)
         self.assertNotIn("availability_zone", server(plan(document)).draft.body)
-        self.assertEqual(
-            "nova", server(plan(manifest(availability_zone="nova"))).draft.body["availability_zone"]
-        )
+        asked = plan(manifest(availability_zone="nova", pinned_availability_zone="nova"))
+        self.assertEqual("nova", server(asked).draft.body["availability_zone"])
+
+    def test_a_cloud_that_does_not_tell_whether_a_zone_was_asked_for(self):
+        """Before 2.96: it tells where the server was, which nobody may have chosen."""
+        document = manifest(availability_zone="nova")
+        del document["replayable"]["pinned_availability_zone"]
+        made = plan(document)
+        self.assertNotIn("availability_zone", server(made).draft.body)
+        self.assertEqual({"availability zone nova"}, self.lost(made))
+        document["replayable"]["unreadable"] = {ASKED_ZONE: "a cloud tells it from 2.96 on"}
+        self.assertEqual({ASKED_ZONE}, self.lost(plan(document)))
+        chosen = plan(document, availability_zone="nova")
+        self.assertEqual("nova", server(chosen).draft.body["availability_zone"])
+
+    def test_a_host_name_that_this_cloud_does_not_take(self):
+        made = plan(manifest(hostname="db.example.org"), destination(microversion="2.93"))
+        self.assertNotIn("hostname", server(made).draft.body)
+        self.assertEqual({"host name db.example.org"}, self.lost(made))
 
     def test_a_server_group_of_the_name(self):
         made = plan(manifest(server_group={"id": "x", "name": "group"}))

@@ -60,7 +60,9 @@ class TestExitCodes(CommandCase):
         self.assertEqual(2, self.code("image", "export-full", "--jobs", "0", "x"))
         (bundle / "manifest.json").write_text("{}")
         self.assertEqual(3, self.code("bundle", "verify", bundle))
-        self.assertEqual(3, self.code("bundle", "show", bundle))
+        self.assertEqual(1, self.code("bundle", "show", bundle))
+        for noun in ("image", "volume", "server"):  # nothing was imported
+            self.assertEqual(1, self.code(noun, "import-full", bundle))
 
     def test_contradictions_are_refused_before_any_login(self):
         words = ("--property", "a=1", "--remove-property", "a")
