@@ -78,6 +78,10 @@ class CopyBundle(base.ShowOne):
         }
         return tuple(fields), tuple(fields.values())
 
+    def run(self, parsed_args: argparse.Namespace) -> int:
+        code = super().run(parsed_args)
+        return 1 if code == 3 else code  # a bundle that is refused: nothing was copied
+
 
 def _copy_in(
     restic: Restic, parsed_args: argparse.Namespace, progress: Any, cancelled: Any

@@ -115,7 +115,7 @@ class Rules(testtools.TestCase):
     def test_empty(self) -> None:
         self.assertTrue(KeepRules().empty)
         for change in ({"last": 1}, {"yearly": ALL}, {"within": Span(days=1)}, {"tags": (frozenset("a"),)}):
-            self.assertFalse(KeepRules(**change).empty)  # type: ignore[arg-type]
+            self.assertFalse(KeepRules(**change).empty)
 
 
 class Protection(testtools.TestCase):
