@@ -2,7 +2,7 @@
 """The errors that a user can meet, one class for each kind.
 
 Contract: standard library only, no effects. Every error has a kebab-case ``reference`` (stable: scripts
-and the documentation name it), an ``exit_code`` (see ``doc/source/user/exit-codes.rst``), a message that
+and the documentation name it), an ``exit_code`` (see ``doc/source/reference/exit-codes.rst``), a message that
 says what happened to which resource, what is ``left`` behind, and a ``hint``: what to type next.
 """
 
@@ -164,13 +164,18 @@ class BundleRefused(ImagetoolsError):
     """The bundle is broken, incomplete, of a newer format, or not to be trusted."""
 
     reference = "bundle-refused"
-    exit_code = 3
 
 
 class UnsafeDisk(BundleRefused):
     """A disk refers to data outside its own file, or is not of the format it claims."""
 
     reference = "unsafe-disk"
+
+
+class DamagedDisk(ImagetoolsError):
+    """A disk is truncated or corrupt: reading it would replace the missing data by zeros."""
+
+    reference = "damaged-disk"
 
 
 class RepositoryError(ImagetoolsError):

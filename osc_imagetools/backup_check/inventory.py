@@ -26,6 +26,7 @@ from osc_imagetools.backup_check.list_requests import SENSELESS, SERVERS, Count,
 from osc_imagetools.backup_check.rereading import reread_broken
 from osc_imagetools.cloud import ownership
 from osc_imagetools.cloud.connection import Cloud
+from osc_imagetools.cloud.image import HIDDEN
 from osc_imagetools.cloud.quota import image_quota, volume_quota
 
 # The first one in which a server has the properties of its image.
@@ -219,8 +220,8 @@ class _FleetReader(ListRequests):
                 self.found.images[image.id] = image
 
         for query in self._scope.image_queries():
-            for hidden in ("false", "true"):
-                self.read("images", {**query, "os_hidden": hidden, "member_status": "all"}, keep)
+            for hidden in HIDDEN:
+                self.read("images", {**query, **hidden, "member_status": "all"}, keep)
         if self.found.block_storage:
             self._snapshots()
 

@@ -25,10 +25,10 @@ from osc_imagetools.bundle.layout import (
     STATE,
     SUMS,
     is_work_file,
-    printable,
 )
 from osc_imagetools.bundle.state import ExportState, format_state, parse_state, state_of_manifest
 from osc_imagetools.bundle.tree import Tree, TreeEntry
+from osc_imagetools.cloud.names import printable
 
 ELSEWHERE = "Choose another --output, or move it away."
 LOG = logging.getLogger(__name__)

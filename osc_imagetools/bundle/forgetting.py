@@ -30,12 +30,12 @@ from osc_imagetools.bundle.layout import (
     SUMS,
     is_record,
     is_work_file,
-    printable,
 )
 from osc_imagetools.bundle.reader import list_bundles
 from osc_imagetools.bundle.records import read_records
 from osc_imagetools.bundle.state import ExportState, format_state, parse_state, state_of_manifest
 from osc_imagetools.bundle.tree import Tree, TreeEntry
+from osc_imagetools.cloud.names import printable
 
 T = TypeVar("T")
 

@@ -111,10 +111,3 @@ def is_work_file(path: str) -> bool:
 def is_mark(name: str) -> bool:
     """Whether an entry of this name makes a directory look like a bundle, whole or not."""
     return name in (MANIFEST, *DIRECTORIES, *SUMS) or name.startswith(WORK_PREFIX)
-
-
-def printable(path: str) -> str:
-    """A path from a directory or from a file that nobody vouches for, safe to show on a
-    terminal."""
-    text = path.encode(errors="surrogateescape").decode(errors="backslashreplace")
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

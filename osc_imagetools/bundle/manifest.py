@@ -18,7 +18,8 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from osc_imagetools.bundle import strict_json
-from osc_imagetools.bundle.layout import digest_length, path_problem, printable, same_file_key
+from osc_imagetools.bundle.layout import digest_length, path_problem, same_file_key
+from osc_imagetools.cloud.names import printable
 
 if TYPE_CHECKING:
     from jsonschema.protocols import Validator

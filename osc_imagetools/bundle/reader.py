@@ -92,6 +92,21 @@ class ListedBundle:
     project_id: str | None = None
 
 
+def complete_bundle(path: Path) -> Bundle:
+    """A bundle whose export has ended.
+
+    :raises errors.NoBundle: there is no bundle at *path*; :raises errors.BundleRefused: its manifest is not
+        valid, or the export did not end.
+    """
+    bundle = open_bundle(path)
+    if not bundle.complete:
+        raise errors.BundleRefused(
+            f"{path} is incomplete: its export did not end",
+            hint="Run the export again with the same --output: it continues where it stopped.",
+        )
+    return bundle
+
+
 def open_tree(path: Path) -> Tree:
     """The directory of a bundle.
 

@@ -11,7 +11,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from osc_imagetools.bundle.layout import MANIFEST, digest_length, path_problem, printable
+from osc_imagetools.bundle.layout import MANIFEST, digest_length, path_problem
+from osc_imagetools.cloud.names import printable
 
 _LINE = re.compile(r"([0-9A-Fa-f]+) [ *](.+)", re.DOTALL)
 

@@ -15,7 +15,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Literal, Self
 
-from osc_imagetools.bundle.layout import DIRECTORIES, RECORDS, printable
+from osc_imagetools.bundle.layout import DIRECTORIES, RECORDS
+from osc_imagetools.cloud.names import printable
 
 Kind = Literal["file", "directory", "link", "special"]
 

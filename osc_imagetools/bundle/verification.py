@@ -12,6 +12,8 @@ missing     it is listed, but not there
 unlisted    it is there, but not listed
 unsafe      it is a link or no regular file, or a disk that refers to other files or is damaged
 format      the content of the disk is not what the manifest says
+damaged     its bytes are those that were hashed, but its content cannot be read whole: it was cut short or
+            corrupt when it was exported
 refused     the manifest or the sums do not keep to the format, or contradict each other
 incomplete  there is no manifest: the export did not end
 unreadable  the operating system does not let it be read
@@ -21,9 +23,10 @@ unreadable  the operating system does not let it be read
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,15 +42,17 @@ from osc_imagetools.bundle.layout import (
     digest_of,
     is_record,
     is_work_file,
-    printable,
     sums_name,
 )
 from osc_imagetools.bundle.manifest import NewerFormat, UnreadableManifest, read_manifest
 from osc_imagetools.bundle.reader import Bundle, bundle_entries, open_bundle, open_tree
 from osc_imagetools.bundle.sums import parse_sums
 from osc_imagetools.bundle.tree import NotAPlainFile, Tree, TreeEntry
-from osc_imagetools.data.disk_format import inspect_stream
+from osc_imagetools.cloud.names import printable
+from osc_imagetools.data import qemu_img
+from osc_imagetools.data.disk_format import DiskFacts, inspect_stream
 
+LOG = logging.getLogger(__name__)
 Result = Literal[
     "ok",
     "changed",
@@ -56,12 +61,15 @@ Result = Literal[
     "unlisted",
     "unsafe",
     "format",
+    "damaged",
     "refused",
     "incomplete",
     "unreadable",
 ]
 PIECE = 1024 * 1024  # bytes that are read at a time
 READERS = 4  # files that are read at a time
+PAUSE = 0.02  # seconds between two looks at qemu-img
+UNCHECKED = "Whether its content is whole was not checked: qemu-img is not installed."
 
 
 class VerifyTask(Protocol):
@@ -109,14 +117,24 @@ def verify(path: Path, progress: VerifyProgress | None = None) -> list[BundleFin
         return _Verification(tree, bundle_entries(tree, path), progress, path.absolute().name).run()
 
 
-def verified_bundle(path: Path, progress: VerifyProgress | None = None) -> Bundle:
-    """The bundle at *path*, every byte of it checked: fit to be sent to a cloud.
+def check_bundle(path: Path, *, damaged_allowed: bool = False) -> Bundle:
+    """The bundle at *path*, as far as sizes, headers and small files tell; its disks are not hashed.
 
+    They prove themselves while they are sent (:class:`osc_imagetools.data.disk_stream.DiskStream`).
+
+    :param damaged_allowed: the disks are sent byte for byte and their content is not read: what is wrong
+        with that is a warning.
     :raises errors.NoBundle: there is no bundle at *path*.
     :raises errors.BundleRefused: anything is wrong with it; all of it is named.
     """
-    wrong = [finding for finding in verify(path, progress) if finding.result != "ok"]
-    if wrong:
+    with open_tree(path) as tree:
+        entries = bundle_entries(tree, path)
+        findings = _Verification(tree, entries, None, path.absolute().name, hash_disks=False).run()
+    wrong = [finding for finding in findings if finding.result != "ok"]
+    if damaged_allowed and all(finding.result == "damaged" for finding in wrong):
+        for finding in wrong:
+            LOG.warning("%s: %s", finding.file, finding.detail)
+    elif wrong:
         listed = "".join(f"\n- {f.file}: {f.result}. {f.detail}" for f in wrong)
         raise errors.BundleRefused(
             f"{path} is refused, and nothing of it was sent:{listed}",
@@ -127,8 +145,15 @@ def verified_bundle(path: Path, progress: VerifyProgress | None = None) -> Bundl
 
 class _Verification:
     def __init__(
-        self, tree: Tree, entries: list[TreeEntry], progress: VerifyProgress | None, name: str
+        self,
+        tree: Tree,
+        entries: list[TreeEntry],
+        progress: VerifyProgress | None,
+        name: str,
+        *,
+        hash_disks: bool = True,
     ) -> None:
+        self._hash_disks = hash_disks
         self._tree = tree
         self._entries = {entry.path: entry for entry in entries}
         self._progress = progress
@@ -276,10 +301,13 @@ class _Verification:
             with self._tree.open(file) as stream:
                 size = os.fstat(stream.fileno()).st_size
                 found = list(self._judge_size(file, size))
-                disk = self._judge_disk(file, stream) if file in self._disks else []
+                facts, disk = self._judge_disk(file, stream) if file in self._disks else (None, [])
                 if found:  # of another length, it cannot have the same hash or the same virtual size
                     return [*found, *(f for f in disk if f.result == "unsafe")]
-                return [*self._judge_digest(file, self._digest(stream, task)), *disk]
+                if self._hash_disks or file not in self._disks:
+                    found += self._judge_digest(file, self._digest(stream, task))
+                found += disk
+                return found or (self._judge_whole(file, stream, facts) if facts else [])
         except NotAPlainFile:
             return [BundleFinding(file, "unsafe", "It is no regular file.")]
         except OSError as exc:
@@ -316,7 +344,7 @@ class _Verification:
             detail = f"Its {self._algorithm} of {file} is wrong: the file is as {right} says."
             yield BundleFinding(claim.source, "changed", detail)
 
-    def _judge_disk(self, file: str, stream: BinaryIO) -> list[BundleFinding]:
+    def _judge_disk(self, file: str, stream: BinaryIO) -> tuple[DiskFacts | None, list[BundleFinding]]:
         disk = self._disks[file]
         try:
             facts = inspect_stream(
@@ -326,7 +354,7 @@ class _Verification:
                 label="The disk",
             )
         except errors.UnsafeDisk as exc:
-            return [BundleFinding(file, "unsafe", f"{exc.message}.")]
+            return None, [BundleFinding(file, "unsafe", f"{exc.message}.")]
         found = []
         if facts.content_format != disk["content_format"]:
             said = printable(disk["content_format"])
@@ -336,7 +364,22 @@ class _Verification:
         if claimed is not None and facts.virtual_size not in (None, claimed):
             detail = f"Its virtual size is {facts.virtual_size} bytes, the manifest says {claimed}."
             found.append(BundleFinding(file, "format", detail))
-        return found
+        return facts, found
+
+    def _judge_whole(self, file: str, stream: BinaryIO, facts: DiskFacts) -> list[BundleFinding]:
+        """Of a disk that is the exported one: whether its content can be read to its end."""
+        disk = self._disks[file]
+        if disk["container_format"] not in ("bare", None) or disk["disk_format"] == "raw":
+            return []
+        if facts.damage is None and not qemu_img.is_installed():
+            return [BundleFinding(file, "ok", UNCHECKED)] if facts.content_format in qemu_img.CHECKED else []
+        damage = facts.damage or qemu_img.damage_of(stream, facts.content_format, wait=self._await)
+        return [BundleFinding(file, "damaged", f"The disk {damage}.")] if damage else []
+
+    def _await(self, ended: Callable[[], bool]) -> None:
+        while not ended():
+            if self._stop.wait(PAUSE):
+                raise errors.Cancelled("interrupted")
 
     def _unreadable(self, file: str, exc: OSError) -> None:
         self._find(file, "unreadable", f"It cannot be read: {exc.strerror or exc}.")

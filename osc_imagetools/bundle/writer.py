@@ -34,7 +34,6 @@ from osc_imagetools.bundle.layout import (
     digest_of,
     is_work_file,
     path_problem,
-    printable,
     sums_name,
 )
 from osc_imagetools.bundle.manifest import (
@@ -46,6 +45,7 @@ from osc_imagetools.bundle.manifest import (
 from osc_imagetools.bundle.state import ExportState, format_state
 from osc_imagetools.bundle.sums import format_sums
 from osc_imagetools.bundle.tree import Tree
+from osc_imagetools.cloud.names import printable
 
 LOG = logging.getLogger(__name__)
 

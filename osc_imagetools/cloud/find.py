@@ -6,12 +6,16 @@ Contract: reads only. An ID wins over a name; a name that fits several resources
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from osc_imagetools import errors
+from osc_imagetools.cloud.connection import Cloud, StatusError
+from osc_imagetools.cloud.names import is_identifier
 
 T = TypeVar("T")
+BAD_REQUEST = 400
+FILTERS = ("name", "visibility", "member_status")
 
 
 def find_one(
@@ -31,9 +35,9 @@ def find_one(
     :raises errors.ResourceNotFound: there is none.
     :raises errors.ResourceAmbiguous: the name fits several.
     """
-    if name_or_id not in ("", ".", "..") and (found := get(name_or_id)) is not None:
+    if is_identifier(name_or_id) and (found := get(name_or_id)) is not None:
         return found
-    named = {d["id"]: d for d in search(name_or_id) if d.get("name") == name_or_id}
+    named = {d["id"]: d for d in search(name_or_id) if d.get("name") == name_or_id} if name_or_id else {}
     if len(named) > 1:
         lines = "".join(f"\n- {d['id']} {facts(d)}" for d in named.values())
         raise errors.ResourceAmbiguous(
@@ -45,3 +49,21 @@ def find_one(
     raise errors.ResourceNotFound(
         f"no {kind} has the name or ID {name_or_id!r}", hint=f"openstack {kind} list"
     )
+
+
+def listed(
+    cloud: Cloud, service: str, path: str, key: str, query: Mapping[str, str], **options: Any
+) -> Iterator[Mapping[str, Any]]:
+    """The documents of a list with a filter by name; all of them where the service cannot make sense of it.
+
+    What a filter takes is not always a name (but an operator, a regular expression), and what it refuses
+    depends on the release: who asks compares the names.
+    """
+    what = f"list of {key.replace('_', ' ')}"
+    try:
+        yield from cloud.list(service, path, key, what=what, params=query, **options)
+    except StatusError as exc:
+        if exc.status != BAD_REQUEST:
+            raise
+        unfiltered = {name: value for name, value in query.items() if name not in FILTERS}
+        yield from cloud.list(service, path, key, what=what, params=unfiltered, **options)

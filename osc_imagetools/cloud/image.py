@@ -16,7 +16,8 @@ from urllib.parse import quote
 from osc_imagetools import errors
 from osc_imagetools.cloud.block_device import BlockDevice, parse_mapping
 from osc_imagetools.cloud.connection import Cloud
-from osc_imagetools.cloud.find import find_one
+from osc_imagetools.cloud.find import find_one, listed
+from osc_imagetools.cloud.names import label_of
 
 SECRET = frozenset({"locations", "direct_url"})
 # What a client may send again. Everything else in a document is read-only or a custom property.
@@ -46,6 +47,12 @@ OBSERVED = (
 BASE = frozenset(REPLAYABLE) | frozenset(OBSERVED) | SECRET | {"self", "file", "schema", "tags"}
 # Glance keeps these for itself: shown, never accepted (glance/api/v2/images.py, _reserved_namespaces)
 RESERVED_PREFIX = "os_glance"
+# What lists have without being asked for it, and all that this account may see.
+LISTED: Mapping[str, str] = {}
+EVERYTHING: Mapping[str, str] = {"visibility": "all", "member_status": "all"}
+# Images, and then the hidden ones. A Glance before 2.7 takes "os_hidden" for a custom property: asked for
+# "false" it finds none at all.
+HIDDEN: tuple[Mapping[str, str], ...] = ({}, {"os_hidden": "true"})
 
 
 @dataclass(frozen=True)
@@ -83,7 +90,7 @@ class Image:
 
     @property
     def label(self) -> str:
-        return f"image {self.name or ''} ({self.id})".replace("  ", " ")
+        return label_of("image", self.name, self.id)
 
     @property
     def store(self) -> str | None:
@@ -111,6 +118,7 @@ class Image:
 def read_image(document: Mapping[str, Any], members: tuple[Member, ...] | None) -> Image:
     """A value from a document of ``GET /v2/images/{id}``."""
     kept = {key: value for key, value in document.items() if key not in SECRET}
+    kept["os_hidden"] = bool(kept.get("os_hidden"))  # a Glance before 2.7 hides none
     properties = {
         key: value
         for key, value in sorted(kept.items())
@@ -174,19 +182,33 @@ def find_image(cloud: Cloud, name_or_id: str) -> Image:
         "image",
         name_or_id,
         get=lambda identifier: _image_or_none(cloud, identifier),
-        search=lambda name: (
-            document
-            for hidden in ("false", "true")
-            for document in cloud.list(
-                "image",
-                "/images",
-                "images",
-                what="list of images",
-                params={"name": name, "os_hidden": hidden},
-            )
+        search=lambda name: _named(cloud, name),
+        facts=lambda d: (
+            f"{d.get('status')} {d.get('size')} bytes, created {d.get('created_at')}, "
+            f"{d.get('visibility')}, of project {d.get('owner')}"
         ),
-        facts=lambda d: f"{d.get('status')} {d.get('size')} bytes, created {d.get('created_at')}",
     )
+
+
+def _named(cloud: Cloud, name: str) -> list[Mapping[str, Any]]:
+    """The images with a name: those that every list has; else those that are shared and not accepted, and
+    community images, which must not get in the way of the own ones.
+
+    The operator has to be given, for what stands before a colon is taken for one (glance/common/utils.py,
+    split_filter_op).
+    """
+    for query in LISTED, EVERYTHING:
+        found = [
+            document
+            for hidden in HIDDEN
+            for document in listed(
+                cloud, "image", "/images", "images", {"name": f"eq:{name}", **query, **hidden}
+            )
+            if document.get("name") == name
+        ]
+        if found:
+            return found
+    return []
 
 
 def _image_or_none(cloud: Cloud, image_id: str) -> Image | None:

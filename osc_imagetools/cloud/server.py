@@ -16,9 +16,11 @@ from urllib.parse import quote
 
 from osc_imagetools import errors
 from osc_imagetools.cloud.connection import Cloud
-from osc_imagetools.cloud.find import find_one
+from osc_imagetools.cloud.find import find_one, listed
+from osc_imagetools.cloud.names import label_of
 
 MICROVERSION = "2.100"
+ASKED_ZONE = "availability zone that was asked for"  # told from 2.96 on
 SECRET = frozenset({"adminPass"})
 STOPPED_STATES = frozenset({"SHUTOFF"})
 
@@ -56,7 +58,7 @@ class Server:
 
     @property
     def label(self) -> str:
-        return f"server {self.name} ({self.id})"
+        return label_of("server", self.name, self.id)
 
     @property
     def is_stopped(self) -> bool:
@@ -117,12 +119,8 @@ def find_server(cloud: Cloud, name_or_id: str) -> Server:
         name_or_id,
         get=lambda identifier: get_server(cloud, identifier),
         # Nova takes the name for a regular expression.
-        search=lambda name: cloud.list(
-            "compute",
-            "/servers/detail",
-            "servers",
-            what="list of servers",
-            params={"name": f"^{re.escape(name)}$"},
+        search=lambda name: listed(
+            cloud, "compute", "/servers/detail", "servers", {"name": f"^{re.escape(name)}$"}
         ),
         facts=lambda d: f"{d.get('status')}, created {d.get('created')}",
     )

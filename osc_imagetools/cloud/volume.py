@@ -8,6 +8,7 @@ Source: https://docs.openstack.org/api-ref/block-storage/v3/
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +16,8 @@ from urllib.parse import quote
 
 from osc_imagetools import errors
 from osc_imagetools.cloud.connection import Cloud
-from osc_imagetools.cloud.find import find_one
+from osc_imagetools.cloud.find import find_one, listed
+from osc_imagetools.cloud.names import label_of
 
 GIB = 1 << 30
 MICROVERSION = "3.64"  # tells the encryption_key_id
@@ -35,7 +37,7 @@ class Snapshot:
 
     @property
     def label(self) -> str:
-        return f"snapshot {self.name or ''} ({self.id})".replace("  ", " ")
+        return label_of("snapshot", self.name, self.id)
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ class Volume:
 
     @property
     def label(self) -> str:
-        return f"volume {self.name or ''} ({self.id})".replace("  ", " ")
+        return label_of("volume", self.name, self.id)
 
 
 def read_snapshot(document: Mapping[str, Any]) -> Snapshot:
@@ -147,9 +149,7 @@ def find_volume(cloud: Cloud, name_or_id: str) -> Volume:
         "volume",
         name_or_id,
         get=lambda identifier: get_volume(cloud, identifier),
-        search=lambda name: cloud.list(
-            "block-storage", "/volumes/detail", "volumes", what="list of volumes", params={"name": name}
-        ),
+        search=lambda name: listed(cloud, "block-storage", "/volumes/detail", "volumes", _by_name(name)),
         facts=_facts,
     )
 
@@ -163,11 +163,21 @@ def find_snapshot(cloud: Cloud, name_or_id: str) -> Snapshot:
         "volume snapshot",
         name_or_id,
         get=lambda identifier: get_snapshot(cloud, identifier),
-        search=lambda name: cloud.list(
-            "block-storage", "/snapshots/detail", "snapshots", what="list of snapshots", params={"name": name}
-        ),
+        search=lambda name: listed(cloud, "block-storage", "/snapshots/detail", "snapshots", _by_name(name)),
         facts=_facts,
     )
+
+
+def _by_name(name: str) -> dict[str, str]:
+    """The filter of a list; none where an older Cinder would take the name for a literal of Python.
+
+    Source: cinder/volume/api.py, check_volume_filters (before 2025.2: "'a'" is a, and "5" a number).
+    """
+    try:
+        ast.literal_eval(name)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return {"name": name}
+    return {}
 
 
 def _facts(document: Mapping[str, Any]) -> str:

@@ -145,7 +145,9 @@ def _count(size: int) -> int:
 
 
 def _boot() -> str:
-    """What tells this boot of the machine from another; empty where the system does not say."""
+    """Tells this boot of the machine from another; empty where the system does not say (macOS): then nothing
+    that was written but not synced is believed.
+    """
     try:
         return _BOOT_ID.read_text("ascii").strip()
     except OSError:

@@ -5,7 +5,8 @@ Contract: reads only; a bounded part of the file whatever its length (its head, 
 to, its tail). The formats are told apart by oslo.utils' inspectors, and mixtures are judged as
 Glance judges them (glance/location.py). Refused beyond what those refuse: a VMDK, VHD, VHDX or VDI
 with a parent disk, a VMDK that is only a descriptor, a disk that begins like a format and does not
-go on like it.
+go on like it. What is safe and yet not whole (cut short, marked corrupt) is no reason to refuse its bytes,
+and told as ``damage``: who reads its content must refuse it.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import struct
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from oslo_utils.imageutils import format_inspector
 from oslo_utils.imageutils.format_inspector import EndCaptureRegion, FileInspector
@@ -42,6 +43,7 @@ MAGIC = {
     b"vhdxfile": "vhdx",
 }
 DESCRIPTOR = "is the descriptor of a VMDK, whose data is in other files"
+CUT_SHORT = "is cut short"
 VHD_NAMES = ("vhd", "vpc")
 VHD_FOOTER = 512
 VHD_DIFFERENCING = 4
@@ -51,12 +53,29 @@ VDI_WHOLE = (1, 2)  # image types: dynamic, static; the others refer to a parent
 VHDX_PARENT_LOCATOR = bytes.fromhex("2d5fd3a80bb34d45abf7d3d84834ab0c")
 
 
+QCOW2_CORRUPT = 1 << 1  # incompatible feature bit (docs/interop/qcow2.rst of QEMU)
+MAX_SNAPSHOTS = 1000  # each has tables of its own, which a check would have to read
+SECTOR = 512  # what all formats but raw count in
+
+
 @dataclass(frozen=True)
 class DiskFacts:
-    """What the content of a disk is; ``virtual_size`` in bytes, None where it cannot be told."""
+    """What the content of a disk is; ``virtual_size`` in bytes, None where it cannot be told.
+
+    ``damage`` is the end of a sentence that begins with the disk: why its content cannot be read whole, as
+    far as its headers tell (qemu-img knows more: :func:`osc_imagetools.data.qemu_img.damage_of`).
+    ``encrypted``: its format keeps the data encrypted, which only who has the key can read.
+    """
 
     content_format: str
     virtual_size: int | None
+    damage: str | None = None
+    encrypted: bool = False
+
+
+def size_as(disk_format: str, size: int) -> int:
+    """The virtual size that a disk of *size* bytes has in a format: all but raw count in sectors."""
+    return size if disk_format in ("raw", "iso") else -(-size // SECTOR) * SECTOR
 
 
 def inspect_disk(
@@ -106,7 +125,17 @@ def inspect_stream(stream: BinaryIO, declared_format: str, *, container_format: 
         return disk.fixed_vhd()
     if inspector is None or declared_format == "raw":
         return DiskFacts(name, disk.size)
-    return DiskFacts(name, disk.virtual_size(inspector))
+    return DiskFacts(name, disk.virtual_size(inspector), disk.damage(name), disk.is_encrypted(name))
+
+
+class _Qcow2Header(NamedTuple):
+    cluster_bits: int
+    crypt: int  # 0: none, 1: AES, 2: LUKS
+    l1_size: int
+    l1_offset: int
+    refcount_offset: int
+    snapshots: int
+    features: int  # incompatible ones
 
 
 class _Disk:
@@ -145,6 +174,45 @@ class _Disk:
         if size > MAX_SIZE:
             raise self._unsafe(f"claims a virtual size of {size} bytes, which is impossible")
         return size or None
+
+    def is_encrypted(self, name: str) -> bool:
+        """Whether a format that is recognised keeps its data encrypted."""
+        return name == "luks" or (name == "qcow2" and self._qcow2.crypt != 0)
+
+    def damage(self, name: str) -> str | None:
+        """Why a disk that is safe cannot be read whole; None where its headers know nothing of it."""
+        if name == "qcow2":
+            return self._qcow2_damage()
+        if name == "vdi":
+            # Offset of the data; size of a block and of what is beside it, blocks that are in the file.
+            (start,) = struct.unpack_from("<I", self._head, 0x158)
+            size, extra, _, blocks = struct.unpack_from("<IIII", self._head, 0x178)
+            return CUT_SHORT if start + blocks * (size + extra) > self.size else None
+        if name == "vhd":
+            # The footer of a dynamic one stands at its beginning, too (511 bytes in very old ones).
+            return None if b"conectix" in self._read(max(self.size - VHD_FOOTER, 0), 9) else CUT_SHORT
+        return None
+
+    def _qcow2_damage(self) -> str | None:
+        """docs/interop/qcow2.rst of QEMU: the tables that the header points at are in the file."""
+        header = self._qcow2
+        if header.features & QCOW2_CORRUPT:
+            return "is marked corrupt by what has written it last"
+        if header.l1_size and header.l1_offset + header.l1_size * 8 > self.size:
+            return f"{CUT_SHORT}: its tables are beyond the end of the file"
+        if header.refcount_offset >= self.size:
+            return f"{CUT_SHORT}: its tables are beyond the end of the file"
+        if header.snapshots > MAX_SNAPSHOTS:
+            return f"has {header.snapshots} snapshots in itself, and more than {MAX_SNAPSHOTS} are not read"
+        return None
+
+    @property
+    def _qcow2(self) -> _Qcow2Header:
+        fields = struct.unpack_from(">IQIIQQIIQ", self._head.ljust(STEP, b"\0"), 20)
+        (version,) = struct.unpack_from(">I", self._head, 4)
+        features = struct.unpack_from(">Q", self._head.ljust(STEP, b"\0"), 72)[0] if version > 2 else 0
+        bits, _, crypt, l1_size, l1_offset, refcount_offset, _, snapshots, _ = fields
+        return _Qcow2Header(bits, crypt, l1_size, l1_offset, refcount_offset, snapshots, features)
 
     def fixed_vhd(self) -> DiskFacts:
         """What was found raw and is called a VHD: a fixed one is raw data with a footer."""
@@ -240,14 +308,8 @@ class _Disk:
             raise self._unsafe(DESCRIPTOR)
 
     def _check_qcow2(self) -> None:
-        """docs/interop/qcow2.rst of QEMU: the tables that the header points at are in the file."""
-        cluster_bits, _, crypt, l1_size, l1_offset, refcount_offset = struct.unpack_from(
-            ">IQIIQQ", self._head, 20
-        )
-        if not 9 <= cluster_bits <= 21 or crypt > 2:
+        if len(self._head) < SECTOR or not 9 <= self._qcow2.cluster_bits <= 21 or self._qcow2.crypt > 2:
             raise self._unsafe("begins like qcow2, but its header is damaged")
-        if (l1_size and l1_offset + l1_size * 8 > self.size) or refcount_offset >= self.size:
-            raise self._unsafe("is qcow2 and cut short: its tables are beyond the end of the file")
 
     def _check_vmdk(self, inspector: FileInspector) -> None:
         if not self._head.startswith(b"KDMV"):

@@ -20,9 +20,18 @@ from osc_imagetools.cloud.connection import Cloud
 from osc_imagetools.cloud.image import Image, get_image
 from osc_imagetools.cloud.origin import Origin
 from osc_imagetools.cloud.quota import Quota, volume_quota
-from osc_imagetools.cloud.server import Server, find_server
+from osc_imagetools.cloud.server import ASKED_ZONE, Server, find_server
 from osc_imagetools.cloud.volume import Volume, get_volume
 
+# Facts in a server's document, their keys, and the microversion from which every account is told them.
+TOLD_SINCE = (
+    ("host name", "OS-EXT-SRV-ATTR:hostname", "2.90"),
+    ("server group", "server_groups", "2.71"),
+    ("scheduler hints", "scheduler_hints", "2.100"),
+    (ASKED_ZONE, "pinned_availability_zone", "2.96"),
+)
+DEVICE_TAGS = "2.70"
+UNTOLD = "a cloud tells it from compute microversion {} on"
 PORT_FACTS = (
     "name",
     "network_id",
@@ -148,6 +157,7 @@ def server_inventory(cloud: Cloud, name_or_id: str) -> ServerInventory:
         key_pair = read.compute(path, "keypair", "2.2", "key pair")
     if "OS-EXT-SRV-ATTR:user_data" not in server.document:
         read.unreadable["user data"] = "only administrators may read it"
+    _note_untold(read, server, has_devices=bool(volumes or ports))
     return ServerInventory(
         origin=cloud.origin,
         server=server,
@@ -163,6 +173,15 @@ def server_inventory(cloud: Cloud, name_or_id: str) -> ServerInventory:
         unreadable=read.unreadable,
         documents=read.documents,
     )
+
+
+def _note_untold(read: _ServerReader, server: Server, *, has_devices: bool) -> None:
+    """What an older cloud does not tell of any server is not the same as what this one does not have."""
+    for fact, key, since in TOLD_SINCE:
+        if key not in server.document:
+            read.unreadable[fact] = UNTOLD.format(since)
+    if has_devices and read.cloud.microversion("compute", DEVICE_TAGS) != DEVICE_TAGS:
+        read.unreadable["device tags"] = UNTOLD.format(DEVICE_TAGS)
 
 
 def _volumes(read: _ServerReader, server: Server, block_storage: bool) -> tuple[ServerVolume, ...]:

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from osc_imagetools import errors
 from osc_imagetools.cloud.connection import Cloud
 from osc_imagetools.leftover.inventory import Leftover, LeftoverInventory
 from osc_imagetools.leftover.plan import removal_order
-from osc_imagetools.run.context import CreatedResource, run_context
+from osc_imagetools.run.context import CreatedResource, RunContext, run_context
 from osc_imagetools.run.effects.removal import REMOVALS
 from osc_imagetools.run.journal import forget
+from osc_imagetools.run.qemu_img import DIRECTORY, remove_folder
 
 
 @dataclass(frozen=True)
@@ -40,9 +42,8 @@ def remove_leftovers(
         # What is removed here is all that is to be done, so the first interrupt ends it.
         context.cleanup_deadline = context.deadline
         for resource in removal_order(chosen):
-            made = CreatedResource(resource.kind, resource.name, id=resource.id)
             try:
-                REMOVALS[resource.kind](context, made)
+                _remove(context, resource)
             except errors.Cancelled:
                 raise
             except errors.ImagetoolsError as exc:
@@ -57,6 +58,13 @@ def remove_leftovers(
         if journal.run.id not in left and (journal.alive is False or journal.run.id in named):
             forget(journal.path)
     return done
+
+
+def _remove(context: RunContext, resource: Leftover) -> None:
+    if resource.kind == DIRECTORY:
+        remove_folder(Path(resource.id))
+    else:
+        REMOVALS[resource.kind](context, CreatedResource(resource.kind, resource.name, id=resource.id))
 
 
 def _result(resource: Leftover) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -18,6 +19,7 @@ from osc_imagetools.cloud.connection import Cloud
 from osc_imagetools.cloud.ownership import MARK, PREFIX, PROCESS, RUN, STOPPED, TAG, of_image, run_of_name
 from osc_imagetools.run.identity import is_alive
 from osc_imagetools.run.journal import JournaledRun, RunLocation, journaled_runs
+from osc_imagetools.run.qemu_img import DIRECTORY, is_ours
 
 # Kind -> service, path of its list, key of the list, path of one, key of one.
 KINDS: Mapping[str, tuple[str, str, str, str, str]] = {
@@ -38,6 +40,8 @@ OWNERS = {"image": "owner", "port": "project_id"}
 @dataclass(frozen=True)
 class Leftover:
     """A resource that is left over, or a server of the user's that is left stopped (``stopped-server``).
+
+    A ``directory`` is one of temporary files on this machine.
 
     ``parents`` are the IDs of what cannot be removed before it; ``alive`` None where only another machine
     can tell whether the run is over.
@@ -85,6 +89,20 @@ class _Search:
             created_at=document.get("created_at") or document.get("created"),
             parents=frozenset(_parents(kind, document)),
             alive=alive,
+        )
+
+    def add_directory(self, path: Path, journal: JournaledRun) -> None:
+        """A directory of temporary files on this machine; its ID is its path."""
+        size = sum(file.lstat().st_blocks * 512 for file in path.rglob("*"))
+        self.found[DIRECTORY, str(path)] = Leftover(
+            kind=DIRECTORY,
+            id=str(path),
+            name=path.name,
+            status=f"{size} bytes",
+            run=journal.run.id,
+            created_at=journal.run.since,
+            parents=frozenset(),
+            alive=journal.alive,
         )
 
 
@@ -158,6 +176,8 @@ def _marks(kind: str, document: Mapping[str, Any]) -> Iterator[tuple[str, str, s
 def _by_journal(search: _Search, run: JournaledRun) -> None:
     """What the journal alone knows: a resource whose mark was already taken off."""
     for noted in run.pending:
+        if noted.kind == DIRECTORY and is_ours(Path(noted.name)):
+            search.add_directory(Path(noted.name), run)
         kind = "server" if noted.kind == "stopped-server" else noted.kind
         if noted.id is None or kind not in KINDS or (noted.kind, noted.id) in search.found:
             continue

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from graphlib import CycleError, TopologicalSorter
 
 from osc_imagetools.leftover.inventory import Leftover
-from osc_imagetools.operations.vocabulary import Step
+from osc_imagetools.operations.steps import Step
 
 ACTIONS = {"stopped-server": "start server"}
 # Servers first: they hold ports and volumes. One that is left stopped runs again before all else.
-ORDER = ("stopped-server", "server", "port", "image", "volume", "snapshot")
+ORDER = ("stopped-server", "server", "port", "image", "volume", "snapshot", "directory")
 
 
 def may_remove(resource: Leftover, runs: Sequence[str]) -> bool:

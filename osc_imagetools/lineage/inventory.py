@@ -19,7 +19,7 @@ from typing import Any
 
 from osc_imagetools import errors
 from osc_imagetools.cloud.connection import Cloud
-from osc_imagetools.cloud.image import Image, find_image, get_image, read_image
+from osc_imagetools.cloud.image import HIDDEN, Image, find_image, get_image, read_image
 from osc_imagetools.cloud.server import MICROVERSION, Server, find_server, get_server, read_server
 from osc_imagetools.cloud.volume import (
     Snapshot,
@@ -139,9 +139,8 @@ GET: Mapping[str, Callable[[Cloud, str], AnyResource | None]] = {
 
 
 def _listed(cloud: Cloud, query: Mapping[str, str], block_storage: bool) -> Iterator[LineageResource]:
-    for hidden in ("false", "true"):
-        params = {"os_hidden": hidden}
-        for document in cloud.list("image", "/images", "images", what="list of images", params=params):
+    for hidden in HIDDEN:
+        for document in cloud.list("image", "/images", "images", what="list of images", params=hidden):
             yield _resource(_readable(document))
     if block_storage:
         for key, read in (("volumes", read_volume), ("snapshots", read_snapshot)):

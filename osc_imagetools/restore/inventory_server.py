@@ -14,6 +14,7 @@ from typing import Any
 
 from osc_imagetools import errors
 from osc_imagetools.cloud.connection import Cloud
+from osc_imagetools.cloud.server import MICROVERSION
 from osc_imagetools.restore.inventory import Destination, destination
 
 
@@ -51,6 +52,7 @@ class ServerDestination:
 
     ``left`` is what the compute quota has left: instances, cores, ram (MiB); one without a limit is absent.
     ``taken`` are those of the fixed and MAC addresses asked about that are in use: (network ID, address).
+    ``microversion`` is the newest of the Compute API up to the one that an import knows, None for none.
     """
 
     storage: Destination
@@ -62,6 +64,7 @@ class ServerDestination:
     zones: tuple[str, ...]
     left: Mapping[str, int]
     taken: frozenset[tuple[str, str]]
+    microversion: str | None = None
 
 
 def server_destination(cloud: Cloud, *, addresses: Iterable[str] = ()) -> ServerDestination:
@@ -89,6 +92,7 @@ def server_destination(cloud: Cloud, *, addresses: Iterable[str] = ()) -> Server
         zones=_zones(cloud),
         left=_left(cloud),
         taken=frozenset(_taken(cloud, addresses)) if has_network else frozenset(),
+        microversion=cloud.microversion("compute", MICROVERSION),
     )
 
 

@@ -11,7 +11,9 @@ from typing import Any
 
 from osc_imagetools import errors
 from osc_imagetools.cloud.ownership import without_marks
+from osc_imagetools.cloud.server import ASKED_ZONE
 from osc_imagetools.restore.inventory_server import Flavor, ServerDestination
+from osc_imagetools.restore.plan_host_name import host_name, server_name
 from osc_imagetools.restore.plan_server_options import Findings, ServerImportOptions
 
 SHOWN = 5  # candidates
@@ -70,8 +72,12 @@ def server_traits(
         "metadata": without_marks(facts.get("metadata") or {}),
         "tags": list(facts.get("tags") or ()),
     }
-    if options.name is None and facts.get("hostname"):
-        body["hostname"] = facts["hostname"]
+    name = server_name(
+        facts, options.name, Findings()
+    )  # whoever plans the name itself tells how it is mapped
+    renamed = options.name is not None
+    if host := host_name(facts, name, renamed, to.microversion, found):
+        body["hostname"] = host
     if facts.get("config_drive"):
         body["config_drive"] = True
     for key, value in (
@@ -121,9 +127,13 @@ def _zone(
                 )
             )
         return wanted
-    # The zone that it was asked for, where the cloud tells (2.96); else the one that it was in.
-    key = "pinned_availability_zone" if "pinned_availability_zone" in facts else "availability_zone"
-    zone = facts.get(key)
+    if "pinned_availability_zone" not in facts:  # before 2.96 a cloud tells only where it was
+        zone = facts.get("availability_zone")
+        if zone and ASKED_ZONE not in (facts.get("unreadable") or {}):
+            reason = "whether it was asked for is not in the bundle: the scheduler chooses"
+            found.lose(f"availability zone {zone}", f"{reason}; --availability-zone asks for it")
+        return None
+    zone = facts["pinned_availability_zone"]
     if zone and zone not in to.zones:
         found.lose(f"availability zone {zone}", "there is no such zone here: the scheduler chooses")
         return None

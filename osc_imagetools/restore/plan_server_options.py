@@ -17,7 +17,8 @@ from osc_imagetools.operations.drafts import NotReplayed
 class ServerImportOptions:
     """What the user asked for; None and empty: as in the bundle.
 
-    ``networks`` and ``volume_types`` map old names (or IDs) to new ones; ``user_data`` is base64.
+    ``networks`` and ``volume_types`` map old names (or IDs) to new ones; ``user_data`` is base64; ``wait``:
+    until the server is ACTIVE.
     """
 
     name: str | None = None
@@ -30,6 +31,7 @@ class ServerImportOptions:
     user_data: str | None = None
     keep_addresses: bool = False
     boot_from: str | None = None
+    wait: bool = False
 
 
 @dataclass

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from osc_imagetools import errors
 from osc_imagetools.cloud.image import Image
 from osc_imagetools.cloud.project import Project
-from osc_imagetools.operations.vocabulary import Step
+from osc_imagetools.operations.steps import Step
 from osc_imagetools.sharing.inventory import Sharing
 
 OPEN = {

@@ -30,7 +30,10 @@ Finding = tuple[bool | None, str]  # what is known (False, None), and why
 
 @dataclass(frozen=True)
 class ProjectVerdict:
-    """What a project can do with an image; None is unknown; ``reason`` is empty where all is well."""
+    """What a project can do with an image; None is unknown.
+
+    ``reason`` is empty where all is well, ``action`` where there is nothing to type for it.
+    """
 
     view: View
     visible: bool | None
@@ -38,6 +41,7 @@ class ProjectVerdict:
     downloadable: bool | None
     bootable: bool | None
     reason: str
+    action: str = ""
 
 
 def judge(found: ShareInventory) -> tuple[ProjectVerdict, ...]:
@@ -54,13 +58,15 @@ def _judge(found: ShareInventory, view: View) -> ProjectVerdict:
     visible = _both(view.visible, rule)
     listed = _both(view.listed, _is_listed(image, view.project.id)) if visible else visible
     if visible is False:
-        return ProjectVerdict(view, False, False, False, False, _why_not_seen(image, view))
+        command = f"openstack image share {image.id} --project {view.project.id}"
+        return ProjectVerdict(view, False, False, False, False, _why_not_seen(image), command)
     own_data = list(_own_data(image, view))
     downloads = _sum([*own_data, *_no_own_data(image)], visible)
     obstacles = [*own_data, *_no_data(image), *_elsewhere(found, view), *_unbootable(image, view)]
     reasons = [*_unlisted(image, view, listed), *(why for _, why in [*_unknown(view, visible), *obstacles])]
     reason = "; ".join(filter(None, reasons))
-    return ProjectVerdict(view, visible, listed, downloads, _sum(obstacles, visible), reason)
+    action = _action(image) if listed is False else ""
+    return ProjectVerdict(view, visible, listed, downloads, _sum(obstacles, visible), reason, action)
 
 
 def _both(seen: bool | None, rule: bool | None) -> bool | None:
@@ -97,22 +103,29 @@ def _is_listed(image: Image, project: str) -> bool | None:
     return False
 
 
-def _why_not_seen(image: Image, view: View) -> str:
-    if image.visibility == "private":
-        return f"the image is private: openstack image share {image.id} --project {view.project.id}"
-    return f"it is no member: openstack image share {image.id} --project {view.project.id}"
+def _why_not_seen(image: Image) -> str:
+    return "the image is private" if image.visibility == "private" else "the project is not a member"
 
 
 def _unlisted(image: Image, view: View, listed: bool | None) -> Iterator[str]:
     if listed is not False:
         return
     if image.document.get("os_hidden"):
-        yield "not listed: the image is hidden (openstack image list --hidden)"
+        yield "not listed: the image is hidden"
     elif image.visibility == "community":
-        yield "not listed by default: it is a community image (openstack image list --community)"
+        yield "not listed by default: it is a community image"
     else:
         status = _status(image, view.project.id) or "not accepted"
-        yield f"not listed: {status}; a user of the project runs: openstack image set --accept {image.id}"
+        yield f"not listed: {status}; a user of the project has to accept it"
+
+
+def _action(image: Image) -> str:
+    """How a user of the project comes to see the image in a list."""
+    if image.document.get("os_hidden"):
+        return "openstack image list --hidden"
+    if image.visibility == "community":
+        return "openstack image list --community"
+    return f"openstack image set --accept {image.id}"
 
 
 def _unknown(view: View, visible: bool | None) -> Iterator[Finding]:

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 
 from osc_imagetools.sharing.execute import ShareReport, ShareResult, UnshareResult
 
-COLUMNS = ("Project", "Result", "Detail", "Name")
-Row = tuple[str, str, str, str | None]
+COLUMNS = ("Project", "Result", "Detail", "Name", "Action")
+Row = tuple[str, str, str, str | None, str]
 
 
 def share_rows(report: ShareReport) -> Iterator[Row]:
@@ -23,13 +23,13 @@ def share_rows(report: ShareReport) -> Iterator[Row]:
     for shared in report.projects:
         project = shared.share.project
         detail = "; ".join(_details(report, shared))
-        yield project.id, _result(shared), detail, project.name
+        yield project.id, _result(shared), detail, project.name, _action(report, shared)
 
 
 def unshare_rows(unshared: Sequence[UnshareResult]) -> Iterator[Row]:
     """One row for each project; Result is removed or no-member."""
     for entry in unshared:
-        yield entry.project.id, "removed" if entry.was else "no-member", entry.detail, entry.project.name
+        yield entry.project.id, "removed" if entry.was else "no-member", entry.detail, entry.project.name, ""
 
 
 def notes(report: ShareReport) -> Iterator[str]:
@@ -51,6 +51,13 @@ def _result(shared: ShareResult) -> str:
     return "added" if shared.added else shared.status
 
 
+def _action(report: ShareReport, shared: ShareResult) -> str:
+    """What a user of the project types."""
+    if shared.share.exempt or shared.status == "accepted":
+        return ""
+    return f"openstack image set --accept {report.image.id}"
+
+
 def _details(report: ShareReport, shared: ShareResult) -> Iterator[str]:
     if shared.share.exempt:
         yield shared.share.exempt
@@ -68,6 +75,6 @@ def _details(report: ShareReport, shared: ShareResult) -> Iterator[str]:
             yield f"not accepted here: {shared.unread}"
         if shared.status == "rejected":
             yield "the project has rejected it"
-        yield f"a user of the project accepts by: openstack image set --accept {report.image.id}"
+        yield "a user of the project has to accept it"
     if report.visibility:
         yield f"the image was {report.visibility}"

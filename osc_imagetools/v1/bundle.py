@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Commands on bundles: without a login; those in a directory are offline."""
+"""Commands for bundles: no login; those in a directory are read offline."""
 
 from __future__ import annotations
 
@@ -17,44 +17,55 @@ BUNDLE = (
 
 
 class ListBundle(base.Lister):
-    """List the bundles in and below a directory, or in a repository
+    """List the bundles in and below a directory, or in a repository.
 
-    The manifests are read, not the disks: whether every byte is right is for ``bundle verify`` to say.
-    Links are not followed.
+    Only the manifests are read. Use ``openstack bundle verify`` to check the data. Symbolic links are not
+    followed.
     """
+
+    more = ("ID", "Cloud", "Project ID")
+    examples = ("openstack bundle list /backup", "openstack bundle list /backup --long -f json")
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        parser.add_argument("directory", metavar="<directory>", nargs="?", help="Directory to look in (path)")
-        parser.add_argument(
-            "--long",
-            action="store_true",
-            help="List where each one comes from too: the ID of what was exported, its cloud and project",
-        )
+        parser.add_argument("directory", metavar="<directory>", nargs="?", help="Directory to search (path)")
         repository_options.add_repository_options(parser)
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Any, Any]:
         from pathlib import Path
 
-        from osc_imagetools.bundle.layout import printable
         from osc_imagetools.bundle.reader import list_bundles
+        from osc_imagetools.cloud.names import printable
 
-        titles: tuple[str, ...] = ("Bundle", "State", "Kind", "Name", "Created At", "Size")
-        more: tuple[str, ...] = ("ID", "Cloud", "Project ID") if parsed_args.long else ()
+        titles = ("Bundle", "State", "Kind", "Name", "Created At", "Size", *self.more)
         restic = place(parsed_args)
         if restic:
-            return titles + more, stored_rows(restic, long=bool(more))
+            return titles, stored_rows(restic)
         rows = [
-            (printable(str(b.path)), b.state, b.kind, b.name, b.created_at, base.Size(b.size))
-            + ((b.id, b.cloud, b.project_id) if more else ())
+            (
+                printable(str(b.path)),
+                b.state,
+                b.kind,
+                b.name,
+                base.Age(b.created_at),
+                base.Size(b.size),
+                b.id,
+                b.cloud,
+                b.project_id,
+            )
             for b in list_bundles(Path(parsed_args.directory))
         ]
-        return titles + more, rows
+        return titles, rows
 
 
 class ShowBundle(base.ShowOne):
-    """Show what is in a bundle"""
+    """Show the contents of a bundle.
+
+    Only the manifest is read. Use ``openstack bundle verify`` to check the data.
+    """
+
+    examples = ("openstack bundle show web01.bundle", "openstack bundle show web01 --repository /backup")
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
@@ -82,11 +93,19 @@ class ShowBundle(base.ShowOne):
 
 
 class VerifyBundle(base.Lister):
-    """Verify every byte of a bundle against its hashes
+    """Verify every byte of a bundle against its hashes.
 
-    Exit code 0 when the bundle is whole, 3 when anything is wrong with it, 1 when there is no bundle.
-    A bundle in a repository is read back whole.
+    Reports files that are changed, missing, unlisted or unsafe, and disks whose content does not match the
+    manifest. A bundle in a repository is read back completely.
+
+    Exit codes: 0 if the bundle is intact, 3 if anything is wrong with it, 1 if there is no bundle at the
+    path.
     """
+
+    examples = (
+        "openstack bundle verify web01.bundle",
+        "openstack bundle verify web01.bundle -f json -c File -c Result",
+    )
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
@@ -136,7 +155,7 @@ def place(parsed_args: argparse.Namespace) -> Restic | None:
     return restic
 
 
-def stored_rows(restic: Restic, *, long: bool) -> list[tuple[Any, ...]]:
+def stored_rows(restic: Restic) -> list[tuple[Any, ...]]:
     """The rows of ``bundle list`` for a repository."""
     from osc_imagetools.bundle.repository.catalog import list_repository
 
@@ -144,9 +163,17 @@ def stored_rows(restic: Restic, *, long: bool) -> list[tuple[Any, ...]]:
     for bundle in list_repository(restic):
         facts = bundle.summary()
         rows.append(
-            (bundle.id, bundle.state, *(facts[key] for key in ("kind", "name", "created_at")))
-            + (base.Size(facts["bytes"]),)
-            + (tuple(facts[key] for key in ("id", "cloud", "project_id")) if long else ())
+            (
+                bundle.id,
+                bundle.state,
+                facts["kind"],
+                facts["name"],
+                base.Age(facts["created_at"]),
+                base.Size(facts["bytes"]),
+                facts["id"],
+                facts["cloud"],
+                facts["project_id"],
+            )
         )
     return rows
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from osc_imagetools import errors
-from osc_imagetools.bundle.layout import printable
+from osc_imagetools.cloud.names import printable
 
 PASSWORDS = ("RESTIC_PASSWORD", "RESTIC_PASSWORD_FILE", "RESTIC_PASSWORD_COMMAND")
 URLS = ("RESTIC_REPOSITORY", "RESTIC_REPOSITORY_FILE")

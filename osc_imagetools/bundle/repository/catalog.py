@@ -16,7 +16,7 @@ from typing import Any
 
 from osc_imagetools import errors
 from osc_imagetools.bundle.bundle_id import bundle_id_of
-from osc_imagetools.bundle.layout import MANIFEST, printable
+from osc_imagetools.bundle.layout import MANIFEST
 from osc_imagetools.bundle.manifest import UnreadableManifest, read_manifest
 from osc_imagetools.bundle.reader import Bundle, State
 from osc_imagetools.bundle.repository.reader import read_file
@@ -28,6 +28,7 @@ from osc_imagetools.bundle.repository.snapshots import (
     parse_snapshots,
     subject_value,
 )
+from osc_imagetools.cloud.names import printable
 
 READERS = 4  # manifests that are read at a time
 SHORTEST_ID = 4  # characters of the beginning of an ID

@@ -18,7 +18,7 @@ from typing import Any
 from osc_imagetools import errors
 from osc_imagetools.bundle import strict_json
 from osc_imagetools.bundle.bundle_id import bundle_id_of
-from osc_imagetools.bundle.layout import DISKS, MANIFEST, is_record, printable
+from osc_imagetools.bundle.layout import DISKS, MANIFEST, is_record
 from osc_imagetools.bundle.reader import bundle_entries, open_tree
 from osc_imagetools.bundle.repository.bundle_writer import RepositoryBundleWriter
 from osc_imagetools.bundle.repository.copying import CopiedDisk, CopyResult, each_disk, refuse_findings
@@ -26,6 +26,7 @@ from osc_imagetools.bundle.repository.documents import judge_documents
 from osc_imagetools.bundle.repository.restic import Restic
 from osc_imagetools.bundle.tree import NotAPlainFile, Tree
 from osc_imagetools.bundle.verification import BundleFinding
+from osc_imagetools.cloud.names import printable
 from osc_imagetools.progress.model import Progress, TaskProgress
 
 PIECE = 1024 * 1024

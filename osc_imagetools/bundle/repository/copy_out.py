@@ -19,16 +19,7 @@ from typing import Any
 from osc_imagetools import errors
 from osc_imagetools.bundle import durable
 from osc_imagetools.bundle.claim import Claim, claim
-from osc_imagetools.bundle.layout import (
-    DIRECTORIES,
-    DISKS,
-    LOCK,
-    MANIFEST,
-    METADATA,
-    STATE,
-    SUMS,
-    printable,
-)
+from osc_imagetools.bundle.layout import DIRECTORIES, DISKS, LOCK, MANIFEST, METADATA, STATE, SUMS
 from osc_imagetools.bundle.repository.catalog import RepositoryBundle
 from osc_imagetools.bundle.repository.copying import CopiedDisk, CopyResult, each_disk, refuse_findings
 from osc_imagetools.bundle.repository.documents import judge_documents
@@ -36,6 +27,7 @@ from osc_imagetools.bundle.repository.reader import PIECE, open_file, read_docum
 from osc_imagetools.bundle.repository.restic import Restic
 from osc_imagetools.bundle.state import ExportState, format_state
 from osc_imagetools.bundle.tree import Tree
+from osc_imagetools.cloud.names import printable
 from osc_imagetools.progress.model import Progress, TaskProgress
 
 BLOCK = 4096  # bytes: a block of zeros becomes a hole

@@ -10,10 +10,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from osc_imagetools.bundle import strict_json
-from osc_imagetools.bundle.layout import ALGORITHMS, MANIFEST, digest_of, is_record, printable, sums_name
+from osc_imagetools.bundle.layout import ALGORITHMS, MANIFEST, digest_of, is_record, sums_name
 from osc_imagetools.bundle.manifest import NewerFormat, UnreadableManifest, read_manifest
 from osc_imagetools.bundle.sums import parse_sums
 from osc_imagetools.bundle.verification import BundleFinding, Result
+from osc_imagetools.cloud.names import printable
 
 Finding = tuple[str, Result, str]
 

@@ -13,8 +13,8 @@ import re
 from collections.abc import Callable
 
 from osc_imagetools import errors
-from osc_imagetools.bundle.layout import printable
 from osc_imagetools.bundle.repository.address import RepositoryAddress
+from osc_imagetools.cloud.names import printable
 
 LONGEST = 600  # characters of restic's words in a message
 RETRY = "returned error, retrying"

@@ -12,12 +12,12 @@ import re
 from collections.abc import Callable, Sequence
 
 from osc_imagetools.bundle.forgetting import KeptBundle
-from osc_imagetools.bundle.layout import printable
 from osc_imagetools.bundle.records import BOOTED, RESTORE_CHECK
 from osc_imagetools.bundle.repository.catalog import RepositoryBundle, list_repository
 from osc_imagetools.bundle.repository.locks import unlocked
 from osc_imagetools.bundle.repository.restic import Restic
 from osc_imagetools.bundle.repository.snapshots import RECORD, RESULT
+from osc_imagetools.cloud.names import printable
 
 BATCH = 500  # snapshots in one command line
 _STEP = re.compile(r"\[[\d:]+\]\s+[\d.]+%\s+(\d+) / (\d+) (.+)")

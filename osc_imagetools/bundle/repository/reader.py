@@ -16,8 +16,8 @@ from typing import IO
 
 from osc_imagetools import errors
 from osc_imagetools.bundle import strict_json
-from osc_imagetools.bundle.layout import printable
 from osc_imagetools.bundle.repository.restic import Restic
+from osc_imagetools.cloud.names import printable
 
 PIECE = 1024 * 1024
 MAX_FILES = 10_000  # of a bundle, disks apart

@@ -13,12 +13,13 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, BinaryIO, cast
 
 from osc_imagetools import errors
-from osc_imagetools.bundle.layout import MANIFEST, printable
+from osc_imagetools.bundle.layout import MANIFEST
 from osc_imagetools.bundle.repository.catalog import RepositoryBundle
 from osc_imagetools.bundle.repository.documents import judge_documents
 from osc_imagetools.bundle.repository.reader import open_file, read_documents
 from osc_imagetools.bundle.repository.restic import Restic
 from osc_imagetools.bundle.verification import BundleFinding, Result
+from osc_imagetools.cloud.names import printable
 from osc_imagetools.data.disk_format import inspect_stream
 from osc_imagetools.progress.model import Progress, TaskProgress
 

@@ -15,13 +15,37 @@ from typing import Any
 
 from osc_imagetools import errors
 from osc_imagetools.cloud.ownership import MARK
-from osc_imagetools.cloud.volume import GIB, get_volume
+from osc_imagetools.cloud.volume import GIB, get_snapshot, get_volume
+from osc_imagetools.operations.drafts import NotReplayed
+from osc_imagetools.operations.vocabulary import CreateSnapshot
 from osc_imagetools.run.context import CreatedResource, RunContext, creating
+from osc_imagetools.run.effects.outcome import Outcome, Results
 from osc_imagetools.run.effects.removal import REMOVALS
 from osc_imagetools.run.effects.waits import await_image, await_snapshot, await_uploaded, await_volume
 
 # visibility on upload is 3.1
 UPLOAD_MICROVERSION = "3.1"
+
+
+def snapshot(context: RunContext, operation: CreateSnapshot, results: Results) -> Outcome:
+    """The snapshot of an operation; one that stays is verified."""
+    keep, role = operation.keep, operation.makes.role
+    name = keep.name if keep else None
+    made = create_snapshot(context, results.id(operation.volume), role, name=name)
+    if keep is None:
+        return Outcome(made)
+    found = get_snapshot(context.cloud, str(made.id))
+    if found is None or (found.status, found.size) != ("available", operation.size):
+        state = f"{found.status}, {found.size} bytes" if found else "gone"
+        raise errors.CloudError(
+            f"snapshot {made.name} ({made.id}) is {state}, and not of {operation.size} bytes"
+        )
+
+    def hand_over() -> list[NotReplayed]:
+        unmark(context, made, description=keep.description, metadata=keep.metadata)
+        return []
+
+    return Outcome(made, found, keep.name, hand_over)
 
 
 def create_snapshot(
@@ -31,7 +55,9 @@ def create_snapshot(
 
     :param name: of one that will be kept (see :func:`unmark`); a temporary one is named by its role.
     """
-    made = context.register("snapshot", name or context.run.name(role), REMOVALS["snapshot"])
+    made = context.register(
+        "snapshot", name or context.run.name(role), REMOVALS["snapshot"], keep=name is not None
+    )
     body = {
         "snapshot": {
             "volume_id": volume_id,
@@ -46,23 +72,6 @@ def create_snapshot(
     return made
 
 
-def create_volume(context: RunContext, snapshot_id: str, size: int, role: str) -> CreatedResource:
-    """A temporary volume from a snapshot (*size* in bytes, whole GiB); waits until it is available."""
-    await_snapshot(context, snapshot_id)
-    return make_volume(context, size, {"snapshot_id": snapshot_id}, role=role)
-
-
-def create_volume_from_image(
-    context: RunContext, image_id: str, size: int, *, name: str, fields: Mapping[str, Any]
-) -> CreatedResource:
-    """A volume that will be kept (see :func:`unmark`), with an image's data; waits until it is available.
-
-    :param size: bytes, whole GiB.
-    :param fields: more of the request: description, volume_type.
-    """
-    return make_volume(context, size, {"imageRef": image_id, **fields}, role=name, name=name)
-
-
 def make_volume(
     context: RunContext, size: int, fields: Mapping[str, Any], *, role: str, name: str | None = None
 ) -> CreatedResource:
@@ -72,7 +81,9 @@ def make_volume(
         among it.
     :param name: of one that will be kept (see :func:`unmark`); a temporary one is named by its role.
     """
-    made = context.register("volume", name or context.run.name(role), REMOVALS["volume"])
+    made = context.register(
+        "volume", name or context.run.name(role), REMOVALS["volume"], keep=name is not None
+    )
     volume = {
         "size": -(-size // GIB),
         "name": made.name,
@@ -135,7 +146,13 @@ def _unset_marks(context: RunContext, made: CreatedResource) -> None:
 
 
 def upload_volume(
-    context: RunContext, volume_id: str, disk_format: str, role: str, *, temporary: bool = True
+    context: RunContext,
+    volume_id: str,
+    disk_format: str,
+    role: str,
+    *,
+    temporary: bool = True,
+    keep: bool = False,
 ) -> CreatedResource:
     """A private image of ours of an available volume; waits until it is active.
 
@@ -143,8 +160,9 @@ def upload_volume(
 
     :param temporary: the volume is ours, so it can hand our mark on. One of the user's gets none: the image
         has our name from the beginning, and is marked as soon as it is there.
+    :param keep: the image is meant to stay.
     """
-    made = context.register("image", context.run.name(role), REMOVALS["image"])
+    made = context.register("image", context.run.name(role), REMOVALS["image"], keep=keep)
     if temporary:
         set_image_metadata(context, volume_id, context.run.marks())
     upload = {

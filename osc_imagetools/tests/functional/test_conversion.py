@@ -238,7 +238,7 @@ class TestConversion(ConversionCase):
         words = ("--to", "volume", "--type", "second", "--dry-run", "-f", "json")
         rows = self.openstack("volume", "convert", self.volume_id, *words).json
         actions = [row["Action"] for row in rows if row["Step"]]
-        self.assertEqual(["create image", "create volume", "verify", "set metadata", "delete image"], actions)
+        self.assertEqual(["create image", "create volume", "verify", "delete image", "set metadata"], actions)
         self.assertEqual(self.before, self.resources())
 
     def test_in_the_region_without_block_storage(self):

@@ -161,7 +161,7 @@ class TestRoundTrip(ImportCase):
         rows = self.openstack(
             "image", "import-full", self.dir / "bundle", "--dry-run", "-f", "json", cloud=OTHER
         ).json
-        self.assertEqual(["create image", "set metadata"], [row["Action"] for row in rows])
+        self.assertEqual(["create image", "verify", "set metadata"], [row["Action"] for row in rows])
         self.assertEqual(before, self.names_of())
 
 
@@ -178,7 +178,7 @@ class TestRefused(ImportCase):
         disk = self.dir / "bundle" / "disks" / "0-image.raw"
         whole = disk.read_bytes()
         disk.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
-        self.refused(code=3, text="disks/0-image.raw")
+        self.refused(code=1, text="disks/0-image.raw")
         disk.write_bytes(whole)
         link = self.dir / "bundle" / "disks" / "1-x.raw"
         link.symlink_to("/etc/passwd")
@@ -280,7 +280,7 @@ class TestServerImage(ImportCase):
         self.assertEqual([], report["differences"])
         self.assertEqual(2, report["disks"])
         for line in report["mapped"]:
-            name = line.rsplit("image ", 1)[1]
+            name = line.rsplit("image ", 1)[1].rpartition(" (")[0]
             found = [i for i in self.connection(OTHER).image.images() if i.name == name]
             self.assertEqual(1, len(found), line)
             self.addCleanup(self.remove_image, found[0].id, OTHER)

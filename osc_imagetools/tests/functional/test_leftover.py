@@ -140,7 +140,7 @@ class TestAlive(LeftoverCase):
             self.useFixture(fixtures.EnvironmentVariable("XDG_STATE_HOME", str(state)))
             result = self.openstack("leftover", "list", "-f", "json")
             self.assertEqual([], result.json)
-            self.assertIn("under way", result.err)
+            self.assertIn("active runs", result.err)
             self.assertEqual([], self.delete())
         self.assertEqual(before, self.marked())
         self.process.send_signal(signal.SIGCONT)

@@ -30,8 +30,11 @@ class MockedCloud(fixtures.Fixture):
     ``compute`` tells whether there is that service.
     """
 
-    def __init__(self, block_storage: str | bool = True, compute: str | bool = False) -> None:
+    def __init__(
+        self, block_storage: str | bool = True, compute: str | bool = False, compute_max: str = "2.104"
+    ) -> None:
         super().__init__()
+        self.compute_max = compute_max
         self.compute = compute
         self.block_storage = "block-storage" if block_storage is True else block_storage
 
@@ -64,7 +67,7 @@ class MockedCloud(fixtures.Fixture):
         compute = {
             "id": "v2.1",
             "status": "CURRENT",
-            "version": "2.104",
+            "version": self.compute_max,
             "min_version": "2.1",
             "links": [_self(f"{COMPUTE}/")],
         }
@@ -125,7 +128,7 @@ class TestCase(testtools.TestCase):
         self.state = pathlib.Path(self.useFixture(fixtures.TempDir()).path)
         self.useFixture(fixtures.EnvironmentVariable("XDG_STATE_HOME", str(self.state)))
 
-    def mocked_cloud(self, **kwargs: str | bool) -> MockedCloud:
+    def mocked_cloud(self, **kwargs: Any) -> MockedCloud:
         return self.useFixture(MockedCloud(**kwargs))
 
 

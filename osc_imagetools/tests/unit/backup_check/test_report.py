@@ -31,11 +31,11 @@ class TestRows(TestCase):
     def test_findings(self):
         rows = list(finding_rows([WEB, QUIET, STRAY], Severity.warning))
         self.assertEqual(
-            ("web01", "s", "p", Severity.critical, "backup-dead", "it backup-dead", "do backup-dead"), rows[0]
+            ("web01", Severity.critical, "backup-dead", "it backup-dead", "s", "p", "do backup-dead"), rows[0]
         )
         self.assertEqual(len(FINDINGS), len(rows[0]))
         self.assertEqual(
-            ["backup-dead", "locked", "volume-busy", "volume-busy", "dead-image"], [row[4] for row in rows]
+            ["backup-dead", "locked", "volume-busy", "volume-busy", "dead-image"], [row[2] for row in rows]
         )
         self.assertEqual(6, len(list(finding_rows([WEB, QUIET, STRAY], Severity.info))))
 
@@ -63,3 +63,18 @@ class TestRows(TestCase):
         tally = Tally()
         self.assertEqual([], list(finding_rows(tally.watch([QUIET, STRAY]), Severity.critical)))
         self.assertEqual((Severity.warning, 1), (tally.worst, tally.strays))
+
+    def test_next_steps(self):
+        tally = Tally()
+        list(tally.watch([QUIET, WEB, STRAY]))
+        steps = ["do backup-dead", "do volume-busy", "do locked", "do dead-image"]
+        self.assertEqual(steps, tally.next_steps(Severity.info))
+        self.assertEqual(["do backup-dead"], tally.next_steps(Severity.critical))
+
+    def test_next_steps_are_commands_that_can_be_typed(self):
+        reason = REASONS["backup-dead"]
+        several = Finding(reason, reason.severity, "it", "openstack a x; openstack b x")
+        unfinished = Finding(reason, reason.severity, "it", "openstack --os-region-name <region> c")
+        tally = Tally()
+        list(tally.watch([ServerVerdict("web01", "s", "p", (several, unfinished, several))]))
+        self.assertEqual(["openstack a x", "openstack b x"], tally.next_steps(Severity.info))

@@ -32,8 +32,12 @@ def qcow2(
     l1_offset: int = 196608,
     length: int = 200 * KIB,
     cluster_bits: int = 16,
+    crypt: int = 0,
+    snapshots: int = 0,
+    l2_offset: int = 0,
 ) -> bytes:
-    """A qcow2 without data: header, refcount table, L1 table."""
+    """A qcow2 without data: header, refcount table, refcounts, L1 table; a cluster each."""
+    counts = struct.pack(">Q", 128 * KIB).ljust(64 * KIB, b"\0") + struct.pack(">4H", 1, 1, 1, 1)
     header = struct.pack(
         ">4sIQIIQIIQQIIQQQQII",
         b"QFI\xfb",
@@ -42,12 +46,12 @@ def qcow2(
         16 if backing else 0,
         cluster_bits,
         virtual_size,
-        0,
+        crypt,
         1,
         l1_offset,
         65536,
         1,
-        0,
+        snapshots,
         0,
         features,
         0,
@@ -55,7 +59,10 @@ def qcow2(
         4,
         104,
     )
-    return header.ljust(length, b"\0")
+    tables = (header.ljust(64 * KIB, b"\0") + counts).ljust(192 * KIB, b"\0")
+    if l2_offset:
+        tables += struct.pack(">Q", 1 << 63 | l2_offset)
+    return tables[:length].ljust(length, b"\0")
 
 
 def vmdk(*, descriptor: str | None = None, length: int = 64 * KIB, flags: int = 0) -> bytes:
@@ -215,7 +222,23 @@ FIRST, SECOND = "disks/0-vda.raw", "disks/1-vdb.qcow2"
 def contents() -> dict[str, tuple[bytes, dict[str, Any]]]:
     """The disks of the sample bundle: data and what differs from :func:`disk_entry`."""
     qcow = {"disk_format": "qcow2", "content_format": "qcow2", "virtual_size": 64 * MIB}
-    return {FIRST: (b"disk a" * 4000, {}), SECOND: (qcow2(), qcow)}
+    return {FIRST: (b"disk a" * 4000, {}), SECOND: (second(), qcow)}
+
+
+def second() -> bytes:
+    """The second disk of the sample bundle."""
+    return qcow2()
+
+
+class SecondDisk(fixtures.Fixture):
+    """Gives the sample bundle another second disk."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__()
+        self._data = data
+
+    def _setUp(self) -> None:
+        self.useFixture(fixtures.MonkeyPatch(f"{__name__}.second", lambda: self._data))
 
 
 def open_writer(

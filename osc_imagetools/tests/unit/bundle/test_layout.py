@@ -81,6 +81,3 @@ class Paths(testtools.TestCase):
         for one, other in (("disks/A", "disks/a"), ("disks/é", "disks/e\u0301")):
             self.assertEqual(layout.same_file_key(one), layout.same_file_key(other))
         self.assertNotEqual(layout.same_file_key("disks/a"), layout.same_file_key("disks/b"))
-
-    def test_printable(self) -> None:
-        self.assertEqual(r"a\n\x1b[2J\xffü", layout.printable("a\n\x1b[2J\udcffü"))

@@ -71,7 +71,7 @@ class Problems(testtools.TestCase):
             (lambda m: m.pop("kind"), "(top level): 'kind' is a required property"),
             (lambda m: m.update(kind="router"), "/kind: 'router' is not one of"),
             (lambda m: m.update(format_version=1.0), "/format_version: 1.0 is not of type"),
-            (lambda m: m.update(disks=[]), "/disks: [] should be non-empty"),
+            (lambda m: m.update(disks=[]), "/disks: [] "),  # the rest has changed with jsonschema 4.21
             (lambda m: m.update(created_at="yesterday"), "/created_at: "),
             (lambda m: m.update(created_at="2026-13-02T03:04:05Z"), "/created_at: there is no"),
             (lambda m: m["disks"][1].update(size=-1), f"{disk}/size: -1 is less than"),

@@ -101,7 +101,7 @@ class Open(samples.TestCase):
     def refused(self, told: str) -> None:
         error = self.assertRaises(errors.BundleRefused, open_bundle, self.path)
         self.assertIn(told, str(error))
-        self.assertEqual(3, error.exit_code)
+        self.assertEqual(1, error.exit_code)
 
     def test_no_bundle(self) -> None:
         (self.directory / "file").touch()

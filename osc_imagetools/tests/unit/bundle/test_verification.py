@@ -11,9 +11,11 @@ from collections.abc import Callable
 from pathlib import Path
 from unittest import mock
 
+import fixtures
+
 from osc_imagetools import errors
 from osc_imagetools.bundle.manifest import format_manifest
-from osc_imagetools.bundle.verification import BundleFinding, verified_bundle, verify
+from osc_imagetools.bundle.verification import BundleFinding, check_bundle, verify
 from osc_imagetools.tests.unit.bundle import samples
 
 FILES = (samples.FIRST, samples.SECOND, "metadata/image.json", "manifest.json", "SHA512SUMS")
@@ -308,21 +310,33 @@ class Sums(TestCase):
 
 
 class Verified(TestCase):
-    """verified_bundle."""
+    """check_bundle."""
 
     def test_whole(self) -> None:
-        self.assertEqual(samples.load(self.path), verified_bundle(self.path).manifest)
+        self.assertEqual(samples.load(self.path), check_bundle(self.path).manifest)
 
     def test_anything_wrong(self) -> None:
         (self.path / samples.FIRST).unlink()
         (self.path / "notes").touch()
-        error = self.assertRaises(errors.BundleRefused, verified_bundle, self.path)
+        error = self.assertRaises(errors.BundleRefused, check_bundle, self.path)
         self.assertIn(f"- {samples.FIRST}: missing.", str(error))
         self.assertIn("- notes: unlisted.", str(error))
 
+    def test_disks_are_not_read_but_all_else_is(self) -> None:
+        """They prove themselves while they are sent."""
+        disk, small = self.path / samples.FIRST, self.path / "metadata" / "image.json"
+        for path, refused in ((disk, False), (small, True)):
+            data = bytearray(path.read_bytes())
+            data[-1] ^= 1
+            path.write_bytes(data)
+            if refused:
+                self.assertRaises(errors.BundleRefused, check_bundle, self.path)
+            else:
+                check_bundle(self.path)
+
     def test_incomplete(self) -> None:
         (self.path / "manifest.json").unlink()
-        self.assertRaises(errors.BundleRefused, verified_bundle, self.path)
+        self.assertRaises(errors.BundleRefused, check_bundle, self.path)
 
 
 class Incomplete(samples.TestCase):
@@ -359,6 +373,36 @@ class Incomplete(samples.TestCase):
             },
             found,
         )
+
+    def test_damaged_when_it_was_exported(self) -> None:
+        """The bytes are those of the cloud, and yet no server can read them."""
+        for data, detail in (
+            (samples.qcow2(features=2), "The disk is marked corrupt by what has written it last."),
+            (
+                samples.qcow2()[: 100 * samples.KIB],
+                "The disk is cut short: its tables are beyond the end of the file.",
+            ),
+            (samples.qcow2(l2_offset=1 << 30), "The disk is cut short or corrupt: parts of its data"),
+        ):
+            shutil.rmtree(self.path, ignore_errors=True)
+            self.useFixture(samples.SecondDisk(data))
+            samples.make_bundle(self.path)
+            (found,) = [f for f in verify(self.path) if f.result != "ok"]
+            self.assertEqual((samples.SECOND, "damaged"), (found.file, found.result))
+            self.assertTrue(found.detail.startswith(detail), found.detail)
+            error = self.assertRaises(errors.BundleRefused, check_bundle, self.path)
+            self.assertIn("damaged", error.message)
+            self.assertEqual(self.path, check_bundle(self.path, damaged_allowed=True).path)
+            (self.path / samples.FIRST).write_bytes(b"x")
+            self.assertRaises(errors.BundleRefused, check_bundle, self.path, damaged_allowed=True)
+
+    def test_without_qemu_img(self) -> None:
+        samples.make_bundle(self.path)
+        self.useFixture(fixtures.EnvironmentVariable("PATH", str(self.directory)))
+        found = {f.file: (f.result, f.detail) for f in verify(self.path)}
+        self.assertEqual({"ok"}, {result for result, _ in found.values()})
+        self.assertIn("qemu-img is not installed", found[samples.SECOND][1])
+        self.assertEqual("", found[samples.FIRST][1])
 
     def test_each_mark_of_a_bundle(self) -> None:
         for name in ("manifest.json", "SHA256SUMS", "disks", ".export.lock"):

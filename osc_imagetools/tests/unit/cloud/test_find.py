@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
+import uuid
+
 from osc_imagetools import errors
+from osc_imagetools.cloud.server import find_server
 from osc_imagetools.cloud.volume import find_snapshot, find_volume
-from osc_imagetools.tests.unit.base import VOLUME, TestCase, snapshot_document, volume_document
+from osc_imagetools.tests.unit.base import COMPUTE, VOLUME, TestCase, snapshot_document, volume_document
 
 
 class TestFind(TestCase):
     def setUp(self):
         super().setUp()
-        mocked = self.mocked_cloud()
+        mocked = self.mocked_cloud(compute=True)
         self.cloud, self.http = mocked.cloud, mocked.http
 
     def volumes(self, *documents, asked="data"):
@@ -39,8 +42,42 @@ class TestFind(TestCase):
         error = self.assertRaises(errors.ResourceNotFound, find_volume, self.cloud, "data")
         self.assertIn("openstack volume list", str(error))
 
+    def test_a_name_that_is_a_path(self):
+        """Of a list, or of nothing that has an ID."""
+        for name in ("detail", "summary", "..", "a/b"):
+            volume = volume_document(name=name)
+            self.http.get(f"{VOLUME}/volumes/detail", json={"volumes": [volume]})
+            self.http.get(f"{VOLUME}/volumes/{volume['id']}", json={"volume": volume})
+            self.assertEqual(volume["id"], find_volume(self.cloud, name).id)
+        self.http.get(f"{COMPUTE}/servers/detail", json={"servers": []})
+        self.assertRaises(errors.ResourceNotFound, find_server, self.cloud, "detail")
+
+    def test_a_name_that_an_older_cinder_takes_for_a_literal(self):
+        self.http.get(f"{VOLUME}/volumes/detail?name", json={"volumes": []})
+        for name in ("'quoted'", "5", "[1]", "True"):
+            volume = volume_document(name=name)
+            self.http.get(f"{VOLUME}/volumes/detail", json={"volumes": [volume, volume_document()]})
+            self.http.get(f"{VOLUME}/volumes/{volume['id']}", json={"volume": volume})
+            self.assertEqual(volume["id"], find_volume(self.cloud, name).id)
+            (asked,) = [r.qs for r in self.http.request_history if r.path.endswith("/detail")][-1:]
+            self.assertNotIn("name", asked)
+
+    def test_a_filter_that_is_refused(self):
+        server = {"id": str(uuid.uuid4()), "name": "(web"}
+
+        def answer(request, context):
+            context.status_code = 400 if "name" in request.qs else 200
+            return {"servers": [server, {"id": "s2", "name": "web"}]}
+
+        self.http.get(f"{COMPUTE}/servers/detail", json=answer)
+        self.http.get(f"{COMPUTE}/servers/{server['id']}", json={"server": server})
+        self.assertEqual(server["id"], find_server(self.cloud, "(web").id)
+
+    def test_an_empty_name_means_nothing(self):
+        self.http.get(f"{VOLUME}/volumes/detail", json={"volumes": [volume_document(name="")]})
+        self.assertRaises(errors.ResourceNotFound, find_volume, self.cloud, "")
+
     def test_a_name_that_could_leave_the_path(self):
-        self.http.get(f"{VOLUME}/snapshots/..%2Fvolumes", status_code=404)
         document = snapshot_document(name="../volumes")
         self.http.get(f"{VOLUME}/snapshots/detail", json={"snapshots": [document]})
         self.http.get(f"{VOLUME}/snapshots/{document['id']}", json={"snapshot": document})

@@ -1,4 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
+import pathlib
+
+import fixtures
+
+from osc_imagetools.leftover.execute import remove_leftovers
 from osc_imagetools.leftover.inventory import leftover_inventory
 from osc_imagetools.run import identity
 from osc_imagetools.run.context import location_of
@@ -58,6 +63,23 @@ class TestLeftover(TestCase):
         run = Run("test", process=DEAD)
         self.have(images=[image_document(name=run.name("image"), owner="p2", **run.marks())])
         self.assertEqual({}, self.found())
+
+    def test_a_directory_of_temporary_files(self):
+        """It has the size of a disk, and nothing but the journal knows of it."""
+        run, place = Run("test", process=DEAD), pathlib.Path(self.useFixture(fixtures.TempDir()).path)
+        ours, gone, other = (place / n for n in (".osc-imagetools-1-2", ".osc-imagetools-3", "other"))
+        for folder in (ours, other):
+            folder.mkdir()
+            (folder / "disk").write_bytes(b"x" * 8192)
+        journal = Journal(run, location_of(self.cloud))
+        for folder in (ours, gone, other):
+            journal.make("directory", str(folder), None)
+        (found,) = leftover_inventory(self.cloud).resources
+        self.assertEqual(("directory", str(ours), "8192 bytes"), (found.kind, found.id, found.status))
+        (done,) = remove_leftovers(self.cloud, leftover_inventory(self.cloud), [found], timeout=None)
+        self.assertEqual(("deleted", False), (done.result, done.failed))
+        self.assertEqual([other], list(place.iterdir()))
+        self.assertEqual((), leftover_inventory(self.cloud).journals)
 
     def test_a_run_that_lives_has_nothing_left_over(self):
         run = Run("test")

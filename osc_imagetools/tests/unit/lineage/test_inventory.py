@@ -27,8 +27,8 @@ class LineageCase(TestCase):
     def estate(self, images=(), volumes=(), snapshots=(), servers=()):
         """What the lists give; each can be asked for by its ID too."""
         http = self.mocked.http
+        http.get(f"{IMAGE}/v2/images", json={"images": list(images)})
         http.get(f"{IMAGE}/v2/images?os_hidden=true", json={"images": []})
-        http.get(f"{IMAGE}/v2/images?os_hidden=false", json={"images": list(images)})
         http.get(f"{VOLUME}/volumes/detail", json={"volumes": list(volumes)})
         http.get(f"{VOLUME}/snapshots/detail", json={"snapshots": list(snapshots)})
         http.get(f"{COMPUTE}/servers/detail", json={"servers": list(servers)})

@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+import contextlib
+import hashlib
 import json
 import os
 import subprocess
@@ -149,6 +151,42 @@ class TestMarks(testtools.TestCase):
         _, rest = identity.this_process().split(".", 1)
         for process in (f"0123456789ab.{rest}", "", None, "x", "..."):
             self.assertIsNone(identity.is_alive(process))
+
+    def test_a_system_without_proc_is_never_certain(self):
+        """Neither of itself, nor of a number that no process has, nor of the marks of others."""
+        known = identity.this_process()
+        read = fixtures.MonkeyPatch("osc_imagetools.run.identity._read", lambda path: "")
+        link = fixtures.MonkeyPatch("os.readlink", self.no_such_file)
+        with read, link:
+            here = identity.this_process()
+            self.assertEqual(f"unknown.{os.getpid()}.unknown", here)
+            nobody = f"unknown.{2**22 + 1}.unknown"
+            # Before, all machines of this kind had one and the same mark, a hash of nothing.
+            same = f"{hashlib.sha256(b' ').hexdigest()[:12]}.{2**22 + 1}."
+            for process in (here, nobody, same, known):
+                self.assertIsNone(identity.is_alive(process), process)
+        for process in (here, nobody, same):
+            self.assertIsNone(identity.is_alive(process), process)
+
+    def test_half_of_what_tells_machines_apart_is_none(self):
+        """The kernel's boot without the namespace, as where /proc/self/ns is missing, or the reverse."""
+        for missing in ("boot", "namespace"):
+            with contextlib.ExitStack() as stack:
+                if missing == "boot":
+                    read = identity._read
+                    kept = lambda path, read=read: "" if path.endswith("boot_id") else read(path)  # noqa: E731
+                    stack.enter_context(fixtures.MonkeyPatch("osc_imagetools.run.identity._read", kept))
+                else:
+                    stack.enter_context(fixtures.MonkeyPatch("os.readlink", self.no_such_file))
+                self.assertIsNone(identity.is_alive(identity.this_process()), missing)
+
+    def no_such_file(self, path):
+        raise FileNotFoundError(path)
+
+    def test_a_process_that_did_not_know_its_own_start(self):
+        machine, pid, _ = identity.this_process().split(".")
+        for start in ("", "unknown"):
+            self.assertIsNone(identity.is_alive(f"{machine}.{pid}.{start}"))
 
     def test_the_run_is_in_every_name(self):
         run = Run("test")

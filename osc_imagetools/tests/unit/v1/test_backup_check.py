@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import argparse
+import json
+import uuid
 from typing import Any
 
 from osc_imagetools import errors
@@ -20,6 +22,7 @@ NOTHING: dict[str, Any] = {
     "name": None,
     "status": None,
     "tags": [],
+    "explain": None,
 }
 
 
@@ -37,7 +40,10 @@ class TestOptions(CommandCase):
         ):
             self.choice(**option)
             self.assertRaises(errors.UsageError, self.choice, servers=["web01"], **option)
+            self.assertRaises(errors.UsageError, self.choice, explain="no-backup", **option)
         self.choice(servers=["web01", "web02"])
+        self.choice(explain="no-backup")
+        self.assertRaises(errors.UsageError, self.choice, explain="no-backup", servers=["web01"])
         self.assertRaises(errors.UsageError, self.choice)
         self.assertRaises(errors.UsageError, self.choice, project="p", all_projects=True)
 
@@ -49,10 +55,9 @@ class TestOptions(CommandCase):
 
     def test_all_servers_that_do_not_exist_are_told_at_once(self):
         mock = self.mocked_cloud(compute=True)
-        mock.http.get(f"{COMPUTE}/servers/web01", json={"server": {"id": "web01", "tenant_id": PROJECT}})
-        for name in ("web02", "web03"):
-            mock.http.get(f"{COMPUTE}/servers/{name}", status_code=404, json={})
-        mock.http.get(f"{COMPUTE}/servers/detail", json={"servers": []})
+        server = {"id": str(uuid.uuid4()), "name": "web01", "tenant_id": PROJECT}
+        mock.http.get(f"{COMPUTE}/servers/{server['id']}", json={"server": server})
+        mock.http.get(f"{COMPUTE}/servers/detail", json={"servers": [server]})
         options = {"servers": ["web01", "web02", "web03"]}
 
         def scope() -> None:
@@ -63,6 +68,16 @@ class TestOptions(CommandCase):
         self.assertIn("web03", str(error))
         options["servers"] = ["web01", "web02"]
         self.assertRaises(errors.ResourceNotFound, scope)
+
+    def test_an_explanation_needs_no_login(self):
+        code, out, err = self.run_openstack("server", "backup-check", "--explain", "backup-dead")
+        self.assertEqual((0, ""), (code, err))
+        self.assertTrue(out.startswith("backup-dead\n"), out)
+        code, out, _ = self.run_openstack("server", "backup-check", "--explain", "backup-dead", "-f", "json")
+        (row,) = json.loads(out)
+        self.assertEqual(("backup-dead", "critical"), (row["Reason"], row["Severity"]))
+        self.assertNotIn("``", row["What To Do"])
+        self.assertEqual(2, self.run_openstack("server", "backup-check", "--explain", "nothing")[0])
 
     def test_durations(self):
         for text, seconds in (("90m", 5400), ("36h", 129600), ("7d", 604800), ("2w", 1209600)):

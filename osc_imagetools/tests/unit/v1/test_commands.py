@@ -60,7 +60,9 @@ class TestExitCodes(CommandCase):
         self.assertEqual(2, self.code("image", "export-full", "--jobs", "0", "x"))
         (bundle / "manifest.json").write_text("{}")
         self.assertEqual(3, self.code("bundle", "verify", bundle))
-        self.assertEqual(3, self.code("bundle", "show", bundle))
+        self.assertEqual(1, self.code("bundle", "show", bundle))
+        for noun in ("image", "volume", "server"):  # nothing was imported
+            self.assertEqual(1, self.code(noun, "import-full", bundle))
 
     def test_contradictions_are_refused_before_any_login(self):
         words = ("--property", "a=1", "--remove-property", "a")
@@ -73,7 +75,7 @@ class TestExitCodes(CommandCase):
 
     def test_the_table_in_the_documentation(self):
         root = pathlib.Path(__file__).parents[4]
-        text = (root / "doc" / "source" / "user" / "exit-codes.rst").read_text()
+        text = (root / "doc" / "source" / "reference" / "exit-codes.rst").read_text()
         listed = {int(code) for code in re.findall(r"^   \* - (\d+)$", text, re.MULTILINE)}
         self.assertEqual(CODES, listed)
 
