@@ -17,6 +17,11 @@ import fixtures
 import testtools
 
 from osc_imagetools.bundle.keep_rules import Candidate, KeepRules, Span, decide
+from osc_imagetools.bundle.records import BOOTED, RESTORE_CHECK, BundleRecord
+from osc_imagetools.bundle.repository.address import repository_address
+from osc_imagetools.bundle.repository.catalog import find_bundle
+from osc_imagetools.bundle.repository.restic import Restic
+from osc_imagetools.bundle.repository.stored_records import store_record, stored_records
 from osc_imagetools.tests.functional import base
 from osc_imagetools.tests.functional.repository import (
     PASSWORD,
@@ -533,10 +538,11 @@ class Keeping(RepositoryCase):
         self.restic("tag", "--add", tag, last["id"])
 
     def record(self, bundle: str) -> None:
-        common = f"osc-imagetools,bundle={bundle},kind=image,subject={samples.IMAGE_ID}"
-        words = ["--tag", f"{common},record=restore-check,result=booted", "--stdin", "--stdin-filename"]
-        command = ["restic", "-r", self.url, "--password-file", str(self.password), "backup", "-q", *words]
-        subprocess.run([*command, "records/r.json"], input=b"{}", check=True)
+        restic = Restic(repository_address(self.url, environment=os.environ, password_file=self.password))
+        details = {"seconds": 12}
+        record = BundleRecord(RESTORE_CHECK, "2026-02-01T03:04:05Z", BOOTED, details)
+        store_record(restic, find_bundle(restic, bundle), record)
+        self.assertEqual([record], stored_records(restic, find_bundle(restic, bundle)))
 
     def test_space_is_given_back(self) -> None:
         for day in (1, 2):
