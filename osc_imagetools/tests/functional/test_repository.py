@@ -74,6 +74,15 @@ class ThereAndBack(RepositoryCase):
         self.same_files(bundle, output)
         self.sums_hold(output)
 
+    def test_a_relative_path(self) -> None:
+        bundle = self.make_bundle()
+        before = pathlib.Path.cwd()
+        self.addCleanup(os.chdir, before)
+        os.chdir(self.dir)
+        words = ("--repository", pathlib.Path(self.url).name, "--password-file", self.password.name)
+        self.openstack("bundle", "copy", bundle.name, *words, cloud=None)
+        self.openstack("bundle", "verify", "web01", *words, cloud=None)
+
     def test_tags(self) -> None:
         told = self.copy_in(self.make_bundle())
         common = {"osc-imagetools", f"bundle={told['bundle']}", "kind=image", f"subject={samples.IMAGE_ID}"}
