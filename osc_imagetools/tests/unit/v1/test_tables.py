@@ -61,15 +61,8 @@ LISTS: dict[str, tuple[tuple[str, ...], list[tuple[Any, ...]]]] = {
     "bundle forget": (
         ("Bundle", "Kind", "Name", "Created At", "Size", "Result", "Reason"),
         [
-            (
-                PATH,
-                "server",
-                "web01",
-                "2026-10-01T04:05:06Z",
-                base.Size(7 << 30),
-                "kept",
-                "one of the last 7 days",
-            )
+            (VOLUME, "server", "web01", TOLD, base.Size(7 << 30), "would be removed", "no rule keeps it"),
+            (PATH, "server", "web01", TOLD, base.Size(7 << 30), "kept", "last, daily, newest complete"),
         ],
     ),
     "bundle verify": (
