@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from osc_imagetools import errors
-from osc_imagetools.bundle.records import BOOTED, RESTORE_CHECK, BundleRecord
+from osc_imagetools.bundle.records import BOOTED, FAILED, NOT_PROVEN, RESTORE_CHECK, BundleRecord
 from osc_imagetools.cloud.connection import Cloud
 from osc_imagetools.cloud.ownership import now
 from osc_imagetools.progress.model import Progress
@@ -26,7 +26,6 @@ from osc_imagetools.restore_check.program import check_environment, run_check
 from osc_imagetools.run.context import Ending, RunContext
 
 LOG = logging.getLogger(__name__)
-FAILED, NOT_PROVEN = "failed", "not-proven"
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,10 @@
 """Restore checks on the real cloud: what boots, what does not, what says nothing, what panics."""
 
 import json
-import os
 import pathlib
 import signal
 import time
+from typing import Any
 
 import openstack
 
@@ -26,11 +26,11 @@ class RestoreCheckCase(ServerCase):
     def running(self, disk: pathlib.Path) -> str:
         return self.server([self.volume(image_id=self.image(disk))])
 
-    def check(self, *words: object, code: int = 0, cloud: str = "devcloud-demo") -> dict:
+    def check(self, *words: object, code: int = 0, cloud: str = "devcloud-demo") -> Any:
         words = ("server", "restore-check", self.dir / "bundle", "-f", "json", *words)
         return self.openstack(*words, code=code, cloud=cloud).json
 
-    def records(self) -> list[dict]:
+    def records(self) -> list[dict[str, Any]]:
         files = sorted((self.dir / "bundle" / "records").glob("*.json"))
         return [json.loads(file.read_text()) for file in files]
 
@@ -194,11 +194,3 @@ class TestCopies(RestoreCheckCase):
         self.openstack("volume", "export-full", volume, "--output", data)
         refused = self.openstack("server", "restore-check", data, "--flavor", "tiny", code=2)
         self.assertIn("not bootable", refused.err)
-
-    def test_a_bundle_that_cannot_be_written_to(self) -> None:
-        """The verdict stands although it cannot be recorded."""
-        self.export(self.image(self.guest_disk()))
-        (self.dir / "bundle" / "records").write_bytes(b"")  # in the place of the directory
-        report = self.check("--expect", BOOTED, "--flavor", "tiny-1g")
-        self.assertEqual(("booted", None), (report["result"], report["record"]))
-        os.unlink(self.dir / "bundle" / "records")

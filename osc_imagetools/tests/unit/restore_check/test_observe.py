@@ -7,8 +7,9 @@ import uuid
 import fixtures
 
 from osc_imagetools import errors
+from osc_imagetools.bundle.records import BundleRecord
 from osc_imagetools.restore_check import observe
-from osc_imagetools.restore_check.execute import verdict
+from osc_imagetools.restore_check.execute import _stored, verdict
 from osc_imagetools.restore_check.observe import BootObservation, await_boot
 from osc_imagetools.restore_check.program import check_environment, find_program, run_check
 from osc_imagetools.run.context import RunContext
@@ -132,4 +133,16 @@ class TestVerdict(TestCase):
             (None, -9, "failed"),
         ):
             seen = BootObservation(booted, "text", "", None, 1.0)
-            self.assertEqual(wanted, verdict(seen, code)[0], (booted, code))
+            self.assertEqual(wanted, verdict(seen, code)[0], f"{booted} {code}")
+
+
+class TestRecords(TestCase):
+    def test_a_verdict_stands_although_it_cannot_be_recorded(self):
+        record = BundleRecord("restore-check", "2026-01-02T03:04:05Z", "booted")
+        with fixtures.FakeLogger() as log:
+            self.assertIsNone(_stored(record, self.refuse))
+        self.assertIn("no room", log.output)
+        self.assertEqual("there", _stored(record, lambda record: "there"))
+
+    def refuse(self, record):
+        raise errors.NoSpace("there is no room")

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import re
 
-from osc_imagetools.restore_check.patterns import BOOTED, FAILED, judge_console, last_line
+from osc_imagetools.restore_check.patterns import BOOTED, FAILED, BootEvidence, judge_console, last_line
 from osc_imagetools.tests.unit.base import TestCase
 
 BOOT = {
@@ -32,13 +32,19 @@ FAILURE = {
 }
 
 
+def judged(console: str, expect: re.Pattern[str] | None = None) -> BootEvidence:
+    found = judge_console(console, expect)
+    assert found is not None, console
+    return found
+
+
 class TestConsoles(TestCase):
     def test_each_proof(self):
         self.assertEqual(set(BOOT), {pattern.meaning for pattern in BOOTED})
         for meaning, consoles in BOOT.items():
             for console in consoles:
-                found = judge_console(console, None)
-                self.assertTrue(found and found.booted, console)
+                found = judged(console)
+                self.assertTrue(found.booted, console)
                 self.assertIn(meaning, found.text)
                 self.assertNotIn("\x1b", found.text)
 
@@ -46,8 +52,8 @@ class TestConsoles(TestCase):
         self.assertEqual(set(FAILURE), {pattern.meaning for pattern in FAILED})
         for meaning, consoles in FAILURE.items():
             for console in consoles:
-                found = judge_console(console, None)
-                self.assertFalse(found is None or found.booted, console)
+                found = judged(console)
+                self.assertFalse(found.booted, console)
                 self.assertIn(meaning, found.text)
 
     def test_what_decides_nothing(self):
@@ -64,16 +70,16 @@ class TestConsoles(TestCase):
 
     def test_a_failure_wins_over_a_proof_before_and_after_it(self):
         for console in ("web01 login: \nKernel panic - not syncing", "Kernel panic - not syncing\nx login: "):
-            self.assertFalse(judge_console(console, None).booted)
-            self.assertFalse(judge_console(console, re.compile("login")).booted)
+            self.assertFalse(judged(console).booted)
+            self.assertFalse(judged(console, re.compile("login")).booted)
 
     def test_what_is_expected_takes_the_place_of_the_usual_texts(self):
         expect = re.compile(r"ready in \d+ s")
         self.assertIsNone(judge_console("web01 login: ", expect))
-        self.assertEqual("expected text: ready in 5 s", judge_console("a\nready in 5 s\n", expect).text)
+        self.assertEqual("expected text: ready in 5 s", judged("a\nready in 5 s\n", expect).text)
 
     def test_what_is_shown_is_a_short_line(self):
-        found = judge_console("Kernel panic - not syncing" + "x" * 10000, None)
+        found = judged("Kernel panic - not syncing" + "x" * 10000)
         self.assertLess(len(found.text), 250)
         self.assertEqual("the end", last_line("a\r\n the \x1b[1mend\x1b[0m \r\n\n"))
         self.assertEqual("", last_line("\n \n"))
