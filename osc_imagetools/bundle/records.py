@@ -82,7 +82,7 @@ def parse_record(data: bytes) -> BundleRecord | None:
         return None
     try:
         document = strict_json.parse(data)
-    except strict_json.Unacceptable:
+    except strict_json.InvalidJSON:
         return None
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         return None

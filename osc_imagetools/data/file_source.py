@@ -47,15 +47,21 @@ class FileSource:
 
         :raises errors.TransferError: it cannot be opened; :raises errors.HashMismatch: its length changed.
         """
-        try:
-            stream = self.opener()
-        except OSError as exc:
-            raise errors.TransferError(f"{self.label} cannot be read: {exc.strerror or exc}") from exc
-        with stream:
+        with self.opened() as stream:
             found = os.fstat(stream.fileno()).st_size
             if self.size is not None and found != self.size:
                 raise self.mismatch(f"it has {found} bytes, and should have {self.size}")
             yield _Reader(self.label, stream)
+
+    def opened(self) -> BinaryIO:
+        """The file, open for reading.
+
+        :raises errors.TransferError: it cannot be opened.
+        """
+        try:
+            return self.opener()
+        except OSError as exc:
+            raise errors.TransferError(f"{self.label} cannot be read: {exc.strerror or exc}") from exc
 
     def mismatch(self, what: str) -> errors.TransferError:
         """The file is not what the manifest says."""

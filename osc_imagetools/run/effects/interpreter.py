@@ -17,6 +17,7 @@ from osc_imagetools import errors
 from osc_imagetools.data.disk_stream import DiskSource
 from osc_imagetools.operations.drafts import ImageDraft, NotReplayed
 from osc_imagetools.operations.reference import Reference
+from osc_imagetools.operations.services import services_of
 from osc_imagetools.operations.vocabulary import (
     CreateMappingImage,
     CreatePort,
@@ -36,6 +37,7 @@ from osc_imagetools.operations.vocabulary import (
     StartServer,
     StopServer,
     UploadVolume,
+    operations_of,
 )
 from osc_imagetools.progress.model import Progress
 from osc_imagetools.run.context import CreatedResource, RunContext
@@ -83,10 +85,12 @@ class Interpreter:
         self._progress = progress
 
     def run(self, phases: Iterable[Phase]) -> Results:
-        """All outcomes.
+        """All outcomes; each service that is needed is asked before the first effect.
 
         :raises errors.ImagetoolsError: of the first lane that failed.
         """
+        phases = tuple(phases)
+        self._context.cloud.reach(*services_of(operations_of(phases)))
         results = Results({})
         for phase in phases:
             lanes = [functools.partial(self._lane, lane, results) for lane in phase.lanes]

@@ -311,7 +311,7 @@ class TestBackupCheck(base.TestCase):
         rows = self.fleet.check(self.fleet.servers["dead"], code=3)
         (row,) = [row for row in rows if row["Reason"] == "quota-too-small"]
         self.assertEqual("critical", row["Severity"])
-        self.assertIn("2 of the quota snapshots are needed, of which 1 are left", row["Message"])
+        self.assertIn("is too small: 2 needed, 1 left", row["Message"])
         # A complete backup is there already.
         copied = self.fleet.servers["volroot"]
         self.assertEqual("info", reasons(self.fleet.check(copied), copied)["quota-too-small"])

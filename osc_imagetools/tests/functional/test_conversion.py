@@ -231,7 +231,7 @@ class TestConversion(ConversionCase):
             "volume", "convert", volume, "--to", "volume", "--size", "2", cloud="devcloud-small", code=1
         )
         for name in ("volumes", "gigabytes"):
-            self.assertIn(f"of the quota {name} ", result.err)
+            self.assertIn(f"the quota {name} of project ", result.err)
         self.assertEqual(1, len(list(self.connection("devcloud-small").block_storage.volumes())))
 
     def test_a_dry_run_changes_nothing(self):

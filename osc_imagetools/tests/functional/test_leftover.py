@@ -235,7 +235,7 @@ class TestQuota(LeftoverCase):
         told = self.cut_short(bundle, "--keep-on-failure")
         (row,) = self.leftover(self.cloud)
         self.assertEqual("volume", row["Type"])
-        self.assertIn(f"Left behind: volume {row['Name']} ({row['ID']})", told)
+        self.assertIn(f"These resources may still exist: volume {row['Name']} ({row['ID']})", told)
         self.same_volume(row["ID"], self.dir / "guest")
         self.assertEqual(["deleted"], [r["Result"] for r in self.delete(cloud=self.cloud)])
         self.assertEqual(before, self.everything(self.cloud))

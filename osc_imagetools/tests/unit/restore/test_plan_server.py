@@ -190,7 +190,7 @@ class TestServer(TestCase):
             self.assertIn(text, "\n".join(made.mapped))
 
     def test_a_mapping_of_what_is_not_there(self):
-        self.problems("--network office", "it had private", networks={"office": "dmz"})
+        self.problems("--network office", "its networks: private", networks={"office": "dmz"})
 
     def test_a_network_of_the_same_id_wins_over_its_namesakes(self):
         networks = (Network("n-old", "x", ()), Network("n1", "private", ()), Network("n2", "private", ()))
@@ -227,7 +227,7 @@ class TestServer(TestCase):
         document = manifest(ports=[port])
         self.assertIn("port in network private: allowed address pairs", self.lost(plan(document)))
         kept = plan(document, keep_addresses=True)
-        self.assertEqual({"floating address 1.2.3.4"}, self.lost(kept))
+        self.assertEqual({"floating IP address 1.2.3.4"}, self.lost(kept))
         self.assertEqual([{"ip_address": "10.0.0.8"}], ports(kept)[0].draft.body["allowed_address_pairs"])
 
     def test_a_flavor_of_the_name_that_is_smaller(self):

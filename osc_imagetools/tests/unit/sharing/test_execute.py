@@ -104,7 +104,7 @@ class TestShare(SharingCase):
         self.http.get(self.url, json={**document, "visibility": "shared"})
         report = share(self.cloud, plan)
         self.assertEqual(["PATCH"], [method for method, _, _ in self.changes()])
-        self.assertEqual((B.id,), report.again)
+        self.assertEqual((B.id,), report.former_members)
         self.assertIn(B.id, list(notes(report))[1])
         ((_, result, *_),) = share_rows(report)
         self.assertEqual("accepted", result)

@@ -74,7 +74,7 @@ class TestData(JudgeCase):
             self.assertEqual(
                 (None,) * 4, (verdict.visible, verdict.listed, verdict.downloadable, verdict.bootable)
             )
-            self.assertEqual("this account's role there may not see it", verdict.reason)
+            self.assertEqual("your role in this project does not allow to see it", verdict.reason)
         verdict = self.judged(inside(A, **hidden), members=member, visibility="public", status="deactivated")
         self.assertEqual((None, False), (verdict.visible, verdict.bootable))
         verdict = self.judged(inside(B, **hidden), members=member, visibility="shared")

@@ -156,7 +156,9 @@ class TestBundleList(CommandCase):
 class TestErrors(TestCase):
     def test_what_happened_what_is_left_and_what_to_type(self):
         error = errors.CloudError("it broke", hint="try again", left=["volume x"])
-        self.assertEqual("it broke [cloud-error]\nLeft behind: volume x\ntry again", str(error))
+        self.assertEqual(
+            "it broke [cloud-error]\nThese resources may still exist: volume x\ntry again", str(error)
+        )
 
     def test_references_are_unique_and_kebab_case(self):
         kinds = [k for k in vars(errors).values() if isinstance(k, type)]
