@@ -37,7 +37,7 @@ def choose_flavor(
     matches = [f for f in to.flavors if f.id == name] or [f for f in to.flavors if f.name == name]
     problem = None
     if not matches:
-        problem = f"there is no flavor {name!r} here"
+        problem = f"there is no flavor {name!r} here" if name else "the bundle names no flavor"
     elif root_size is not None and matches[0].disk < root_size:
         size = f"a root disk of {matches[0].disk} GiB" if matches[0].disk else "no root disk of its own"
         problem = f"flavor {name!r} has {size}, and the server's takes {root_size} GiB"

@@ -93,7 +93,10 @@ LISTS: dict[str, tuple[tuple[str, ...], list[tuple[Any, ...]]]] = {
         ],
     ),
     "server backup-check --summary": (
-        ("Server", "ID", "Project", "Severity", "Findings", "Boot Source", "Disks", "Newest Backup"),
+        (
+            *("Server", "ID", "Project", "Severity", "Findings", "Boot Source", "Disks", "Newest Backup"),
+            "Newest Proof",
+        ),
         [
             (
                 "web01",
@@ -103,6 +106,7 @@ LISTS: dict[str, tuple[tuple[str, ...], list[tuple[Any, ...]]]] = {
                 base.Texts(["backup-dead", "consistency-freeze-requested"]),
                 "volume",
                 2,
+                TOLD,
                 TOLD,
             )
         ],
