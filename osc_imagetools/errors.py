@@ -82,6 +82,12 @@ class CloudError(ImagetoolsError):
     reference = "cloud-error"
 
 
+class ServiceUnreachable(CloudError):
+    """A service does not answer, or nothing can connect to it."""
+
+    reference = "service-unreachable"
+
+
 class QuotaTooSmall(ImagetoolsError):
     """The quota of the project is too small for the resources that are needed."""
 

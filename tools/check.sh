@@ -4,7 +4,7 @@
 # The checks of this project, one definition each. tox, pre-commit and tools/test.sh call them, with
 # the environment's programs first in PATH.
 #
-#   tools/check.sh lint|types|unit|cover|functional|chosen|plugins|package|docs|releasenotes [test filter]
+#   tools/check.sh lint|types|unit|cover|functional|chosen|plugins|browser|package|docs|releasenotes [test filter]
 #
 # The record of those that run tests goes into $RESULTS/.stestr (default: here).
 set -euo pipefail
@@ -54,6 +54,9 @@ chosen)
 plugins)
     run_tests osc_imagetools/tests/plugins . "${@:2}"
     python benchmarks/plugin_cost.py --fail-above 10
+    ;;
+browser)
+    run_tests osc_imagetools/tests/browser . "${@:2}"
     ;;
 package)
     python tools/check_package.py

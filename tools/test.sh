@@ -122,7 +122,7 @@ trap 'exit 130' INT TERM
 # Nobody else's cloud, and no Python settings from outside.
 for name in $(compgen -e | grep -E '^(OS_|PYTHON)'); do unset "$name"; done
 
-install_debian_packages ca-certificates git python3 qemu-utils
+install_debian_packages ca-certificates chromium chromium-driver git graphviz python3 qemu-utils
 prepare_version
 make_environment "$venv" newest test-requirements.txt doc/requirements.txt
 make_environment "$lowest" lowest test-requirements.txt
@@ -132,6 +132,7 @@ check lint
 check types
 tests unit
 tests unit lowest
+tests browser
 check package
 check docs
 check releasenotes

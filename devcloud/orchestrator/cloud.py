@@ -13,6 +13,7 @@ import fcntl
 import os
 import pathlib
 import shutil
+import time
 import typing
 
 from orchestrator import (
@@ -35,6 +36,7 @@ NAMES = ("nova", "cinder", "glance", "neutron", "swift", "identity", "libvirtd")
 
 # Of a cloud that was made when there was no other.
 OLDEST_SHAPE = "2026.2 file"
+UNMOUNT_SECONDS = 60
 
 
 def python_path(settings: Settings) -> str:
@@ -252,7 +254,18 @@ class Cloud:
         for line in pathlib.Path("/proc/mounts").read_text().splitlines():
             target = line.split()[1]
             if target.startswith(inside):
-                steps.run_logged(["umount", target], self.settings.log / "umount.log")
+                self._unmount_when_free(target)
+
+    def _unmount_when_free(self, target: str) -> None:
+        """A qemu-img that Cinder or Nova had begun goes on after their end, for a while."""
+        deadline = time.monotonic() + UNMOUNT_SECONDS
+        while True:
+            try:
+                return steps.run_logged(["umount", target], self.settings.log / "umount.log")
+            except steps.Failure:
+                if time.monotonic() > deadline:
+                    raise
+            time.sleep(0.5)
 
     def _wipe(self) -> None:
         """Remove the state."""

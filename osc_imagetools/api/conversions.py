@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal
 from osc_imagetools import errors
 from osc_imagetools.cloud.connection import Cloud
 from osc_imagetools.cloud.disk_data import image_inventory
+from osc_imagetools.cloud.image import Image
 from osc_imagetools.cloud.volume import Volume
 from osc_imagetools.convert.execute import ConversionReport, ConvertedResource, convert
 from osc_imagetools.convert.inventory import ConversionTarget, snapshot_source, surroundings, volume_source
@@ -65,7 +66,8 @@ def plan_conversion(
     :param kind: what *source* is: ``image``, ``volume`` or ``snapshot`` (of a volume).
     :param source: its ID, or its name if only one has it.
     :param to: what is to be made of it: ``image``, ``volume`` or ``snapshot``.
-    :param name: of what is made; by default the source's, or its ID if it has none.
+    :param name: of what is made; by default the source's, or its ID if it has none. A copy of the same kind
+        has the disk format or ``copy`` behind it.
     :param properties: properties of the new image, metadata of the new volume or snapshot, over what the
         source hands on.
     :param disk_format: of a new image: qcow2 (the default for data in a volume), raw, vmdk, vdi, vhdx, and
@@ -92,12 +94,7 @@ def plan_conversion(
     wish.check(kind)
     cloud = Cloud(connection)
     if kind == "image":
-        image = image_inventory(cloud, source)
-        if image.image.size and to == "image":
-            around = surroundings(cloud, volumes=False)
-        else:
-            around = _surroundings(cloud, volume_type, *image.volumes.values())
-        return plan_image_conversion(image, around, wish)
+        return _plan_of_image(cloud, source, wish)
     cloud.require_block_storage(
         f"{kind} {source} cannot be converted", "Choose a region that has it: --os-region-name <region>"
     )
@@ -108,10 +105,21 @@ def plan_conversion(
     return plan_snapshot_conversion(snapshot, _surroundings(cloud, volume_type, snapshot.volume), wish)
 
 
-def _surroundings(cloud: Cloud, volume_type: str | None, *volumes: Volume | None) -> ConversionTarget:
+def _plan_of_image(cloud: Cloud, source: str, wish: ConversionRequest) -> ConversionPlan:
+    found = image_inventory(cloud, source)
+    if found.image.size and wish.to == "image":
+        around = surroundings(cloud, volumes=False, image=found.image)
+    else:
+        around = _surroundings(cloud, wish.volume_type, *found.volumes.values(), image=found.image)
+    return plan_image_conversion(found, around, wish)
+
+
+def _surroundings(
+    cloud: Cloud, volume_type: str | None, *volumes: Volume | None, image: Image | None = None
+) -> ConversionTarget:
     """The encryption of the types matters only where another type than the volume's is wished for."""
     present = [volume.volume_type for volume in volumes if volume] if volume_type else []
-    return surroundings(cloud, types=[volume_type, *present])
+    return surroundings(cloud, types=[volume_type, *present], image=image)
 
 
 def carry_out(

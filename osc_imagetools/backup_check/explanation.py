@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import textwrap
+from html import escape
 
 from osc_imagetools.backup_check.reasons import Reason
 
@@ -41,3 +42,8 @@ def _wrapped(text: str, width: int) -> str:
     whole = LITERAL.sub(lambda found: f'"{found[1]}"'.replace(" ", INSEPARABLE), text)
     lines = textwrap.wrap(whole, width, break_long_words=False, break_on_hyphens=False)
     return "\n".join(lines).replace(INSEPARABLE, " ")
+
+
+def html_paragraph(text: str) -> str:
+    """A paragraph of the table of reasons as HTML."""
+    return LITERAL.sub(r"<code>\1</code>", escape(text, quote=False))

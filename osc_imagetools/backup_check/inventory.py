@@ -11,6 +11,7 @@ project whose volume quota matters.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -29,6 +30,7 @@ from osc_imagetools.cloud.connection import Cloud
 from osc_imagetools.cloud.image import HIDDEN
 from osc_imagetools.cloud.quota import image_quota, volume_quota
 
+LOG = logging.getLogger(__name__)
 # The first one in which a server has the properties of its image.
 IMAGE_PROPERTIES = "2.98"
 THREADS = 8
@@ -184,6 +186,13 @@ class _FleetReader(ListRequests):
 
     def _servers(self) -> None:
         query = self._scope.server_query()
+        with suppress(errors.ImagetoolsError):  # the list itself will tell
+            if self.cloud.microversion("compute", SERVERS) != SERVERS:
+                LOG.warning(
+                    "This cloud is older than compute microversion %s: of servers whose cell is down it says "
+                    "nothing, so they are not checked",
+                    SERVERS,
+                )
         self.read("servers", query, lambda d: self.found.servers.append(fleet.read_server(d)))
 
     def _cells(self) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from osc_imagetools.cloud.connection import Cloud
 from osc_imagetools.cloud.image import Image, find_image, get_image
+from osc_imagetools.cloud.retries import Retries, RetryPhase
 from osc_imagetools.cloud.server import Server, find_server
 
 if TYPE_CHECKING:
@@ -23,10 +24,13 @@ SECONDS = 10.0  # for a request
 
 
 class ImpatientCloud(Cloud):
-    """A cloud that is asked once and not waited for; the connection and its adapters stay as they are."""
+    """A cloud that is asked once and not waited for; the connection and its session stay as they are."""
 
-    def service(self, service_type: str) -> Adapter:
-        adapter = copy.copy(super().service(service_type))
+    def __init__(self, connection: Connection) -> None:
+        super().__init__(connection, retries=Retries(limits=dict.fromkeys(RetryPhase, 0.0)))
+
+    def _adapter(self, service_type: str) -> Adapter:
+        adapter = copy.copy(super()._adapter(service_type))
         adapter.connect_retries = adapter.status_code_retries = 0
         adapter.request = partial(adapter.request, timeout=SECONDS)  # type: ignore[method-assign]
         return adapter

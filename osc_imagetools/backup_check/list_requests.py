@@ -59,15 +59,20 @@ class ListRequests:
             raise
 
     def get(self, service: str, path: str, what: str, microversion: str | None = None) -> Any:
-        return self.cloud.get(service, path, what=what, microversion=microversion)
+        """The document at a path, by the newest microversion up to the one that is wanted."""
+        return self.cloud.get(service, path, what=what, microversion=self._known(service, microversion))
+
+    def _known(self, service: str, wanted: str | None) -> str | None:
+        return self.cloud.microversion(service, wanted) if wanted else None
 
     def read(self, name: str, query: Mapping[str, str], keep: Callable[[dict[str, Any]], Any]) -> None:
         """Gives each document of a list to *keep*, until the list ends or fails, which is noted."""
         service, path, version = LISTS[name]
 
         def read() -> None:
+            known = self._known(service, version)
             documents = self.cloud.list(
-                service, path, name, what=f"list of {name}", params=query, microversion=version
+                service, path, name, what=f"list of {name}", params=query, microversion=known
             )
             for number, document in enumerate(documents, 1):
                 keep(document)

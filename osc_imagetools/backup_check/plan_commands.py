@@ -11,7 +11,7 @@ from __future__ import annotations
 from osc_imagetools.backup_check.fleet import Fleet, FleetVolume
 from osc_imagetools.backup_check.plan_case import ServerCase
 from osc_imagetools.backup_check.plan_copies import SHELVED
-from osc_imagetools.export.plan import VOLUME_USABLE
+from osc_imagetools.cloud.states import VOLUME_USABLE
 from osc_imagetools.export.plan_server import SNAPSHOT_STATES
 
 

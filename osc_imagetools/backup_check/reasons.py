@@ -100,7 +100,8 @@ _TABLE = (
         "The server is shelved: Nova makes no image of it. If it boots from an image, Nova keeps its root "
         "disk in an image of its own (``<server>-shelved``), which is no backup: it is removed when the "
         "server is unshelved or deleted.",
-        "``openstack server unshelve <server>``, or export its volumes one by one.",
+        "``openstack server unshelve <server>``. Its volumes stay reserved while it is shelved: they cannot "
+        "be exported either.",
     ),
     Reason(
         "volume-encrypted",
@@ -322,8 +323,8 @@ _TABLE = (
         WARNING,
         "An image or a bundle of the server is there, but cannot be used: deactivated, killed, or an export"
         " that did not end.",
-        "An export goes on where it stopped by the same command; an image is deleted, or activated again by"
-        " an administrator.",
+        "An export goes on where it stopped by the same command. A deactivated image can be exported by an "
+        "administrator (``openstack image export-full <image>``); one that was killed has no data.",
         INFO,
     ),
 )

@@ -15,6 +15,7 @@ from typing import Any
 from osc_imagetools.backup_check.plan import ServerVerdict
 from osc_imagetools.backup_check.reasons import Severity
 
+COMMAND = "openstack "  # how an action begins that can be typed
 FINDINGS = ("Server", "Severity", "Reason", "Message", "ID", "Project", "Action")
 SUMMARY = ("Server", "ID", "Project", "Severity", "Findings", "Boot Source", "Disks", "Newest Backup")
 
@@ -43,12 +44,14 @@ class Tally:
     def next_steps(self, shown: Severity) -> list[str]:
         """The commands that help the most: against the worst findings first, and then against the most.
 
-        Left out are those against findings that are not shown, or for information only, and those in which
-        something has to be filled in.
+        Left out is what is done against findings that are not shown, or for information only, what is no
+        command, and commands in which something has to be filled in.
         """
         least = max(shown, Severity.warning)
         typed = {
-            action: rank for action, rank in self.actions.items() if rank[0] >= least and "<" not in action
+            action: rank
+            for action, rank in self.actions.items()
+            if rank[0] >= least and action.startswith(COMMAND) and "<" not in action
         }
         return sorted(typed, key=lambda action: typed[action], reverse=True)
 

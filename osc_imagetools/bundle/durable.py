@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -37,6 +38,11 @@ def storing(path: Path) -> Iterator[None]:
             raise errors.NoSpace(
                 f"Cannot write to {path}: {reason}",
                 hint="Free some space and run the same command again: it resumes the export.",
+            ) from exc
+        if exc.errno == errno.ENOENT and not path.parent.is_dir():
+            raise errors.ImagetoolsError(
+                f"Cannot write into {path}: the directory {path.parent} does not exist",
+                hint=f"Make it: mkdir -p {shlex.quote(str(path.parent))}",
             ) from exc
         raise errors.ImagetoolsError(
             f"Cannot write to {path}: {exc.filename or path}: {reason}",

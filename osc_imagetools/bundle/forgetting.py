@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from osc_imagetools import errors
-from osc_imagetools.bundle import durable
+from osc_imagetools.bundle import durable, strict_json
 from osc_imagetools.bundle.keep_rules import Candidate, Decision, KeepRules, decide
 from osc_imagetools.bundle.layout import (
     DIRECTORIES,
@@ -30,12 +30,11 @@ from osc_imagetools.bundle.layout import (
     SUMS,
     is_record,
     is_work_file,
-    path_problem,
 )
 from osc_imagetools.bundle.reader import list_bundles
 from osc_imagetools.bundle.records import read_records
-from osc_imagetools.bundle.state import ExportState, format_state
-from osc_imagetools.bundle.tree import Tree
+from osc_imagetools.bundle.state import ExportState, format_state, parse_state, state_of_manifest
+from osc_imagetools.bundle.tree import Tree, TreeEntry
 from osc_imagetools.cloud.names import printable
 
 T = TypeVar("T")
@@ -149,48 +148,60 @@ def remove_directory(bundle: KeptBundle[Path]) -> None:
     """Removes a bundle, complete or not, with its directory.
 
     :raises errors.BundleBusy: an export writes into it.
-    :raises errors.OutputExists: it has files that are not a bundle's; nothing was removed.
+    :raises errors.OutputExists: it has files that are not a bundle's, or cannot be told to be one's;
+        nothing was removed.
     :raises errors.ImagetoolsError: the file system refuses it.
     """
     path = bundle.what
     with durable.storing(path):
-        lock = _lock(path)
+        lock, created = _lock(path)
         try:
-            with Tree(path) as tree:
-                entries = tree.entries()
-            foreign = [
-                entry.path
-                for entry in entries
-                if not _is_of_bundle(entry.path, is_directory=entry.kind == "directory")
-            ]
-            if foreign:
+            state, found = _look(path)
+            _empty(path, state, found)
+        except errors.OutputExists:
+            if created:
                 durable.remove_file(path / LOCK)
-                raise errors.OutputExists(
-                    f"{path} has files that are not a bundle's: {', '.join(map(printable, foreign[:5]))}",
-                    hint="Move them away, or remove it by hand.",
-                )
-            files = tuple(entry.path for entry in entries if path_problem(entry.path) is None)
-            _empty(bundle, [entry.path for entry in entries if entry.kind != "directory"], files)
+            raise
         finally:
             os.close(lock)
 
 
-def _is_of_bundle(path: str, *, is_directory: bool) -> bool:
-    if is_directory:
-        return path in (*DIRECTORIES, RECORDS)
-    if path in (MANIFEST, *SUMS) or is_work_file(path) or is_record(path):
-        return True
-    return path_problem(path) is None
+def _look(path: Path) -> tuple[ExportState, list[str]]:
+    """What the directory is a bundle of, and its files.
+
+    :raises errors.OutputExists: see :func:`remove_directory`.
+    """
+    with Tree(path) as tree:
+        entries = tree.entries()
+        state = None
+        for name, parse in ((MANIFEST, state_of_manifest), (STATE, parse_state), (LOCK, state_of_manifest)):
+            if state is None and any(e.path == name and e.kind == "file" for e in entries):
+                state = parse(tree.read(name, strict_json.MAX_BYTES + 1))
+    if state is None and all(entry.path in DIRECTORIES or is_work_file(entry.path) for entry in entries):
+        state = ExportState("image", {"id": "unknown"})  # an export or a removal was cut off at its very end
+    if state is None:
+        raise errors.OutputExists(f"{path} does not say whose export it is", hint="Remove it by hand.")
+    known = {MANIFEST, *SUMS, *state.files}
+    foreign = [entry.path for entry in entries if not _is_of_bundle(entry, known)]
+    if foreign:
+        raise errors.OutputExists(
+            f"{path} has files that are not a bundle's: {', '.join(map(printable, foreign[:5]))}",
+            hint="Move them away, or remove it by hand.",
+        )
+    return state, [entry.path for entry in entries if entry.kind != "directory"]
 
 
-def _empty(bundle: KeptBundle[Path], found: list[str], files: tuple[str, ...]) -> None:
-    path = bundle.what
-    if MANIFEST in found:
-        identity = {"id": bundle.subject or "unknown"} | ({"name": bundle.name} if bundle.name else {})
-        state = ExportState(bundle.kind or "image", identity, created=True, files=files)
-        durable.write_atomic(path / STATE, format_state(state))
-        durable.remove_file(path / MANIFEST)
-        durable.sync_directory(path)
+def _is_of_bundle(entry: TreeEntry, known: set[str]) -> bool:
+    if entry.kind == "directory":
+        return entry.path in (*DIRECTORIES, RECORDS)
+    return entry.path in known or is_work_file(entry.path) or is_record(entry.path)
+
+
+def _empty(path: Path, state: ExportState, found: list[str]) -> None:
+    """Removes everything, the state and the lock last: until then it can be found and gone on with."""
+    durable.write_atomic(path / STATE, format_state(state))
+    durable.remove_file(path / MANIFEST)
+    durable.sync_directory(path)
     for file in found:
         if file not in (MANIFEST, STATE, LOCK):
             directory, _, name = file.rpartition("/")
@@ -214,12 +225,13 @@ def _unlink(path: Path, directory: str, name: str) -> None:
         os.close(parent)
 
 
-def _lock(path: Path) -> int:
-    """The descriptor of the lock file, locked against exports into the same directory."""
+def _lock(path: Path) -> tuple[int, bool]:
+    """The descriptor of the lock file, locked against exports into the same directory; whether it is new."""
+    created = not os.path.lexists(path / LOCK)
     lock = os.open(path / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, durable.FILE_MODE)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(lock)
         raise errors.BundleBusy(f"{path} is being written", hint="Wait until that export ends.") from None
-    return lock
+    return lock, created

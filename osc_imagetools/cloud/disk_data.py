@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from osc_imagetools import errors
 from osc_imagetools.cloud.connection import Cloud
-from osc_imagetools.cloud.image import Image, find_image, get_image
+from osc_imagetools.cloud.image import Image, find_image, get_image, head_of
 from osc_imagetools.cloud.origin import Origin
 from osc_imagetools.cloud.quota import Quota, volume_quota
 from osc_imagetools.cloud.server import get_server
@@ -30,7 +30,8 @@ class ImageInventory:
     """An image and all that its block device mapping leads to.
 
     ``snapshots``, ``volumes`` and ``images`` are by ID, None for what is gone; ``quota`` is None where
-    no volume has to be made.
+    no volume has to be made. ``readable``: the image service gives the data to this account, which is asked
+    of an image that is deactivated.
     """
 
     origin: Origin
@@ -40,6 +41,7 @@ class ImageInventory:
     volumes: Mapping[str, Volume | None]
     images: Mapping[str, Image | None]
     quota: Quota | None
+    readable: bool = True
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,7 @@ def image_inventory(cloud: Cloud, name_or_id: str) -> ImageInventory:
         volumes=volumes,
         images=images,
         quota=volume_quota(cloud) if needs_quota else None,
+        readable=image.status != "deactivated" or head_of(cloud, image) is not None,
     )
 
 

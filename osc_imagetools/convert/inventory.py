@@ -9,16 +9,18 @@ are shown to administrators only.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from osc_imagetools import errors
 from osc_imagetools.cloud.connection import Cloud
+from osc_imagetools.cloud.image import Image, head_of
 from osc_imagetools.cloud.origin import Origin
 from osc_imagetools.cloud.quota import Quota, volume_quota
 from osc_imagetools.cloud.volume import Snapshot, Volume, find_snapshot, find_volume, get_volume
+from osc_imagetools.data import qemu_img
+from osc_imagetools.data.disk_head import HEAD_NEEDED, look_at_head
 
 
 @dataclass(frozen=True)
@@ -32,11 +34,24 @@ class VolumeType:
 
 
 @dataclass(frozen=True)
+class ImageContent:
+    """What the beginning of an image's data tells: its format as Glance calls it ("raw" if none is known).
+
+    ``damage`` is the end of a sentence that begins with the image, None where nothing is seen to be wrong.
+    """
+
+    format: str
+    encrypted: bool = False
+    damage: str | None = None
+
+
+@dataclass(frozen=True)
 class ConversionTarget:
     """The cloud and the machine in which something is converted.
 
     ``types`` and ``quota`` are empty and None where block storage has no part in it; ``zones`` tells of each
     availability zone for volumes whether it is available; ``converter`` whether there is a qemu-img here.
+    ``content`` is what the beginning of the image to convert tells, None where it could not be read.
     """
 
     origin: Origin
@@ -45,6 +60,7 @@ class ConversionTarget:
     zones: dict[str, bool]
     quota: Quota | None
     converter: bool
+    content: ImageContent | None = None
 
     def type(self, name_or_id: str | None) -> VolumeType | None:
         """The volume type with this name or ID."""
@@ -68,11 +84,14 @@ class SnapshotSource:
     volume: Volume | None
 
 
-def surroundings(cloud: Cloud, *, volumes: bool = True, types: Iterable[str | None] = ()) -> ConversionTarget:
+def surroundings(
+    cloud: Cloud, *, volumes: bool = True, types: Iterable[str | None] = (), image: Image | None = None
+) -> ConversionTarget:
     """Reads what a conversion depends on besides its source.
 
     :param volumes: whether block storage has a part in it; if not, it need not even answer.
     :param types: names or IDs of the volume types whose encryption matters.
+    :param image: the image that is converted, whose own data is looked at.
     """
     block_storage = cloud.has_block_storage
     read = block_storage and volumes
@@ -83,8 +102,17 @@ def surroundings(cloud: Cloud, *, volumes: bool = True, types: Iterable[str | No
         types=_types(cloud, wanted) if read else (),
         zones=_zones(cloud) if read else {},
         quota=volume_quota(cloud) if read else None,
-        converter=shutil.which("qemu-img") is not None,
+        converter=qemu_img.is_installed(),
+        content=_content(cloud, image) if image is not None and image.size else None,
     )
+
+
+def _content(cloud: Cloud, image: Image) -> ImageContent | None:
+    head = head_of(cloud, image, HEAD_NEEDED)
+    if not head:
+        return None
+    facts = look_at_head(head)
+    return ImageContent(facts.content_format, facts.encrypted, facts.damage)
 
 
 def volume_source(cloud: Cloud, name_or_id: str) -> VolumeSource:

@@ -24,7 +24,7 @@ from osc_imagetools.cloud.disk_data import ImageInventory
 from osc_imagetools.cloud.volume import GIB
 from osc_imagetools.convert.inventory import ConversionTarget, SnapshotSource, VolumeSource
 from osc_imagetools.convert.plan_checks import problems_of
-from osc_imagetools.convert.plan_drafts import ConversionPlan, ConversionRequest
+from osc_imagetools.convert.plan_drafts import LONGEST, ConversionPlan, ConversionRequest
 from osc_imagetools.convert.plan_source import (
     ConversionSource,
     Data,
@@ -134,7 +134,13 @@ class _Draft:
 
     @property
     def name(self) -> str:
-        return self.wish.name if self.wish.name is not None else self.nature.name
+        if self.wish.name is not None:
+            return self.wish.name
+        if self.wish.to != self.nature.kind:
+            return self.nature.name
+        # Two of one kind and one name could only be told apart by their IDs.
+        suffix = f"-{self.wish.disk_format or 'copy'}"
+        return self.nature.name[: LONGEST - len(suffix)] + suffix
 
     # -- the ways ------------------------------------------------------------------------------
 
@@ -321,6 +327,10 @@ class _Draft:
     def lost(self) -> list[NotReplayed]:
         """What the source has and the result cannot have."""
         lost = list(self.not_given)
+        named = self.nature.name != self.nature.id
+        if self.wish.name is None and self.wish.to == self.nature.kind and named:
+            reason = f"the original has it; this one is {self.name} (--name gives it another)"
+            lost.append(NotReplayed(f"name {self.nature.name}", reason))
         if self.wish.to != "image" and self.nature.tags:
             lost.append(NotReplayed(f"tags {', '.join(self.nature.tags)}", f"a {self.wish.to} has none"))
         if self.wish.to == "image" and self.nature.kind != "image":

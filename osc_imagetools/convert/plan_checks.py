@@ -10,7 +10,7 @@ from __future__ import annotations
 from osc_imagetools import errors
 from osc_imagetools.cloud.image import Image
 from osc_imagetools.cloud.volume import GIB
-from osc_imagetools.convert.inventory import ConversionTarget
+from osc_imagetools.convert.inventory import ConversionTarget, ImageContent
 from osc_imagetools.convert.plan_drafts import FROM_VOLUME, ConversionRequest
 from osc_imagetools.convert.plan_source import ConversionSource, Data
 from osc_imagetools.operations.drafts import CONVERTIBLE
@@ -110,22 +110,76 @@ def _wrong_image(image: Image, around: ConversionTarget, wish: ConversionRequest
     bare = image.container_format in ("bare", None)
     if wish.to != "image":
         # Cinder unpacks what is compressed (cinder/image/accelerator.py), and no other container.
-        if bare or image.container_format == "compressed":
-            return []
-        return [errors.ResourceUnusable(f"{image.label} is in a container ({image.container_format})")]
+        if not bare and image.container_format != "compressed":
+            return [errors.ResourceUnusable(f"{image.label} is in a container ({image.container_format})")]
+        return _wrong_for_volume(image) + _wrong_content(image, around.content if bare else None, wish)
     found: Problems = []
     if wish.disk_format is None:
-        found.append(errors.UsageError("an image to an image: into which format? Give --disk-format"))
+        found.append(errors.UsageError("--disk-format is required to convert an image to an image"))
     elif wish.disk_format == image.disk_format:
         found.append(errors.UsageError(f"{image.label} is {wish.disk_format} already"))
+    elif image.disk_format == "iso" and wish.disk_format == "raw":
+        found.append(
+            errors.ResourceUnusable(
+                f"{image.label} is an ISO: as raw it would have the same bytes, and an ISO that is called "
+                "raw is refused by the image service (415)",
+                hint="Servers and volumes can be made of it as it is.",
+            )
+        )
     if not bare or image.disk_format not in CONVERTIBLE:
         form = image.disk_format if bare else f"in a container ({image.container_format})"
         found.append(errors.ResourceUnusable(f"{image.label} is {form}, which cannot be converted"))
+    elif not found:
+        found += _wrong_content(image, around.content, wish)
     if not around.converter:
         found.append(
             errors.ResourceUnusable(
                 "a disk format is changed by qemu-img, which is not on PATH",
-                hint="Install it: apt-get install qemu-utils",
+                hint="Install it: apt-get install qemu-utils, or dnf install qemu-img",
             )
         )
     return found
+
+
+def _wrong_for_volume(image: Image) -> Problems:
+    """Cinder compares the format with qemu-img's name of it (cinder/image/image_utils.py)."""
+    if image.disk_format not in ("vhd", "vpc"):
+        return []
+    return [
+        errors.ResourceUnusable(
+            f"{image.label} is {image.disk_format}, of which Cinder makes no volume",
+            hint="Change its format first: openstack image convert --to image --disk-format qcow2 "
+            f"{image.id}",
+        )
+    ]
+
+
+def _wrong_content(image: Image, content: ImageContent | None, wish: ConversionRequest) -> Problems:
+    """What the beginning of the data tells, as far as it could be read."""
+    if content is None:
+        return []
+    if content.encrypted and image.disk_format != "raw":
+        return [
+            errors.ResourceUnusable(
+                f"{image.label} is encrypted ({content.format}): only who has its key can read it",
+                hint=f"It can be copied as it is: openstack image export-full {image.id}",
+            )
+        ]
+    if content.damage:
+        return [
+            errors.DamagedDisk(
+                f"{image.label} {content.damage}", hint="Repair a copy of it: qemu-img check -r all <file>"
+            )
+        ]
+    declared, found = image.disk_format or "raw", content.format
+    if declared == "raw" and found in ("iso", "luks") and wish.to != "image":
+        return []  # for a volume these are data like any other
+    if declared in CONVERTIBLE and found != "raw" and CONVERTIBLE.get(found) != CONVERTIBLE[declared]:
+        return [
+            errors.ResourceUnusable(
+                f"{image.label} says that it is {declared}, but its content is {found}",
+                hint="What a server would make of it is not certain. Make an image of its data that says "
+                f"what it is: openstack image save --file <file> {image.id}",
+            )
+        ]
+    return []

@@ -17,10 +17,11 @@ from osc_imagetools.cloud.disk_data import ImageInventory
 from osc_imagetools.cloud.image import Image
 from osc_imagetools.cloud.origin import Origin
 from osc_imagetools.cloud.ownership import run_of_name, without_marks
+from osc_imagetools.cloud.states import snapshot_problem, volume_problem
 from osc_imagetools.cloud.volume import GIB, Snapshot, Volume
 from osc_imagetools.convert.inventory import SnapshotSource, VolumeSource
 from osc_imagetools.convert.plan_drafts import ConversionRequest
-from osc_imagetools.export.plan import SNAPSHOT_USABLE, VOLUME_USABLE, foreign_problem
+from osc_imagetools.export.plan import foreign_problem
 from osc_imagetools.export.plan_image import check_status, gone
 from osc_imagetools.operations.drafts import KEY_DELETION, MAPPING, NotReplayed
 from osc_imagetools.operations.image_metadata import SIGNATURE, inherited
@@ -128,7 +129,7 @@ def of_image(found: ImageInventory, wish: ConversionRequest) -> ConversionSource
     :raises errors.ImagetoolsError: it has no data, or none that could be read.
     """
     image = found.image
-    check_status(image)
+    check_status(image, readable=found.readable and wish.to == "image")
     nature, lost = _image_nature(image)
     if image.size:
         lost += [
@@ -222,7 +223,7 @@ def _boot_device(image: Image) -> BlockDevice:
     if not boot:
         raise errors.NoData(
             f"{image.label} has 0 bytes, and no block device mapping leads to data",
-            hint="It is no copy of anything. Convert the server's volumes while they exist.",
+            hint="If the server that it was made of lives, its volumes can be converted.",
         )
     return boot[0]
 
@@ -282,26 +283,6 @@ def _problems(
     key = PROJECT_OF["volume" if isinstance(resource, Volume) else "snapshot"]
     foreign = foreign_problem(resource.label, resource.document.get(key), origin)
     return tuple(p for p in (problem, foreign) if p)
-
-
-def volume_problem(volume: Volume) -> errors.ImagetoolsError | None:
-    """Why a volume cannot be read now."""
-    if volume.status in VOLUME_USABLE:
-        return None
-    return errors.ResourceUnusable(
-        f"{volume.label} is {volume.status}",
-        hint=f"Wait until it is available or in-use: openstack volume show {volume.id}",
-    )
-
-
-def snapshot_problem(snapshot: Snapshot) -> errors.ImagetoolsError | None:
-    """Why a snapshot cannot be read now."""
-    if snapshot.status in SNAPSHOT_USABLE:
-        return None
-    return errors.ResourceUnusable(
-        f"{snapshot.label} is {snapshot.status}",
-        hint=f"openstack volume snapshot show {snapshot.id}",
-    )
 
 
 def _metadata(document: Mapping[str, Any]) -> dict[str, str]:

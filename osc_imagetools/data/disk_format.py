@@ -44,6 +44,7 @@ MAGIC = {
 }
 DESCRIPTOR = "is the descriptor of a VMDK, whose data is in other files"
 CUT_SHORT = "is cut short"
+CORRUPT = "is marked corrupt by what has written it last"
 VHD_NAMES = ("vhd", "vpc")
 VHD_FOOTER = 512
 VHD_DIFFERENCING = 4
@@ -128,7 +129,9 @@ def inspect_stream(stream: BinaryIO, declared_format: str, *, container_format: 
     return DiskFacts(name, disk.virtual_size(inspector), disk.damage(name), disk.is_encrypted(name))
 
 
-class _Qcow2Header(NamedTuple):
+class Qcow2Header(NamedTuple):
+    """What is of interest in the header of a qcow2."""
+
     cluster_bits: int
     crypt: int  # 0: none, 1: AES, 2: LUKS
     l1_size: int
@@ -136,6 +139,15 @@ class _Qcow2Header(NamedTuple):
     refcount_offset: int
     snapshots: int
     features: int  # incompatible ones
+
+
+def qcow2_header(head: bytes) -> Qcow2Header:
+    """docs/interop/qcow2.rst of QEMU."""
+    head = head.ljust(STEP, b"\0")
+    (version,) = struct.unpack_from(">I", head, 4)
+    bits, _, crypt, l1_size, l1_offset, refcounts, _, snapshots = struct.unpack_from(">IQIIQQII", head, 20)
+    (features,) = struct.unpack_from(">Q", head, 72)
+    return Qcow2Header(bits, crypt, l1_size, l1_offset, refcounts, snapshots, features if version > 2 else 0)
 
 
 class _Disk:
@@ -197,7 +209,7 @@ class _Disk:
         """docs/interop/qcow2.rst of QEMU: the tables that the header points at are in the file."""
         header = self._qcow2
         if header.features & QCOW2_CORRUPT:
-            return "is marked corrupt by what has written it last"
+            return CORRUPT
         if header.l1_size and header.l1_offset + header.l1_size * 8 > self.size:
             return f"{CUT_SHORT}: its tables are beyond the end of the file"
         if header.refcount_offset >= self.size:
@@ -207,12 +219,8 @@ class _Disk:
         return None
 
     @property
-    def _qcow2(self) -> _Qcow2Header:
-        fields = struct.unpack_from(">IQIIQQIIQ", self._head.ljust(STEP, b"\0"), 20)
-        (version,) = struct.unpack_from(">I", self._head, 4)
-        features = struct.unpack_from(">Q", self._head.ljust(STEP, b"\0"), 72)[0] if version > 2 else 0
-        bits, _, crypt, l1_size, l1_offset, refcount_offset, _, snapshots, _ = fields
-        return _Qcow2Header(bits, crypt, l1_size, l1_offset, refcount_offset, snapshots, features)
+    def _qcow2(self) -> Qcow2Header:
+        return qcow2_header(self._head)
 
     def fixed_vhd(self) -> DiskFacts:
         """What was found raw and is called a VHD: a fixed one is raw data with a footer."""

@@ -18,7 +18,7 @@ from keystoneauth1 import exceptions as ksa_exceptions
 from requests import exceptions as requests_exceptions
 
 from osc_imagetools import errors
-from osc_imagetools.cloud.connection import message_of
+from osc_imagetools.cloud.answers import message_of
 from osc_imagetools.data.disk_stream import DiskSource, DiskStream
 from osc_imagetools.progress.model import Progress
 

@@ -16,6 +16,7 @@ from osc_imagetools.cloud.block_device import BlockDevice
 from osc_imagetools.cloud.image import Image
 from osc_imagetools.cloud.origin import Origin
 from osc_imagetools.cloud.quota import Quota
+from osc_imagetools.cloud.states import snapshot_problem, volume_problem
 from osc_imagetools.cloud.volume import GIB, Snapshot, Volume
 from osc_imagetools.operations.disk_file import disk_file, extension
 from osc_imagetools.operations.quota import QuotaNeed, VolumeUse, fit_quota
@@ -30,10 +31,6 @@ from osc_imagetools.operations.vocabulary import (
     Remove,
     UploadVolume,
 )
-
-# What Cinder lets a snapshot be on the way to available; anything else never gets there by itself.
-SNAPSHOT_USABLE = frozenset({"available", "creating", "backing-up"})
-VOLUME_USABLE = frozenset({"available", "in-use"})
 
 
 @dataclass(frozen=True)
@@ -174,13 +171,8 @@ class ExportDraft:
 
     def add_snapshot(self, snapshot: Snapshot, volume: Volume | None, place: DiskPlacement) -> None:
         """A disk whose bytes are in a snapshot that is there; *volume* is what it was taken of."""
-        if snapshot.status not in SNAPSHOT_USABLE:
-            self.problems.append(
-                errors.ResourceUnusable(
-                    f"{place.name}: {snapshot.label} is {snapshot.status}",
-                    hint=f"openstack volume snapshot show {snapshot.id}",
-                )
-            )
+        if problem := snapshot_problem(snapshot, place.name):
+            self.problems.append(problem)
         elif self._may_read(place, snapshot.label, volume):
             reference = Reference("snapshot", snapshot.id, snapshot.label)
             self._add_lane(place, (), reference, snapshot.size, volume, snapshot)
@@ -198,13 +190,8 @@ class ExportDraft:
 
     def volume_is_usable(self, volume: Volume, place: DiskPlacement) -> bool:
         """Whether a volume can be copied now; if not, the problem is noted."""
-        if volume.status not in VOLUME_USABLE:
-            self.problems.append(
-                errors.ResourceUnusable(
-                    f"{place.name}: {volume.label} is {volume.status}",
-                    hint=f"Wait until it is available or in-use: openstack volume show {volume.id}",
-                )
-            )
+        if problem := volume_problem(volume, place.name):
+            self.problems.append(problem)
             return False
         return self._may_read(place, volume.label, volume)
 

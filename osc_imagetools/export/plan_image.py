@@ -31,8 +31,10 @@ def plan_image_export(
         :class:`errors.Unready`.
     """
     image = found.image
-    check_status(image)
+    check_status(image, readable=found.readable)
     draft = ExportDraft(disk_format, allow_encrypted)
+    if image.status == "deactivated":
+        draft.warnings.append(f"{image.label} is deactivated: somebody had a reason to take it out of use")
     if image.size:
         _check_stored_format(image, disk_format)
         draft.add_image(image, DiskPlacement("image", None, "image", None, None))
@@ -75,21 +77,25 @@ def _documents(found: ImageInventory) -> Iterator[tuple[str, Any]]:
                 yield f"{kind}-{resource.id}", dict(resource.document)
 
 
-def check_status(image: Image) -> None:
-    """:raises errors.ImagetoolsError: an image that is not active has no data to be read."""
-    if image.status == "active":
+def check_status(image: Image, *, readable: bool = True) -> None:
+    """Whether an image has data that this account can read.
+
+    :param readable: of one that is deactivated, whether the image service gives its data all the same.
+    :raises errors.ImagetoolsError: it has none.
+    """
+    if image.status == "active" or (image.status == "deactivated" and readable):
         return
     show = f"openstack image show {image.id}"
     if image.status == "queued":
         raise errors.NoData(
-            f"{image.label} is queued: nothing has been uploaded to it yet",
-            hint=f"Upload its data: openstack image stage --file <file> {image.id}; then "
-            f"openstack image import {image.id}. Or create it anew. {show}",
+            f"{image.label} is queued: it has no data yet",
+            hint=f"If it is being made of a server or a volume, wait until it is active: {show}. "
+            "Otherwise its upload has failed: make it again.",
         )
     if image.status == "deactivated":
         raise errors.ResourceUnusable(
-            f"{image.label} is deactivated: its data cannot be read",
-            hint=f"An administrator can run: openstack image set --activate {image.id}",
+            f"{image.label} is deactivated: only an administrator can read its data",
+            hint=f"An administrator can export it as it is: openstack image export-full {image.id}",
         )
     if image.status in IN_WORK:
         raise errors.ResourceUnusable(
@@ -117,7 +123,8 @@ def _no_data(image: Image, not_captured: Sequence[NotCaptured]) -> errors.NoData
     else:
         text = f"{image.label} has 0 bytes and no block device mapping: there is nothing to export"
     return errors.NoData(
-        text, hint="It is no backup of anything. Export the server's volumes while they exist."
+        text,
+        hint="If the server that it was made of lives, export that: openstack server export-full <server>",
     )
 
 

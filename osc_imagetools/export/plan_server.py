@@ -18,6 +18,7 @@ from typing import Any
 
 from osc_imagetools import errors
 from osc_imagetools.cloud.ownership import without_marks
+from osc_imagetools.cloud.server import Server
 from osc_imagetools.cloud.volume import GIB
 from osc_imagetools.export.inventory_server import ServerInventory, ServerVolume
 from osc_imagetools.export.plan import DiskPlacement, ExportDraft, ExportPlan, NotCaptured, Subject
@@ -41,6 +42,8 @@ from osc_imagetools.operations.vocabulary import (
 
 # nova/compute/api.py: snapshot, snapshot_volume_backed
 SNAPSHOT_STATES = frozenset({"ACTIVE", "SHUTOFF", "PAUSED", "SUSPENDED"})
+
+PASSING = frozenset({"BUILD", "REBUILD", "REBOOT", "HARD_REBOOT", "RESIZE", "MIGRATING", "PASSWORD"})
 
 
 @dataclass(frozen=True)
@@ -141,9 +144,7 @@ def _check_state(draft: ExportDraft, found: ServerInventory, options: ServerExpo
             errors.ResourceUnusable(
                 f"{server.label} is {server.status}: Nova takes a snapshot only of a server that is "
                 f"{', '.join(sorted(SNAPSHOT_STATES))}",
-                hint="Its volumes can be exported one by one: openstack volume export-full <volume>"
-                if server.volumes
-                else show,
+                hint=_way_to_a_snapshot(server),
             )
         )
     if options.stop and server.status not in ("ACTIVE", "SHUTOFF"):
@@ -156,6 +157,26 @@ def _check_state(draft: ExportDraft, found: ServerInventory, options: ServerExpo
                 f"--stop: {server.label} is locked", hint=f"openstack server unlock {server.id}"
             )
         )
+
+
+def _way_to_a_snapshot(server: Server) -> str:
+    """What brings a server into a state in which Nova takes a snapshot of it, or gets its data anyway."""
+    commands = {
+        "SHELVED": f"openstack server unshelve {server.id}",
+        "SHELVED_OFFLOADED": f"openstack server unshelve {server.id}",
+        "RESCUE": f"openstack server unrescue {server.id}",
+        "VERIFY_RESIZE": f"openstack server resize confirm {server.id}",
+        "SOFT_DELETED": f"openstack server restore {server.id}",
+    }
+    if server.status in commands:
+        return commands[server.status]
+    show = f"openstack server show {server.id}"
+    if server.status in PASSING:
+        return f"Wait until it is ACTIVE: {show} -c status"
+    why = f"{show} -c fault tells why. " if server.status == "ERROR" else f"{show} tells more. "
+    if server.volumes:
+        return f"{why}Its volumes can be exported one by one: openstack volume export-full <volume>"
+    return why.strip()
 
 
 def _from_volumes(

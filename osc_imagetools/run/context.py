@@ -16,7 +16,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
 from osc_imagetools import errors
-from osc_imagetools.cloud.connection import Cloud, StatusError
+from osc_imagetools.cloud.answers import may_exist
+from osc_imagetools.cloud.connection import Cloud
+from osc_imagetools.cloud.retries import RetryPhase
 from osc_imagetools.run.cleanup import Cleanup, CleanupStep, clean_up_after
 from osc_imagetools.run.deadline import Deadline
 from osc_imagetools.run.identity import Run
@@ -45,8 +47,8 @@ class CreatedResource:
     """A resource that a run creates; ``id`` is None until it is known, ``keep``: it is meant to stay.
 
     ``may_exist`` is true from the request that creates it until an answer tells, ``created`` when that said
-    so; ``number`` is that of its entry in the journal; ``parent`` is the volume of a snapshot that can only
-    be found by name.
+    so, ``absent`` when the request was refused or never left; ``number`` is that of its entry in the journal;
+    ``parent`` is the volume of a snapshot that can only be found by name.
     """
 
     kind: str
@@ -55,6 +57,7 @@ class CreatedResource:
     id: str | None = None
     may_exist: bool = False
     created: bool = False
+    absent: bool = False
     number: int = 0
     parent: str | None = None
     keep: bool = False
@@ -83,8 +86,7 @@ class RunContext:
     # Removing two snapshots of one running server at a time makes two block jobs in its hypervisor, of which
     # QEMU 7.2 has been seen to crash, and the guest with it: one at a time.
     one_snapshot: threading.Lock = field(default_factory=threading.Lock)
-    retries: int = 0
-    _counting: threading.Lock = field(default_factory=threading.Lock)
+    _clouds: list[Cloud] = field(default_factory=list)
     _created: list[CreatedResource] = field(default_factory=list)
     _journals: list[Journal] = field(default_factory=list)
 
@@ -99,14 +101,18 @@ class RunContext:
         """
         run = Run(purpose)
         journal = Journal(run, location_of(cloud))
-        cleanup = None if timeout is None else max(timeout, SHORTEST_CLEANUP)
-        return cls(cloud, run, journal, Cleanup(), Deadline(timeout=timeout), Deadline(timeout=cleanup))
+        end = Deadline(timeout=None if timeout is None else max(timeout, SHORTEST_CLEANUP))
+        clouds = [cloud]
+        cleanup = Cleanup(lambda: _patient(clouds, RetryPhase.CLEANING_UP, end.cancelled), end.cancelled)
+        return cls(cloud, run, journal, cleanup, Deadline(timeout=timeout), end, _clouds=clouds)
 
     def at(self, cloud: Cloud) -> RunContext:
         """The same run in another cloud (or project, or region): with an ID and a journal of its own there,
         and the clean-up, the deadlines and the ending of this one.
         """
         run = Run(self.run.purpose)
+        cloud.retries.enter(RetryPhase.WORKING, self.deadline.cancelled)
+        self._clouds.append(cloud)
         return replace(self, cloud=cloud, run=run, journal=Journal(run, location_of(cloud)))
 
     def register(
@@ -127,10 +133,11 @@ class RunContext:
         made = CreatedResource(kind, name, id=identifier, parent=parent, keep=keep)
         made.number = self.journal.make(kind, name, identifier)
         made.entry = self.cleanup.register(
-            made.label,
+            lambda: made.label,
             lambda: remove(self, made),
             lambda: self.journal.settled(made.number),
             urgent=kind == "stopped-server",  # its users wait
+            exists=lambda: not made.absent,
         )
         self._created.append(made)
         return made
@@ -141,10 +148,10 @@ class RunContext:
         self.journal.made(made.number, identifier)
         return identifier
 
-    def retried(self) -> None:
-        """A fault passed: something was done once more."""
-        with self._counting:
-            self.retries += 1
+    @property
+    def retries(self) -> int:
+        """How many requests were sent again, in all clouds of the run."""
+        return sum(cloud.retries.count for cloud in self._clouds)
 
     def conclude(self, ending: Ending = Ending.KEEP) -> tuple[str, ...]:
         """All is done: what is meant to stay ends as *ending* says, everything else is removed.
@@ -202,7 +209,11 @@ def run_context(
     :raises errors.ImagetoolsError: what the run raised, with ``left`` naming everything that remains.
     """
     context = RunContext.of(cloud, purpose, timeout)
-    with interrupts_set(context.deadline.cancelled, context.cleanup_deadline.cancelled):
+    events = context.deadline.cancelled, context.cleanup_deadline.cancelled
+    with (
+        interrupts_set(*events, last_words=context.cleanup.last_words),
+        cloud.retries.during(RetryPhase.WORKING, context.deadline.cancelled),
+    ):
         try:
             yield context
         except BaseException as exc:
@@ -215,15 +226,22 @@ def run_context(
 
 
 @contextlib.contextmanager
+def _patient(clouds: list[Cloud], phase: RetryPhase, cancelled: threading.Event) -> Iterator[None]:
+    """Within it the requests to all clouds of a run are as patient as *phase* says."""
+    with contextlib.ExitStack() as stack:
+        for cloud in clouds:
+            stack.enter_context(cloud.retries.during(phase, cancelled))
+        yield
+
+
+@contextlib.contextmanager
 def creating(made: CreatedResource) -> Iterator[None]:
     """The request that makes it: without a clear answer it may be there, or come into being later."""
     made.may_exist = True
     try:
         yield
-    except StatusError as exc:
-        made.may_exist = exc.status >= 500
-        raise
-    except (errors.Forbidden, errors.ResourceNotFound):
-        made.may_exist = False
+    except BaseException as exc:
+        made.may_exist = may_exist(exc)
+        made.absent = not made.may_exist
         raise
     made.may_exist = False

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 from osc_imagetools import errors
-from osc_imagetools.cloud.connection import Cloud, StatusError
+from osc_imagetools.cloud.answers import StatusError
+from osc_imagetools.cloud.connection import Cloud
 from osc_imagetools.cloud.image import Image, get_image
 from osc_imagetools.cloud.project import Project
 from osc_imagetools.run.cleanup import Cleanup, CleanupStep, clean_up_after

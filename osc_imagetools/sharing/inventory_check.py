@@ -11,7 +11,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from osc_imagetools import errors
-from osc_imagetools.cloud.connection import Cloud, StatusError
+from osc_imagetools.cloud.answers import StatusError
+from osc_imagetools.cloud.connection import Cloud
 from osc_imagetools.cloud.image import Image, find_image, get_image
 from osc_imagetools.cloud.project import Project, find_projects, own_projects
 from osc_imagetools.cloud.volume import get_snapshot, get_volume

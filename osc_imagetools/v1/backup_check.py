@@ -14,6 +14,7 @@ from cliff import columns
 from osc_imagetools.v1 import base
 
 if TYPE_CHECKING:
+    from osc_imagetools.backup_check.html_report import HtmlReport
     from osc_imagetools.backup_check.inventory import Scope
     from osc_imagetools.cloud.connection import Cloud
 
@@ -52,6 +53,7 @@ class CheckServerBackup(base.Lister):
         "openstack server backup-check web01",
         "openstack server backup-check --all --summary --max-age 26h",
     )
+    page: HtmlReport | None = None
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
@@ -82,6 +84,14 @@ class CheckServerBackup(base.Lister):
             help="Lowest severity that sets exit code 3, whether shown or not (default: critical)",
         )
         parser.add_argument(
+            "--ignore",
+            metavar="<reason>[:<id>]",
+            action="append",
+            default=[],
+            help="Ignore findings with this reason, or only those about the server, image or volume "
+            "with this ID (repeat option to ignore several)",
+        )
+        parser.add_argument(
             "--summary",
             action="store_true",
             help="Show one row for each server instead of one for each finding",
@@ -93,11 +103,18 @@ class CheckServerBackup(base.Lister):
         check_choice(parsed_args)
         if parsed_args.explain:
             return explanation(parsed_args.explain)
+        from osc_imagetools.backup_check.plan_ignore import parse_ignored, without_ignored
+
+        ignored = parse_ignored(parsed_args.ignore)
         cloud = self.cloud()
         from osc_imagetools.backup_check import report
         from osc_imagetools.backup_check.reasons import Severity
 
-        verdicts = self.tally.watch(_verdicts(cloud, read_scope(cloud, parsed_args), parsed_args))
+        found = _verdicts(cloud, read_scope(cloud, parsed_args), parsed_args)
+        verdicts = self.tally.watch(without_ignored(found, ignored))
+        if parsed_args.html:
+            self.page = new_page(cloud)
+            verdicts = self.page.watch(verdicts)
         shown = Severity[parsed_args.severity]
         if not parsed_args.summary:
             rows = report.finding_rows(verdicts, shown)
@@ -120,16 +137,22 @@ class CheckServerBackup(base.Lister):
         self.app.stdout.write(f"{section(REASONS[parsed_args.explain], width)}\n")
         return 0
 
-    def show_next_steps(self, parsed_args: argparse.Namespace) -> None:
+    def close_output(self, parsed_args: argparse.Namespace) -> None:
         from osc_imagetools.backup_check.reasons import Severity
 
+        if self.page:
+            from pathlib import Path
+
+            self.page.write(Path(parsed_args.html))
+            self.summary = f"The report is in {parsed_args.html}"
         self.next_steps = self.tally.next_steps(Severity[parsed_args.severity])
-        super().show_next_steps(parsed_args)
+        super().close_output(parsed_args)
 
     def run(self, parsed_args: argparse.Namespace) -> int:
         from osc_imagetools.backup_check.report import Tally
 
         self.tally = Tally()
+        self.page = None
         code = super().run(parsed_args)
         if parsed_args.summary and self.tally.strays:
             LOG.warning(
@@ -153,6 +176,22 @@ def _add_reports(parser: argparse.ArgumentParser) -> None:
         choices=sorted(REASONS),
         help="Print what a reason means and what to do about it, without a login",
     )
+    parser.add_argument(
+        "--html",
+        metavar="<file>",
+        help="Also write a report of all findings to this file: one HTML page for a browser",
+    )
+
+
+def new_page(cloud: Cloud) -> HtmlReport:
+    """An HTML report of this moment and this cloud."""
+    import time
+
+    from osc_imagetools.backup_check.html_report import HtmlReport
+
+    origin = cloud.origin
+    place = ", ".join(filter(None, (origin.cloud, origin.region)))
+    return HtmlReport(now=time.time(), place=f"Cloud {place}" if place else "Cloud")
 
 
 def explanation(code: str) -> tuple[Any, Any]:
@@ -191,8 +230,8 @@ def check_choice(parsed_args: argparse.Namespace) -> None:
 
     chosen = [f"--{name.replace('_', '-')}" for name in FILTERS if getattr(parsed_args, name)]
     if parsed_args.explain:
-        if parsed_args.servers or chosen:
-            raise UsageError("--explain is about a reason: neither name servers nor choose them")
+        if parsed_args.servers or chosen or parsed_args.html:
+            raise UsageError("--explain is about a reason: it takes no servers, no filters and no --html")
         return
     if parsed_args.servers and chosen:
         raise UsageError(f"<server> cannot be combined with {', '.join(chosen)}")
@@ -200,6 +239,12 @@ def check_choice(parsed_args: argparse.Namespace) -> None:
         raise UsageError("no server specified", hint="Name one or more servers, or use --all.")
     if parsed_args.project and parsed_args.all_projects:
         raise UsageError("--project cannot be combined with --all-projects")
+    if parsed_args.html:
+        from pathlib import Path
+
+        from osc_imagetools.backup_check.html_report import check_path
+
+        check_path(Path(parsed_args.html))
 
 
 def read_scope(cloud: Cloud, parsed_args: argparse.Namespace) -> Scope:

@@ -98,6 +98,7 @@ class Command(command.Command):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.next_steps: list[str] = []  # commands to type next, the most useful first
+        self.summary = ""  # what a long run has done
 
     def fit_tables(self, parsed_args: argparse.Namespace) -> None:
         """Has a table drawn so that nothing in it is broken that a person copies."""
@@ -106,8 +107,14 @@ class Command(command.Command):
 
             self.formatter = FittingTable()
 
-    def show_next_steps(self, parsed_args: argparse.Namespace) -> None:
-        """Below a table on a terminal: at most three commands, each whole and on a line of its own."""
+    def close_output(self, parsed_args: argparse.Namespace) -> None:
+        """Closes the output: the summary, and below a table on a terminal what to type next.
+
+        These are three commands at most, each whole and on a line of its own.
+        """
+        if self.summary:
+            self.app.stdout.flush()
+            tell(self.summary)
         steps = list(dict.fromkeys(self.next_steps))[:MOST_NEXT_STEPS]
         if steps and parsed_args.formatter == "table" and sys.stdout.isatty():
             self.app.stdout.flush()
@@ -126,6 +133,16 @@ class Command(command.Command):
         formatter: Any = type("HelpFormatter", (HelpParagraphs, given), {})
         parser.formatter_class = formatter
         return parser
+
+    @property
+    def required_scope(self) -> bool:
+        """Read by osc-lib when there is a session and before it logs in: the login is persistent too."""
+        session = getattr(self.app.client_manager, "session", None)
+        if session is not None:
+            from osc_imagetools.cloud.transport import persistent
+
+            persistent(session)
+        return False
 
     def cloud(self) -> Cloud:
         """Log in, as any other ``openstack`` command does."""
@@ -172,7 +189,7 @@ class Lister(Command, command.Lister):
             parsed_args.columns = [name for name in column_names if name not in hidden]
         self.fit_tables(parsed_args)
         code = super().produce_output(parsed_args, column_names, data)
-        self.show_next_steps(parsed_args)
+        self.close_output(parsed_args)
         return code
 
 
@@ -183,7 +200,7 @@ class ShowOne(Command, command.ShowOne):
         self.fit_tables(parsed_args)
         if not getattr(parsed_args, "dry_run", False):
             code = super().produce_output(parsed_args, column_names, data)
-            self.show_next_steps(parsed_args)
+            self.close_output(parsed_args)
             return code
         names, selector = self._generate_columns_and_selector(parsed_args, column_names)
         rows = [list(self._compress_iterable(r, selector)) if selector else r for r in data]

@@ -19,15 +19,17 @@ COUNTS = ("last", "hourly", "daily", "weekly", "monthly", "yearly")
 
 
 class CopyBundle(base.ShowOne):
-    """Copy a bundle from a directory into a repository, or back
+    """Copy a bundle from a directory into a repository, or back.
 
-    Without --output, <bundle> is a directory and is copied into the repository. With --output, <bundle> is
-    one of the repository and is copied into a directory. Every byte is compared with the hashes of the
-    manifest on its way. The same copy again goes on with one that was interrupted.
-
-    Examples: ``openstack bundle copy web01.bundle --repository sftp:backup@host:/bundles`` and
-    ``openstack bundle copy web01 --repository sftp:backup@host:/bundles --output web01.bundle``.
+    Without ``--output``, ``<bundle>`` is a directory that is copied into the repository. With ``--output``,
+    ``<bundle>`` is a bundle of the repository that is copied into a directory. Every byte is compared with
+    the hashes in the manifest. Run the same command again to continue an interrupted copy.
     """
+
+    examples = (
+        "openstack bundle copy web01.bundle --repository sftp:backup@host:/b",
+        "openstack bundle copy web01 --repository /backup --output web01.bundle",
+    )
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
@@ -118,19 +120,22 @@ def _copy_out(
 
 
 class ForgetBundle(base.Lister):
-    """Remove bundles by rules of keeping, from a directory or a repository
+    """Remove old bundles by retention rules, from a directory or a repository.
 
-    The rules are those of restic, applied to the complete bundles of each exported resource: each rule
-    keeps the newest bundle of as many hours, days, weeks, months or years as it says. The newest complete
-    bundle of a resource and the newest one whose restore check succeeded are never removed.
-
-    Examples: ``openstack bundle forget /backup --keep-daily 7 --keep-weekly 5 --dry-run`` and
-    ``openstack bundle forget --repository s3:s3.example.org/bundles --keep-last 3 --prune``.
+    The rules are those of ``restic forget``, applied to the complete bundles of each exported resource: for
+    example, ``--keep-daily 7`` keeps the newest bundle of each of the last seven days that have one. The
+    newest complete bundle of a resource, and the newest one whose restore check succeeded, are never
+    removed.
     """
+
+    examples = (
+        "openstack bundle forget /backup --keep-daily 7 --keep-weekly 5 --dry-run",
+        "openstack bundle forget --repository /backup --keep-last 3 --prune",
+    )
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        parser.add_argument("directory", metavar="<directory>", nargs="?", help="Directory to look in (path)")
+        parser.add_argument("directory", metavar="<directory>", nargs="?", help="Directory to search (path)")
         for name in COUNTS:
             period = "" if name == "last" else f", of {_PERIODS[name]} each"
             parser.add_argument(
@@ -180,7 +185,7 @@ class ForgetBundle(base.Lister):
                     r.bundle.label,
                     r.bundle.kind,
                     r.bundle.name,
-                    r.bundle.created_at,
+                    base.Age(r.bundle.created_at),
                     base.Size(r.bundle.size),
                 ),
                 *(removed if r.removed else "kept", r.reason),

@@ -121,7 +121,9 @@ def add_options(parser: argparse.ArgumentParser, formats: tuple[str, ...], defau
     from osc_lib.cli import parseractions
 
     parser.add_argument(
-        "--name", metavar="<name>", help="Name of the new resource (default: name of the source)"
+        "--name",
+        metavar="<name>",
+        help="Name of the new resource (default: name of the source; a copy of the same type gets a suffix)",
     )
     parser.add_argument(
         "--property",

@@ -41,7 +41,7 @@ class ExportFull(base.ShowOne):
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Any, Any]:
         base.check_dry_run_format(parsed_args)
         cloud = self.cloud()
-        return carry_out(cloud, self.plan(cloud, parsed_args), parsed_args)
+        return carry_out(self, cloud, self.plan(cloud, parsed_args), parsed_args)
 
 
 def volume_options(parsed_args: argparse.Namespace) -> dict[str, Any]:
@@ -76,7 +76,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     base.add_run_options(parser)
 
 
-def carry_out(cloud: Cloud, plan: ExportPlan, parsed_args: argparse.Namespace) -> tuple[Any, Any]:
+def carry_out(
+    command: ExportFull, cloud: Cloud, plan: ExportPlan, parsed_args: argparse.Namespace
+) -> tuple[Any, Any]:
     """Columns and data of the report, or of the plan with ``--dry-run``."""
     if parsed_args.dry_run:
         return base.plan_rows(plan.steps())
@@ -102,7 +104,7 @@ def carry_out(cloud: Cloud, plan: ExportPlan, parsed_args: argparse.Namespace) -
         )
     if report.left:
         LOG.warning("The bundle is complete, but these resources may still exist: %s", "; ".join(report.left))
-    base.tell(export_summary(report))
+    command.summary = export_summary(report)
     fields = export_fields(report)
     fields.update({name: base.Size(fields[name]) for name in BYTES})
     fields["not_captured"] = base.Texts(fields["not_captured"])

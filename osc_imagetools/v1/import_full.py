@@ -77,7 +77,7 @@ class ImportFull(base.ShowOne):
                 plan, cloud, bundle.path, bundle.manifest, run, purpose=purpose, progress=progress
             )
         self.same = not report.differences
-        base.tell(import_summary(report))
+        self.summary = import_summary(report)
         fields = import_fields(report)
         fields["bytes"] = base.Size(fields["bytes"])
         fields.update({name: base.Texts(fields[name]) for name in LISTS})

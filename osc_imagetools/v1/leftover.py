@@ -17,7 +17,9 @@ NOT_SEARCHED = "volumes and snapshots are not searched"
 
 
 def tell_others(found: LeftoverInventory) -> None:
-    """Warn about what is not listed: resources of active runs, and runs in other clouds and projects."""
+    """Warn about what is not listed: what could not be read, active runs, and runs elsewhere."""
+    for text in found.unread:
+        LOG.error("There may be more: %s", text)
     if found.living:
         LOG.warning("Resources of active runs are not listed: %s", ", ".join(found.living))
     for run in found.elsewhere:
@@ -28,7 +30,17 @@ def tell_others(found: LeftoverInventory) -> None:
         )
 
 
-class ListLeftover(base.Lister):
+class LeftoverCommand(base.Lister):
+    """The common part of the commands: exit code 1 if something failed or could not be read."""
+
+    failed = False
+
+    def run(self, parsed_args: argparse.Namespace) -> int:
+        self.failed = False
+        return super().run(parsed_args) or int(self.failed)
+
+
+class ListLeftover(LeftoverCommand):
     """List resources left in the cloud by interrupted runs.
 
     They are found in the journals of this user on this machine, and by the marks on the resources themselves,
@@ -46,13 +58,14 @@ class ListLeftover(base.Lister):
         found = leftover_inventory(cloud)
         tell_others(found)
         self.next_steps = ["openstack leftover delete"] if found.resources else []
+        self.failed = bool(found.unread)
         titles = ("Type", "ID", "Name", "Status", "Run", "Created At")
         return titles, [
             (r.kind, r.id, r.name, r.status, r.run, base.Age(r.created_at)) for r in found.resources
         ]
 
 
-class DeleteLeftover(base.Lister):
+class DeleteLeftover(LeftoverCommand):
     """Delete resources left in the cloud by interrupted runs.
 
     Resources are deleted in the right order. A server that an interrupted run has stopped is started again.
@@ -107,12 +120,8 @@ class DeleteLeftover(base.Lister):
             if r not in chosen
         ]
         self.next_steps = [f"openstack leftover delete --run {r.run}" for r in wanted if r not in chosen]
-        self.failed = any(d.failed for d in done)
+        self.failed = any(d.failed for d in done) or bool(found.unread)
         return ("Type", "ID", "Name", "Result"), [(r.kind, r.id, r.name, text) for r, text in rows]
-
-    def run(self, parsed_args: argparse.Namespace) -> int:
-        self.failed = False
-        return super().run(parsed_args) or int(self.failed)
 
 
 def confirm(stdin: Any, stderr: Any, chosen: list[Leftover], runs: list[str]) -> None:

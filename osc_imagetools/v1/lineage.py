@@ -43,17 +43,21 @@ class Branch(columns.FormattableColumn[Any]):
         return f"{branches(self._row)[0]}{self._value}{again}"
 
 
-def branches(row: Any) -> tuple[str, str]:
-    """What stands before a row of the tree, and before what is written below it of the same row."""
-    if not row.last:
-        return "", "  "
+def branches(row: Any, *, parent: bool = False) -> tuple[str, str]:
+    """What stands before a row of the tree, and before what is written below it of the same row.
+
+    :param parent: whether others hang from it.
+    """
     through, branch, end, arrows = ("│  ", "├─", "└─", {"from": "←", "to": "→"})
     if not _can_print(through + branch + end + "←→"):
         through, branch, end, arrows = ("|  ", "|-", "`-", {"from": "<-", "to": "->"})
+    inner = through[0] if parent else " "
+    if not row.last:
+        return "", f"{inner} "
     stem = "".join("   " if last else through for last in row.last[:-1])
     arrow = arrows[row.direction]
     first = f"{stem}{end if row.last[-1] else branch} {arrow} "
-    return first, f"{stem}{'   ' if row.last[-1] else through}{' ' * (len(arrow) + 1)}"
+    return first, f"{stem}{'   ' if row.last[-1] else through}{inner}{' ' * len(arrow)}"
 
 
 def _can_print(text: str) -> bool:

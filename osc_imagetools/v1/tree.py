@@ -35,13 +35,15 @@ RELATIONS = {
 def draw(rows: Iterable[Row], stdout: TextIO, *, long: bool) -> None:
     """Writes the tree; with *long* also how each resource hangs from its parent, and what depends on it."""
     console = Console(file=stdout, highlight=False, markup=False, emoji=False)
-    for row in rows:
-        for line in _lines(row, long):
+    tree = list(rows)
+    for number, row in enumerate(tree):
+        parent = number + 1 < len(tree) and tree[number + 1].depth > row.depth
+        for line in _lines(row, parent, long):
             console.print(line, soft_wrap=True)
 
 
-def _lines(row: Row, long: bool) -> Iterator[Text]:
-    branch, below = lineage.branches(row)
+def _lines(row: Row, parent: bool, long: bool) -> Iterator[Text]:
+    branch, below = lineage.branches(row, parent=parent)
     resource = row.resource
     first = Text(branch, style="dim").append(resource.kind, style="not dim bold")
     if resource.name:

@@ -29,8 +29,9 @@ from osc_imagetools.operations.drafts import ImageDraft, NotReplayed
 from osc_imagetools.operations.image_metadata import image_of_volume
 from osc_imagetools.operations.vocabulary import CreateMappingImage, SendDisk, UploadVolume
 from osc_imagetools.progress.model import Progress
-from osc_imagetools.run.context import CreatedResource, RunContext, creating
+from osc_imagetools.run.context import CreatedResource, RunContext
 from osc_imagetools.run.effects import block_storage
+from osc_imagetools.run.effects.creation import create
 from osc_imagetools.run.effects.outcome import Outcome, Results
 from osc_imagetools.run.effects.removal import remove_image
 
@@ -62,10 +63,9 @@ def send_disk(
             if failures == UPLOADS:
                 raise
             LOG.warning("%s; sending it again from the beginning", exc.message)
-            context.retried()
             assert made.entry is not None
             made.entry.run()
-            context.deadline.pause(FIRST_WAIT * 2 ** (failures - 1))
+            context.cloud.retries.pause(FIRST_WAIT * 2 ** (failures - 1))
         else:
             return outcome_of(context, made, image, draft, algorithm)
 
@@ -84,9 +84,9 @@ def _create(context: RunContext, draft: ImageDraft, owner: str | None, *, keep: 
     }
     if owner:
         body["owner"] = owner
-    with creating(made):
-        context.cloud.request("image", "POST", "/images", what=draft.title, json=body)
-    context.identify(made, str(made.id))
+    create(
+        context, made, lambda: str(context.cloud.post("image", "/images", what=draft.title, json=body)["id"])
+    )
     return made
 
 
@@ -195,6 +195,10 @@ def source_of(cloud: Cloud, image: Image, label: str) -> DownloadSource:
         hash_value=image.hash_value,
         checksum=image.checksum,
         store=image.store,
+        hash_coming=bool(
+            (image.hash_algo and not image.hash_value) or image.document.get("os_glance_import_task")
+        ),
+        reread=lambda: source_of(cloud, get_image(cloud, image.id), label),
     )
 
 
@@ -203,6 +207,16 @@ def proof_of(image: Image) -> tuple[str, str] | None:
     if image.hash_algo and image.hash_value and supported(image.hash_algo):
         return image.hash_algo.lower(), image.hash_value.lower()
     return ("md5", image.checksum.lower()) if image.checksum else None
+
+
+def give_away(context: RunContext, made: CreatedResource, name: str) -> str:
+    """Makes a temporary image the user's, under this name, because it cannot be removed; gives the name."""
+    changes: list[dict[str, Any]] = [{"op": "replace", "path": "/name", "value": name}]
+    changes.append({"op": "replace", "path": "/tags", "value": []})
+    context.cloud.patch_image(str(made.id), changes, what=made.label)
+    assert made.entry is not None
+    made.entry.keep()
+    return name
 
 
 def settle_image(context: RunContext, image: Image, draft: ImageDraft) -> list[NotReplayed]:

@@ -17,6 +17,7 @@ from osc_imagetools import errors
 from osc_imagetools.data.disk_stream import DiskSource
 from osc_imagetools.operations.drafts import ImageDraft, NotReplayed
 from osc_imagetools.operations.reference import Reference
+from osc_imagetools.operations.services import services_of
 from osc_imagetools.operations.vocabulary import (
     CreateMappingImage,
     CreatePort,
@@ -36,6 +37,7 @@ from osc_imagetools.operations.vocabulary import (
     StartServer,
     StopServer,
     UploadVolume,
+    operations_of,
 )
 from osc_imagetools.progress.model import Progress
 from osc_imagetools.run.context import CreatedResource, RunContext
@@ -45,6 +47,7 @@ from osc_imagetools.run.effects.reformat import reformat_image
 from osc_imagetools.run.lanes import run_lanes
 
 LOG = logging.getLogger(__name__)
+IN_USE = 409  # Glance: a volume is a clone of the image
 
 
 class Disks(Protocol):
@@ -83,10 +86,12 @@ class Interpreter:
         self._progress = progress
 
     def run(self, phases: Iterable[Phase]) -> Results:
-        """All outcomes.
+        """All outcomes; each service that is needed is asked before the first effect.
 
         :raises errors.ImagetoolsError: of the first lane that failed.
         """
+        phases = tuple(phases)
+        self._context.cloud.reach(*services_of(operations_of(phases)))
         results = Results({})
         for phase in phases:
             lanes = [functools.partial(self._lane, lane, results) for lane in phase.lanes]
@@ -104,9 +109,9 @@ class Interpreter:
             results = before.with_outcomes(made, [])
             match operation:
                 case Remove(what):
-                    self._remove(results.resource(what))
+                    refused += self._remove(what, results)
                 case StartServer(server):
-                    self._remove(results.resource(server))
+                    refused += self._remove(server, results)
                 case SetMetadata(what):
                     refused += results[what].hand_over()
                 case Protect(what):
@@ -154,12 +159,33 @@ class Interpreter:
             case ReformatImage():
                 return reformat_image(context, operation, jobs=self._jobs, progress=self._progress)
 
-    def _remove(self, made: CreatedResource) -> None:
+    def _remove(self, what: Reference, results: Results) -> list[NotReplayed]:
         """It is no longer needed: what cannot be removed now is tried again at the end, and then told."""
+        made = results.resource(what)
         assert made.entry is not None
         try:
             made.entry.run()
         except errors.Cancelled:
             raise
         except errors.ImagetoolsError as exc:
+            clones = results.made_from(what) if getattr(exc, "status", None) == IN_USE else []
+            if clones:
+                return self._remove_cloned(made, clones)
             LOG.warning("%s could not be removed: %s", made.label, exc.message)
+        return []
+
+    def _remove_cloned(self, made: CreatedResource, clones: list[Outcome]) -> list[NotReplayed]:
+        """An image that its volumes are clones of: it goes once they are copies of their own.
+
+        Where the block storage cannot do that, the image stays, as the user's.
+        """
+        assert made.entry is not None
+        try:
+            for clone in clones:
+                if clone.detach is not None:
+                    clone.detach()
+        except errors.ServiceAbsent as exc:
+            name = images.give_away(self._context, made, f"image of {clones[0].name}"[:255])
+            return [NotReplayed(f"image {name} ({made.id})", f"it stays: {exc.message}")]
+        made.entry.run()
+        return []

@@ -16,7 +16,8 @@ from osc_imagetools import errors
 from osc_imagetools.cloud.server import get_server
 from osc_imagetools.operations.drafts import NotReplayed, ServerDraft
 from osc_imagetools.operations.vocabulary import CreatePort, CreateServer
-from osc_imagetools.run.context import CreatedResource, RunContext, creating
+from osc_imagetools.run.context import CreatedResource, RunContext
+from osc_imagetools.run.effects.creation import create
 from osc_imagetools.run.effects.outcome import Outcome, Results
 from osc_imagetools.run.effects.removal import REMOVALS
 from osc_imagetools.run.effects.server_requests import server_request
@@ -31,9 +32,11 @@ def create_port(context: RunContext, operation: CreatePort) -> Outcome:
     draft = operation.draft
     made = context.register("port", context.run.name(operation.makes.role), REMOVALS["port"], keep=True)
     body = {"port": {**draft.body, "name": made.name, "description": context.run.process}}
-    with creating(made):
-        response = context.cloud.request("network", "POST", "/ports", what=draft.title, json=body)
-        context.identify(made, response.json()["port"]["id"])
+
+    def send() -> str:
+        return str(context.cloud.post("network", "/ports", what=draft.title, key="port", json=body)["id"])
+
+    create(context, made, send)
 
     def hand_over() -> list[NotReplayed]:
         change = {"port": {"name": draft.body.get("name") or "", "description": ""}}
@@ -91,11 +94,19 @@ def _create(context: RunContext, operation: CreateServer, results: Results) -> C
     body: dict[str, Any] = {"server": _known_at(version, server)}
     if draft.hints:
         body["os:scheduler_hints"] = dict(draft.hints)
-    with creating(made):
-        response = context.cloud.request(
-            "compute", "POST", "/servers", what=f"server {draft.name}", json=body, microversion=version
+
+    def send() -> str:
+        answer = context.cloud.post(
+            "compute",
+            "/servers",
+            what=f"server {draft.name}",
+            key="server",
+            json=body,
+            microversion=version,
         )
-        context.identify(made, response.json()["server"]["id"])
+        return str(answer["id"])
+
+    create(context, made, send)
     return made
 
 

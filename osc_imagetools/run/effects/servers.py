@@ -13,6 +13,7 @@ import contextlib
 from collections.abc import Mapping
 
 from osc_imagetools import errors
+from osc_imagetools.cloud.answers import StatusError
 from osc_imagetools.cloud.block_device import BlockDevice
 from osc_imagetools.cloud.image import get_image
 from osc_imagetools.cloud.ownership import STOPPED
@@ -20,7 +21,8 @@ from osc_imagetools.cloud.server import Server, get_server
 from osc_imagetools.cloud.volume import get_snapshot
 from osc_imagetools.operations.reference import Reference
 from osc_imagetools.operations.vocabulary import SnapshotServer
-from osc_imagetools.run.context import CreatedResource, RunContext, creating
+from osc_imagetools.run.context import CreatedResource, RunContext
+from osc_imagetools.run.effects.creation import create
 from osc_imagetools.run.effects.outcome import Outcome
 from osc_imagetools.run.effects.removal import REMOVALS, marked
 from osc_imagetools.run.effects.server_requests import server_action, server_request
@@ -36,8 +38,14 @@ def stop_server(context: RunContext, server_id: str) -> CreatedResource:
     """Stops a running server and waits until its guest is at rest; its undo starts it again."""
     made = context.register("stopped-server", server_id, REMOVALS["stopped-server"], identifier=server_id)
     mark = {"metadata": {STOPPED: f"{context.run.id} {context.run.process}"}}
-    server_request(context, "POST", f"/servers/{server_id}/metadata", server_id, mark)
-    server_action(context, server_id, {"os-stop": None})
+    server_request(context, "POST", f"/servers/{server_id}/metadata", server_id, mark, again=True)
+    try:
+        server_action(context, server_id, {"os-stop": None}, again=True)
+    except StatusError as exc:
+        server = get_server(context.cloud, server_id)
+        stops = server is not None and (server.status == "SHUTOFF" or server.task_state == "powering-off")
+        if exc.status != 409 or not stops:  # else an answer got lost, and this was the second request
+            raise
     await_server(context, server_id, "SHUTOFF")
     return made
 
@@ -58,16 +66,19 @@ def create_server_image(context: RunContext, operation: SnapshotServer) -> dict[
         )
     snapshots = list(made.values())
     body = {"createImage": {"name": image.name, "metadata": context.run.marks()}}
+
+    def send() -> str:
+        return str(server_action(context, server_id, body, IMAGE_MICROVERSION)["image_id"])
+
     try:
-        with creating(image):
-            answer = server_action(context, server_id, body, IMAGE_MICROVERSION)
+        # Never a second time: its snapshots cannot be told from those of the first.
+        create(context, image, send, resend=False)
     except BaseException:
         for snapshot in snapshots:
             _search_snapshot(context, snapshot, refused=not image.may_exist)
         raise
     for snapshot in snapshots:  # until each is identified it can only be searched for
         snapshot.may_exist = True
-    context.identify(image, answer["image_id"])
     _await_server_image(context, str(image.id), server_id)
     if not snapshots:
         _check_data(context, str(image.id), operation)

@@ -10,6 +10,8 @@ import uuid
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import fixtures
+
 from osc_imagetools import errors
 from osc_imagetools.backup_check.fleet import Fleet, Traits, read_server
 from osc_imagetools.backup_check.inventory import Scope, read_fleet
@@ -462,3 +464,18 @@ class TestMemory(FleetCase):
 
         # The mock keeps the text of what was asked, but not that of the answers.
         self.assertLess((growth(600) - growth(100)) / 500, 10 * 1024)
+
+
+class TestOlderNova(FleetCase):
+    def test_before_the_microversion_that_tells_of_cells(self):
+        """It answers 406 to a microversion that it does not know."""
+        version = {"id": "v2.1", "status": "CURRENT", "version": "2.65", "min_version": "2.1", "links": []}
+        self.mock.http.get(COMPUTE, json={"version": version})
+        self.lists["servers"] = [server_document()]
+        log = self.useFixture(fixtures.FakeLogger("osc_imagetools"))
+        found = self.read()
+        self.assertEqual(1, len(found.servers))
+        self.assertNotIn("servers", found.unread)
+        asked = {r.headers.get("OpenStack-API-Version") for r in self.mock.http.request_history}
+        self.assertLessEqual(asked, {None, "compute 2.65"})
+        self.assertIn("older than compute microversion 2.69", log.output)

@@ -11,7 +11,7 @@ from osc_imagetools.tests.unit.base import TestCase
 
 
 def finding(code: str) -> Finding:
-    return Finding(REASONS[code], REASONS[code].severity, f"it {code}", f"do {code}")
+    return Finding(REASONS[code], REASONS[code].severity, f"it {code}", f"openstack do {code}")
 
 
 WEB = ServerVerdict(
@@ -31,7 +31,16 @@ class TestRows(TestCase):
     def test_findings(self):
         rows = list(finding_rows([WEB, QUIET, STRAY], Severity.warning))
         self.assertEqual(
-            ("web01", Severity.critical, "backup-dead", "it backup-dead", "s", "p", "do backup-dead"), rows[0]
+            (
+                "web01",
+                Severity.critical,
+                "backup-dead",
+                "it backup-dead",
+                "s",
+                "p",
+                "openstack do backup-dead",
+            ),
+            rows[0],
         )
         self.assertEqual(len(FINDINGS), len(rows[0]))
         self.assertEqual(
@@ -67,14 +76,15 @@ class TestRows(TestCase):
     def test_next_steps(self):
         tally = Tally()
         list(tally.watch([QUIET, WEB, STRAY]))
-        steps = ["do backup-dead", "do volume-busy", "do locked", "do dead-image"]
+        steps = [f"openstack do {code}" for code in ("backup-dead", "volume-busy", "locked", "dead-image")]
         self.assertEqual(steps, tally.next_steps(Severity.info))
-        self.assertEqual(["do backup-dead"], tally.next_steps(Severity.critical))
+        self.assertEqual(["openstack do backup-dead"], tally.next_steps(Severity.critical))
 
     def test_next_steps_are_commands_that_can_be_typed(self):
         reason = REASONS["backup-dead"]
         several = Finding(reason, reason.severity, "it", "openstack a x; openstack b x")
         unfinished = Finding(reason, reason.severity, "it", "openstack --os-region-name <region> c")
+        advice = Finding(reason, reason.severity, "it", "copy its files")
         tally = Tally()
-        list(tally.watch([ServerVerdict("web01", "s", "p", (several, unfinished, several))]))
+        list(tally.watch([ServerVerdict("web01", "s", "p", (advice, several, unfinished, several))]))
         self.assertEqual(["openstack a x", "openstack b x"], tally.next_steps(Severity.info))

@@ -251,7 +251,7 @@ class Open(samples.TestCase):
 
     def test_what_cannot_be_made(self) -> None:
         text = self.fails(errors.ImagetoolsError, samples.open_writer, self.path / "deeper")
-        self.assertIn("No such file or directory", text)
+        self.assertIn(f"mkdir -p {self.path}", text)
 
     def test_no_room(self) -> None:
         full = OSError(errno.ENOSPC, "No space left on device")

@@ -9,7 +9,13 @@ from osc_imagetools.cloud.image import Member, read_image
 from osc_imagetools.cloud.origin import Origin
 from osc_imagetools.cloud.quota import Quota
 from osc_imagetools.cloud.volume import GIB, read_snapshot, read_volume
-from osc_imagetools.convert.inventory import ConversionTarget, SnapshotSource, VolumeSource, VolumeType
+from osc_imagetools.convert.inventory import (
+    ConversionTarget,
+    ImageContent,
+    SnapshotSource,
+    VolumeSource,
+    VolumeType,
+)
 from osc_imagetools.convert.plan import (
     plan_image_conversion,
     plan_snapshot_conversion,
@@ -159,7 +165,7 @@ class TestWays(TestCase):
         behind = mapped(data, boot, swap, snapshots=[found.snapshot], volumes=[found.volume])
         plan = plan_image_conversion(behind, AROUND, ConversionRequest("image"))
         self.assertEqual(["create volume*", "create image", "delete volume*"], actions(plan))
-        self.assertEqual(["disk vdb", "disk vdc"], [lost.what for lost in plan.not_replayed])
+        self.assertEqual(["disk vdb", "disk vdc", "name web01"], [lost.what for lost in plan.not_replayed])
         self.assertIn(data["snapshot_id"], plan.not_replayed[0].reason)
         keep = operations(plan)[1].keep
         self.assertEqual(({"maker": "x"}, ("t",), 64), (keep.properties, keep.tags, keep.min_ram))
@@ -206,7 +212,7 @@ class TestResults(TestCase):
         plan = plan_volume_conversion(found, AROUND, ConversionRequest("volume", properties={"b": "2"}))
         keep = operations(plan)[1].keep
         self.assertEqual(({"a": "1", "b": "2"}, "d", False), (keep.metadata, keep.description, keep.bootable))
-        self.assertEqual((), plan.not_replayed)
+        self.assertEqual(["name web01-root"], [entry.what for entry in plan.not_replayed])
         lost = plan_volume_conversion(found, AROUND, ConversionRequest("image")).not_replayed
         self.assertEqual(["description", "metadata a"], [entry.what for entry in lost])
 
@@ -281,9 +287,33 @@ class TestResults(TestCase):
         self.assertEqual(({"a": "2"}, ("t",), "vhd"), (draft.properties, draft.tags, draft.convert))
         self.assertEqual(("private", 5), (draft.document["visibility"], draft.document["min_ram"]))
         self.assertEqual(
-            ["property img_signature", "property img_signature_hash_method", "members p", "protection"],
+            [
+                "property img_signature",
+                "property img_signature_hash_method",
+                "members p",
+                "protection",
+                "name web01",
+            ],
             [lost.what for lost in plan.not_replayed],
         )
+
+    def test_a_copy_of_the_same_kind_has_a_name_of_its_own(self):
+        """Two of one name could only be told apart by their IDs."""
+        wish = ConversionRequest("image", disk_format="qcow2")
+        for name, new in (("web01", "web01-qcow2"), ("a" * 255, "a" * 249 + "-qcow2")):
+            plan = plan_image_conversion(image(name=name), AROUND, wish)
+            self.assertEqual(new, operations(plan)[0].draft.document["name"])
+            self.assertIn(new, plan.not_replayed[-1].reason)
+        named = dataclasses.replace(wish, name="web01")
+        plan = plan_image_conversion(image(), AROUND, named)
+        self.assertEqual("web01", operations(plan)[0].draft.document["name"])
+        self.assertEqual((), plan.not_replayed)
+        copy = plan_volume_conversion(volume(name="data"), AROUND, ConversionRequest("volume"))
+        self.assertEqual("data-copy", operations(copy)[1].keep.name)
+        nameless = plan_volume_conversion(volume(name=None), AROUND, ConversionRequest("volume"))
+        self.assertEqual((), nameless.not_replayed)
+        other = plan_volume_conversion(volume(name="data"), AROUND, ConversionRequest("image"))
+        self.assertEqual("data", operations(other)[0].keep.name)
 
     def test_quota(self):
         """What is needed at the worst moment, and of what the types have quotas of their own."""
@@ -389,7 +419,7 @@ class TestProblems(TestCase):
         def refused(error, text, found=None, **wish):
             self.refused(error, plan_image_conversion, found or image(), "image", text, **wish)
 
-        refused(errors.UsageError, "Give --disk-format")
+        refused(errors.UsageError, "--disk-format is required")
         refused(errors.UsageError, "is raw already", disk_format="raw")
         refused(errors.ResourceUnusable, "ploop", image(disk_format="ploop"), disk_format="raw")
         refused(errors.ResourceUnusable, "ova", image(container_format="ova"), disk_format="qcow2")
@@ -398,8 +428,53 @@ class TestProblems(TestCase):
         found = snapshot()
         behind = mapped(mapping_entry(snapshot_id=found.snapshot.id), snapshots=[found.snapshot])
         refused(errors.UsageError, "vhd", behind, disk_format="vhd")
+        refused(errors.ResourceUnusable, "415", image(disk_format="iso"), disk_format="raw")
+        plan_image_conversion(
+            image(disk_format="iso"), AROUND, ConversionRequest("image", disk_format="qcow2")
+        )
+        for form in ("vhd", "vpc"):
+            vhd = image(disk_format=form)
+            self.refused(errors.ResourceUnusable, plan_image_conversion, vhd, "volume", "--disk-format qcow2")
         docker = image(container_format="docker")
         self.refused(errors.ResourceUnusable, plan_image_conversion, docker, "volume", "docker")
+
+    def test_what_the_beginning_of_the_data_tells(self):
+        """It is refused before anything is moved, by the name of the image."""
+        raw, qcow2 = image(disk_format="raw"), image(disk_format="qcow2")
+        for found, content, to, text in (
+            (raw, ImageContent("qcow2"), "volume", "says that it is raw, but its content is qcow2"),
+            (raw, ImageContent("qcow2"), "image", "says that it is raw, but its content is qcow2"),
+            (qcow2, ImageContent("vmdk"), "image", "says that it is qcow2, but its content is vmdk"),
+            (qcow2, ImageContent("qcow2", encrypted=True), "image", "is encrypted (qcow2)"),
+            (qcow2, ImageContent("qcow2", encrypted=True), "volume", "is encrypted (qcow2)"),
+            (qcow2, ImageContent("qcow2", damage="is marked corrupt"), "image", "is marked corrupt"),
+            (raw, ImageContent("luks", encrypted=True), "image", "its content is luks"),
+        ):
+            around = dataclasses.replace(AROUND, content=content)
+            wish = {"disk_format": "vmdk" if found is qcow2 else "qcow2"} if to == "image" else {}
+            kind = errors.DamagedDisk if content.damage else errors.ResourceUnusable
+            message = self.refused(
+                kind, plan_image_conversion, found, to, text, around=around, **wish
+            ).message
+            self.assertIn(found.image.label, message)
+        good: tuple[tuple[Any, ImageContent | None], ...] = (
+            (raw, ImageContent("raw")),
+            (raw, ImageContent("luks", encrypted=True)),
+            (qcow2, ImageContent("qcow2")),
+            (qcow2, None),
+        )
+        for found, told in good:
+            around = dataclasses.replace(AROUND, content=told)
+            plan_image_conversion(found, around, ConversionRequest("volume"))
+
+    def test_a_deactivated_image(self):
+        """An administrator reads it here; Cinder does not."""
+        found = dataclasses.replace(image(status="deactivated"), readable=True)
+        wish = ConversionRequest("image", disk_format="qcow2")
+        plan_image_conversion(found, AROUND, wish)
+        self.refused(errors.ResourceUnusable, plan_image_conversion, found, "volume", "deactivated")
+        hidden = dataclasses.replace(found, readable=False)
+        self.assertRaises(errors.ResourceUnusable, plan_image_conversion, hidden, AROUND, wish)
 
     def test_encryption(self):
         found = volume(encrypted=True)

@@ -32,6 +32,7 @@ MIB = 1024 * 1024
 # Everything that waits, waits shortly.
 QUICK = RetryPolicy(
     attempts=4,
+    patience=0.0,
     first_wait=0.01,
     longest_wait=0.02,
     longest_retry_after=0.05,

@@ -10,7 +10,7 @@ from osc_imagetools.tests.unit.base import COMPUTE, PROJECT, VOLUME, TestCase, v
 
 FLAVOR = {"original_name": "m1", "vcpus": 1, "ram": 512, "disk": 5, "ephemeral": 0, "swap": 0}
 # Of which microversion each key is.
-DOCUMENT = {
+DOCUMENT: dict[str, dict[str, Any]] = {
     "2.71": {"server_groups": []},
     "2.90": {"OS-EXT-SRV-ATTR:hostname": "web01"},
     "2.96": {"pinned_availability_zone": None},
@@ -27,7 +27,7 @@ class TestUnreadable(TestCase):
         documents: dict[str, Any] = dict(DOCUMENT)
         for since, facts in documents.items():
             if int(since.partition(".")[2]) <= minor:
-                server.update(facts)
+                server.update(dict(facts))
         volume = volume_document(status="in-use")
         server["os-extended-volumes:volumes_attached"] = [{"id": volume["id"]}] if volumes else []
         path = f"{COMPUTE}/servers/{server['id']}"

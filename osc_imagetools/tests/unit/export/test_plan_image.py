@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+import dataclasses
 import json
 
 from osc_imagetools import errors
@@ -132,11 +133,20 @@ class TestPlan(TestCase):
         for status, error, text in (
             ("queued", errors.NoData, "queued"),
             ("saving", errors.ResourceUnusable, "still saving"),
-            ("deactivated", errors.ResourceUnusable, "--activate"),
             ("deleted", errors.ResourceUnusable, "deleted"),
             ("killed", errors.ResourceUnusable, "killed"),
         ):
             self.refused(inventory(status=status), error, text)
+
+    def test_deactivated(self):
+        """An administrator gets its data from the image service, and nobody is told to activate it."""
+        found = inventory(status="deactivated")
+        (warning,) = plan(found).warnings
+        self.assertIn("deactivated", warning)
+        hidden = dataclasses.replace(found, readable=False)
+        error = self.assertRaises(errors.ResourceUnusable, plan, hidden)
+        self.assertIn("only an administrator can read its data", str(error))
+        self.assertNotIn("--activate", str(error))
 
     def test_everything_that_is_gone_is_named_at_once(self):
         found = inventory([BOOT, DATA], snapshots={"s1": None, "s2": None})

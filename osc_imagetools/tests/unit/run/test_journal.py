@@ -46,6 +46,40 @@ class TestJournal(TestCase):
         kept.close()
         self.assertEqual([], journaled_runs())
 
+    def test_a_newer_version_hides_nothing(self):
+        kept = Journal(Run("test"), PLACE)
+        kept.make("volume", "osc-v", "v1")
+        kept.close()
+        (run,) = journaled_runs()
+        lines = [json.loads(line) for line in run.path.read_text().splitlines()]
+        self.assertEqual(1, lines[0]["version"])
+        lines[0]["version"] = 2
+        lines[0]["run"]["host"] = "h"
+        lines[0]["place"]["cloud"] = "c"
+        del lines[0]["run"]["since"]
+        new = [{"event": "make", "entry": 2, "kind": "share", "name": "s", "id": "s1", "weight": 5}]
+        new += [{"event": "moved", "entry": 2}, {"event": "made", "entry": 9, "id": "x"}, {"weight": 1}]
+        run.path.write_text("".join(json.dumps(line) + "\n" for line in [*lines, *new]))
+        (found,) = journaled_runs()
+        self.assertEqual((run.run.id, PLACE), (found.run.id, found.place))
+        self.assertEqual(
+            (JournalEntry("volume", "osc-v", "v1"), JournalEntry("share", "s", "s1")), found.pending
+        )
+
+    def test_a_header_that_cannot_be_written_leaves_no_file(self):
+        kept = Journal(Run("test"), PLACE)
+        real = os.write
+
+        def full(number, data):
+            real(number, data[:10])
+            raise OSError(28, "No space left on device")
+
+        with fixtures.MonkeyPatch("os.write", full):
+            self.assertRaises(errors.JournalUnwritable, kept.make, "volume", "osc-v", None)
+        self.assertEqual([], list(journal.directory().iterdir()))
+        kept.make("image", "osc-i", "i1")  # there is room again: a whole journal
+        self.assertEqual([(JournalEntry("image", "osc-i", "i1"),)], self.pending())
+
     def test_what_is_left_stays_on_record(self):
         kept = Journal(Run("test"), PLACE)
         kept.make("volume", "osc-v", None)
@@ -127,10 +161,8 @@ class TestMarks(testtools.TestCase):
         process = os.read(read, 100).decode()
         self.addCleanup(os.waitpid, child, 0)
         os.close(write)
-        self.assertEqual(b"", os.read(read, 1))  # it has ended
-        for _ in range(100):
-            if identity.is_alive(process) is False:
-                break
+        self.assertEqual(b"", os.read(read, 1))  # it is ending
+        os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)  # and has ended, but nobody has collected it
         self.assertIs(False, identity.is_alive(process))
 
     def test_a_process_that_may_not_be_looked_at(self):

@@ -23,6 +23,7 @@ NOTHING: dict[str, Any] = {
     "status": None,
     "tags": [],
     "explain": None,
+    "html": None,
 }
 
 
@@ -78,6 +79,11 @@ class TestOptions(CommandCase):
         self.assertEqual(("backup-dead", "critical"), (row["Reason"], row["Severity"]))
         self.assertNotIn("``", row["What To Do"])
         self.assertEqual(2, self.run_openstack("server", "backup-check", "--explain", "nothing")[0])
+
+    def test_what_is_ignored_is_checked_before_any_login(self):
+        code, _, err = self.run_openstack("server", "backup-check", "web01", "--ignore", "nonsense")
+        self.assertEqual(2, code)
+        self.assertIn("there is no reason 'nonsense'", err)
 
     def test_durations(self):
         for text, seconds in (("90m", 5400), ("36h", 129600), ("7d", 604800), ("2w", 1209600)):

@@ -132,9 +132,9 @@ class TestTerminal(TestCase):
             text = re.sub(r"\x1b\[[0-9;]*m", "", self.drawn(**plain))
             expected = [
                 'image a "quoted" \\n name: active, 0 B, BROKEN',
-                "  i1",
+                "│ i1",
                 "├─ ← snapshot: not found, BROKEN",
-                "│    s1",
+                "│  │ s1",
                 "│  └─ → server web: ACTIVE",
                 "│       v1",
                 "└─ → server web: ACTIVE (see above)",

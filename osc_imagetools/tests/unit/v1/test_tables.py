@@ -58,6 +58,10 @@ LISTS: dict[str, tuple[tuple[str, ...], list[tuple[Any, ...]]]] = {
         ("Bundle", "State", "Kind", "Name", "Created At", "Size"),
         [(PATH, "complete", "server", "web01", TOLD, base.Size(7 << 30))],
     ),
+    "bundle forget": (
+        ("Bundle", "Kind", "Name", "Created At", "Size", "Result", "Reason"),
+        [(PATH, "server", "web01", TOLD, base.Size(7 << 30), "kept", "daily snapshot, newest proven")],
+    ),
     "bundle verify": (
         ("File", "Result", "Detail"),
         [("disks/vda.qcow2", "damaged", f"the hash is {'0' * 16} and not {'1' * 16}, from byte 1048576 on")],
@@ -125,6 +129,7 @@ DEFAULT = {
         for kind in ("image", "volume", "volume snapshot", "server")
     },
 }
+SUMMARY = "Exported server web01"
 STEPS = [
     f"openstack server export-full {SERVER}",
     f"openstack image delete {IMAGE}",
@@ -152,6 +157,7 @@ class TableCase(TestCase):
             command.tree = ()
         else:
             sample = tuple(FIELDS), tuple(FIELDS.values())
+        command.summary = SUMMARY if "export-full" in name else ""
         command.tally = mock.Mock(next_steps=lambda severity: STEPS)
         command.formatter = command._formatter_plugins[arguments.formatter].obj
         command.produce_output(arguments, *sample)
@@ -274,7 +280,13 @@ class TestAges(TestCase):
 
 
 class TestNextSteps(TableCase):
-    def told(self, *words: str, terminal: bool = True, handler: int = logging.WARNING) -> str:
+    def told(
+        self,
+        *words: str,
+        name: str = "server backup-check",
+        terminal: bool = True,
+        handler: int = logging.WARNING,
+    ) -> str:
         class Stream(io.StringIO):
             def isatty(self) -> bool:
                 return terminal
@@ -286,8 +298,17 @@ class TestNextSteps(TableCase):
         console.setLevel(handler)
         logging.getLogger().addHandler(console)
         self.addCleanup(logging.getLogger().removeHandler, console)
-        self.shown("server backup-check", *words)
+        self.shown(name, *words)
         return err.getvalue()
+
+    def test_the_summary_of_a_long_run_on_a_terminal(self):
+        for form in ((), ("-f", "json")):
+            self.assertEqual(f"{SUMMARY}\n", self.told(*form, name="server export-full"))
+
+    def test_the_summary_of_a_long_run_in_the_log(self):
+        log = self.useFixture(fixtures.FakeLogger(level=logging.INFO))
+        self.assertEqual("", self.told(name="server export-full", terminal=False))
+        self.assertEqual(f"{SUMMARY}\n", log.output)
 
     def test_at_most_three_each_on_a_line(self):
         self.assertEqual(["Next:", *STEPS[:3]], self.told().splitlines())
