@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from graphlib import CycleError, TopologicalSorter
 
 from osc_imagetools.leftover.inventory import Leftover
-from osc_imagetools.operations.steps import Step
+from osc_imagetools.operations.steps import PlanStep
 
 ACTIONS = {"stopped-server": "start server"}
 # Servers first: they hold ports and volumes. One that is left stopped runs again before all else.
@@ -44,10 +44,10 @@ def removal_order(resources: Sequence[Leftover]) -> list[Leftover]:
     return sorted(resources, key=lambda r: (rank[r.kind], order[f"{r.kind} {r.id}"]))
 
 
-def removal_steps(resources: Sequence[Leftover]) -> list[Step]:
+def removal_steps(resources: Sequence[Leftover]) -> list[PlanStep]:
     """The rows of a dry run."""
     return [
-        Step(
+        PlanStep(
             number,
             ACTIONS.get(resource.kind, f"delete {resource.kind}"),
             f"{resource.name} ({resource.id}) of run {resource.run}",

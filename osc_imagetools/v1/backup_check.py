@@ -286,11 +286,11 @@ def _verdicts(cloud: Cloud, scope: Scope, parsed_args: argparse.Namespace) -> An
     from osc_imagetools.backup_check.inventory import read_fleet
     from osc_imagetools.backup_check.plan import judge
     from osc_imagetools.backup_check.plan_copies import Backups
-    from osc_imagetools.progress.bars import terminal_counts
+    from osc_imagetools.progress.display import shown_progress
 
     bundles = list(read_bundles(Path(parsed_args.bundles))) if parsed_args.bundles else []
-    with terminal_counts() as count:
-        fleet = read_fleet(cloud, scope, count)
+    with shown_progress() as progress:
+        fleet = read_fleet(cloud, scope, progress.count)
     return judge(
         fleet,
         Backups(fleet, bundles),

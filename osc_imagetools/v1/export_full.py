@@ -89,10 +89,10 @@ def carry_out(
     from osc_imagetools.bundle.layout import default_output
     from osc_imagetools.export.execute import export
     from osc_imagetools.export.report import export_fields, export_summary
-    from osc_imagetools.progress.bars import terminal_progress
+    from osc_imagetools.progress.display import shown_progress
 
     output = Path(parsed_args.output or default_output(plan.subject.name, plan.subject.id))
-    with terminal_progress() as progress:
+    with shown_progress() as progress:
         report = export(
             plan,
             cloud,

@@ -56,7 +56,7 @@ class ImportFull(base.ShowOne):
 
         from osc_imagetools.bundle.reader import complete_bundle
         from osc_imagetools.bundle.verification import check_bundle
-        from osc_imagetools.progress.bars import terminal_progress
+        from osc_imagetools.progress.display import shown_progress
         from osc_imagetools.restore.execute import RestoreOptions, restore
         from osc_imagetools.restore.report import import_fields, import_summary
 
@@ -72,7 +72,7 @@ class ImportFull(base.ShowOne):
         )
         purpose = f"{self.noun} import-full {bundle.manifest['resource']['id']}"
         bundle = check_bundle(bundle.path, damaged_allowed=not plan.reads_content)
-        with terminal_progress() as progress:
+        with shown_progress() as progress:
             report = restore(
                 plan, cloud, bundle.path, bundle.manifest, run, purpose=purpose, progress=progress
             )

@@ -18,6 +18,7 @@ from osc_imagetools.data.disk_stream import DiskSource
 from osc_imagetools.operations.drafts import ImageDraft, NotReplayed
 from osc_imagetools.operations.reference import Reference
 from osc_imagetools.operations.services import services_of
+from osc_imagetools.operations.steps import lane_name, step_name
 from osc_imagetools.operations.vocabulary import (
     CreateMappingImage,
     CreatePort,
@@ -83,7 +84,7 @@ class Interpreter:
         self._context = context
         self._disks = disks
         self._jobs = jobs
-        self._progress = progress
+        self._progress = context.progress = progress
 
     def run(self, phases: Iterable[Phase]) -> Results:
         """All outcomes; each service that is needed is asked before the first effect.
@@ -104,21 +105,30 @@ class Interpreter:
         """Runs one lane; what it created, and what the cloud refused to set."""
         made: dict[Reference, Outcome] = {}
         refused: list[NotReplayed] = []
-        for operation in lane:
+        line, names = lane_name(lane), [*map(step_name, lane), None]
+        for operation, name, then in zip(lane, names, names[1:], strict=False):
             self._context.deadline.check()
             results = before.with_outcomes(made, [])
-            match operation:
-                case Remove(what):
-                    refused += self._remove(what, results)
-                case StartServer(server):
-                    refused += self._remove(server, results)
-                case SetMetadata(what):
-                    refused += results[what].hand_over()
-                case Protect(what):
-                    refused += results[what].protect()
-                case _:
-                    made.update(self._create(operation, results))
+            with self._progress.step(line, str(name), then=then):
+                refused += self._carry_out(operation, results, made)
         return made, refused
+
+    def _carry_out(
+        self, operation: Operation, results: Results, made: dict[Reference, Outcome]
+    ) -> list[NotReplayed]:
+        """Carries out one operation; what it created goes into *made*. What the cloud refused to set."""
+        match operation:
+            case Remove(what):
+                return self._remove(what, results)
+            case StartServer(server):
+                return self._remove(server, results)
+            case SetMetadata(what):
+                return results[what].hand_over()
+            case Protect(what):
+                return results[what].protect()
+            case _:
+                made.update(self._create(operation, results))
+        return []
 
     def _create(self, operation: Operation, results: Results) -> dict[Reference, Outcome]:
         """Carries out an operation that gives something."""

@@ -162,9 +162,10 @@ def _await_server_image(context: RunContext, image_id: str, server_id: str) -> N
                 f"image {image_id} of server {server_id} is {status}: {said}",
                 hint="The log of the server's compute host tells more; the same command can be run again.",
             )
+        server = get_server(context.cloud, server_id)
+        context.progress.told((server.task_state if server else None) or status)
         if status != "active":
             return False
-        server = get_server(context.cloud, server_id)
         return server is None or not str(server.task_state or "").startswith("image_")
 
     context.deadline.until(f"image {image_id} of server {server_id} to become active", there)
@@ -201,6 +202,7 @@ def await_server(context: RunContext, server_id: str, status: str) -> Server:
                 hint=f"openstack server event list {server_id}" if server else None,
             )
         found[:] = [server]
+        context.progress.told(server.task_state or server.status)
         return server.status == status and server.task_state is None
 
     context.deadline.until(f"server {server_id} to become {status}", reached)

@@ -13,10 +13,12 @@ from typing import Any
 from osc_imagetools import errors
 from osc_imagetools.cloud.connection import Cloud
 from osc_imagetools.cloud.volume import get_snapshot, get_volume
+from osc_imagetools.progress import words
 from osc_imagetools.run.context import RunContext
 
 # filters of /messages are 3.5
 MESSAGES_MICROVERSION = "3.5"
+SNAPSHOT_PROGRESS = "os-extended-snapshot-attributes:progress"  # "45%", of drivers that tell
 
 
 def await_snapshot(context: RunContext, snapshot_id: str) -> None:
@@ -27,6 +29,7 @@ def await_snapshot(context: RunContext, snapshot_id: str) -> None:
         if snapshot is None or snapshot.status.startswith(("error", "deleting")):
             state = snapshot.status if snapshot else "gone"
             raise failure(context, "snapshot", snapshot_id, state, snapshot_id)
+        context.progress.told(str(snapshot.document.get(SNAPSHOT_PROGRESS) or snapshot.status))
         return snapshot.status == "available"
 
     context.deadline.until(f"snapshot {snapshot_id} to become available", available)
@@ -40,6 +43,7 @@ def await_volume(context: RunContext, volume_id: str, status: str) -> None:
         if volume is None or volume.status.startswith(("error", "deleting")):
             state = volume.status if volume else "gone"
             raise failure(context, "volume", volume_id, state, volume_id)
+        context.progress.told(volume.status)
         return volume.status == status
 
     context.deadline.until(f"volume {volume_id} to become {status}", reached)
@@ -63,6 +67,8 @@ def await_image(context: RunContext, image_id: str, volume_id: str) -> None:
         status = document["status"] if document else "gone"
         if status not in ("active", "queued", "saving"):
             raise failure(context, "image", image_id, status, volume_id)
+        size = document.get("size") if document else None
+        context.progress.told(f"{status}, {words.size(size)}" if size else status)
         return status == "active"
 
     context.deadline.until(f"image {image_id} to become active", active)
