@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The errors that a user can meet, one class for each kind.
+"""The errors that users can see, one class for each kind.
 
 Contract: standard library only, no effects. Every error has a kebab-case ``reference`` (stable: scripts
-and the documentation name it), an ``exit_code`` (see ``doc/source/user/exit-codes.rst``), a message that
-says what happened to which resource, what is ``left`` behind, and a ``hint``: what to type next.
+and the documentation use it), an ``exit_code`` (see ``doc/source/reference/exit-codes.rst``), a message that
+says what happened to which resource, the resources that may be ``left``, and a ``hint``: what to type next.
+The docstring of a class is its entry in the documentation.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ class ImagetoolsError(Exception):
     def __str__(self) -> str:
         lines = [f"{self.message} [{self.reference}]"]
         if self.left:
-            lines.append("Left behind: " + "; ".join(self.left))
+            lines.append("These resources may still exist: " + "; ".join(self.left))
         if self.hint:
             lines.append(self.hint)
         # Names of resources and words of services are in it, and it goes to a terminal.
@@ -34,7 +35,7 @@ class ImagetoolsError(Exception):
 
 
 class UsageError(ImagetoolsError):
-    """Options that contradict each other or values that cannot be."""
+    """An option has an invalid value, or options contradict each other."""
 
     reference = "usage"
     exit_code = 2
@@ -47,61 +48,67 @@ class ResourceNotFound(ImagetoolsError):
 
 
 class ResourceAmbiguous(ImagetoolsError):
-    """Several resources have this name."""
+    """Several resources have this name. Use the ID."""
 
     reference = "resource-ambiguous"
 
 
 class ResourceUnusable(ImagetoolsError):
-    """A resource is there, but in a state or of a kind that cannot be worked with."""
+    """The resource exists, but its state or type does not allow the operation."""
 
     reference = "resource-unusable"
 
 
 class NoData(ImagetoolsError):
-    """An image of 0 bytes from which no way leads to data."""
+    """The image has 0 bytes and does not point to any data."""
 
     reference = "no-data"
 
 
 class Forbidden(ImagetoolsError):
-    """The cloud does not let this account do it."""
+    """The cloud refused the request: this account lacks the permission."""
 
     reference = "forbidden"
 
 
 class ServiceAbsent(ImagetoolsError):
-    """The catalog of this cloud or region has no such service."""
+    """The catalog of this cloud or region does not list the service."""
 
     reference = "service-absent"
 
 
 class CloudError(ImagetoolsError):
-    """A service failed or gave an answer that it should not give."""
+    """A service failed, or sent an unexpected response."""
 
     reference = "cloud-error"
 
 
+class ServiceUnreachable(CloudError):
+    """A service does not answer, or nothing can connect to it."""
+
+    reference = "service-unreachable"
+
+
 class QuotaTooSmall(ImagetoolsError):
-    """The project's quota has no room for the temporary resources."""
+    """The quota of the project is too small for the resources that are needed."""
 
     reference = "quota-too-small"
 
 
 class WaitTimeout(ImagetoolsError):
-    """A resource did not reach its state within ``--timeout`` seconds."""
+    """A resource did not reach the expected state within ``--timeout`` seconds."""
 
     reference = "timeout"
 
 
 class JournalUnwritable(ImagetoolsError):
-    """What a run makes cannot be written down, so it makes nothing."""
+    """The journal of the run cannot be written, so nothing was created."""
 
     reference = "journal-unwritable"
 
 
 class Unready(ImagetoolsError):
-    """Several problems, found before any effect and listed together."""
+    """Several problems were found before anything was changed; they are listed together."""
 
     reference = "not-possible"
 
@@ -113,44 +120,44 @@ class Unready(ImagetoolsError):
 
 
 class TransferError(ImagetoolsError):
-    """Bytes could not be moved."""
+    """Data could not be transferred."""
 
     reference = "transfer-failed"
 
 
 class HashMismatch(TransferError):
-    """What arrived is not what the cloud says it is."""
+    """The data received does not match the hash that the cloud has stored for it."""
 
     reference = "hash-mismatch"
 
 
 class NoSpace(TransferError):
-    """The file system of the output has no room."""
+    """The file system is full."""
 
     reference = "no-space"
 
 
 class Cancelled(ImagetoolsError):
-    """Interrupted by the user; raised inside the worker threads only."""
+    """The command was interrupted."""
 
     reference = "interrupted"
     exit_code = 130
 
 
 class Declined(ImagetoolsError):
-    """The answer to a question on the terminal was no; nothing was changed."""
+    """The confirmation was declined; nothing was changed."""
 
     reference = "declined"
 
 
 class OutputExists(ImagetoolsError):
-    """The output path holds something that an export must not touch."""
+    """The output path exists and holds something that an export must not overwrite."""
 
     reference = "output-exists"
 
 
 class BundleBusy(ImagetoolsError):
-    """Another process is exporting into the same output."""
+    """Another process is writing to the same output."""
 
     reference = "bundle-busy"
 
@@ -162,18 +169,60 @@ class NoBundle(ImagetoolsError):
 
 
 class BundleRefused(ImagetoolsError):
-    """The bundle is broken, incomplete, of a newer format, or not to be trusted."""
+    """The bundle is damaged, incomplete, unsafe, or in a newer format."""
 
     reference = "bundle-refused"
 
 
 class UnsafeDisk(BundleRefused):
-    """A disk refers to data outside its own file, or is not of the format it claims."""
+    """A disk refers to other files, or its content does not match its stated format."""
 
     reference = "unsafe-disk"
 
 
 class DamagedDisk(ImagetoolsError):
-    """A disk is cut short or corrupt: zeros would take the place of what is missing."""
+    """A disk is truncated or corrupt: reading it would replace the missing data by zeros."""
 
     reference = "damaged-disk"
+
+
+class RepositoryError(ImagetoolsError):
+    """restic failed, or the storage behind the repository did."""
+
+    reference = "repository-failed"
+
+
+class ResticAbsent(RepositoryError):
+    """restic is not installed on this machine."""
+
+    reference = "restic-absent"
+
+
+class ResticTooOld(RepositoryError):
+    """The installed restic is older than 0.14.0."""
+
+    reference = "restic-too-old"
+
+
+class RepositoryAbsent(RepositoryError):
+    """There is no restic repository at this URL."""
+
+    reference = "repository-absent"
+
+
+class RepositoryLocked(RepositoryError):
+    """Another restic process uses the repository, or has left its lock there."""
+
+    reference = "repository-locked"
+
+
+class RepositoryPassword(RepositoryError):
+    """The password does not open the repository."""
+
+    reference = "repository-password"
+
+
+class RepositoryFull(RepositoryError):
+    """The storage behind the repository has no room."""
+
+    reference = "repository-full"

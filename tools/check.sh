@@ -4,9 +4,9 @@
 # The checks of this project, one definition each. tox, pre-commit and tools/test.sh call them, with
 # the environment's programs first in PATH.
 #
-#   tools/check.sh lint|types|unit|cover|functional|package|docs|releasenotes [test filter]
+#   tools/check.sh lint|types|unit|cover|functional|chosen|plugins|browser|package|docs|releasenotes [test filter]
 #
-# The record of unit, cover and functional goes into $RESULTS/.stestr (default: here).
+# The record of those that run tests goes into $RESULTS/.stestr (default: here).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -47,6 +47,17 @@ cover)
 functional)
     run_tests osc_imagetools/tests/functional . --worker-file tools/functional-workers.yaml "${@:2}"
     ;;
+chosen)
+    # Ten minutes of the functional tests, for clients and clouds other than those that all of them run with.
+    run_tests osc_imagetools/tests/functional . --include-list tools/functional-chosen.txt --concurrency 2 "${@:2}"
+    ;;
+plugins)
+    run_tests osc_imagetools/tests/plugins . "${@:2}"
+    python benchmarks/plugin_cost.py --fail-above 10
+    ;;
+browser)
+    run_tests osc_imagetools/tests/browser . "${@:2}"
+    ;;
 package)
     python tools/check_package.py
     ;;
@@ -55,8 +66,10 @@ docs)
     strict="-W --keep-going"
     # Outside of a clone the theme warns that it finds no commit to name.
     git rev-parse --verify --quiet HEAD >/dev/null 2>&1 || strict=""
-    # shellcheck disable=SC2086 # these are two words
-    sphinx-build -q $strict -b html -d doc/build/doctrees doc/source doc/build/html
+    for builder in html man; do
+        # shellcheck disable=SC2086 # these are two words
+        sphinx-build -q $strict -b "$builder" -d doc/build/doctrees doc/source "doc/build/$builder"
+    done
     ;;
 releasenotes)
     rm -rf releasenotes/build

@@ -65,7 +65,7 @@ mkdir -p "$log"
 for name in $(compgen -e | grep -E '^(OS_|PYTHON)'); do unset "$name"; done
 install_debian_packages ca-certificates git python3 qemu-utils
 prepare_version
-make_environment
+make_environment "$venv" newest
 export PATH="$venv/bin:$PATH"
 started=false
 if ! "$root/devcloud/devcloud" status >/dev/null 2>&1; then

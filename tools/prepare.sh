@@ -2,8 +2,8 @@
 # shellcheck shell=bash
 #
 # Sourced by tools/test.sh and tools/demo.sh: what both need on a machine that has nothing but Debian 12
-# with Python 3.11. The caller has set root (of the checkout), venv and log (directories), and has a
-# function give_up MESSAGE [LOG FILE].
+# with Python 3.11. The caller has set root (of the checkout) and log (a directory), and has a function
+# give_up MESSAGE [LOG FILE].
 
 say() { printf '%s  %s\n' "$(date +%H:%M:%S)" "$*"; }
 
@@ -31,19 +31,23 @@ prepare_version() {
     say "this is no clone: its version is taken for $PBR_VERSION"
 }
 
-# Makes the environment with the plugin in it and with what the named files list besides. It is made
-# once; pip runs again when what it installs from has changed.
+# make_environment DIRECTORY newest|lowest [FILE...]: makes the environment with the plugin in it and with what
+# the named files list besides; the plugin's own requirements are the newest that there are, or exactly the
+# lower bounds of requirements.txt. It is made once; pip runs again when what it installs from has changed.
 make_environment() {
-    local requirements=() file wanted
+    local directory=$1 versions=$2 requirements=() install file wanted
+    shift 2
+    install=("$directory/bin/python" -m pip install)
+    [ "$versions" = lowest ] && install=("$directory/bin/python" "$root/tools/lowest.py")
     for file in requirements.txt "$@"; do requirements+=(-r "$root/$file"); done
-    wanted="$root $(cd "$root" && cat requirements.txt "$@" setup.cfg pyproject.toml | sha256sum)"
-    [ "$(cat "$venv/installed" 2>/dev/null)" = "$wanted" ] && return
-    say "making the environment $venv"
+    wanted="$versions $root $(cd "$root" && cat requirements.txt "$@" setup.cfg pyproject.toml | sha256sum)"
+    [ "$(cat "$directory/installed" 2>/dev/null)" = "$wanted" ] && return
+    say "making the environment $directory"
     {
-        python3 -m venv "$venv" &&
-            "$venv/bin/python" -m pip install --upgrade pip &&
-            "$venv/bin/python" -m pip install "${requirements[@]}" &&
-            "$venv/bin/python" -m pip install --no-deps -e "$root"
-    } >"$log/pip.log" 2>&1 || give_up "pip failed" "$log/pip.log"
-    echo "$wanted" >"$venv/installed"
+        python3 -m venv --clear "$directory" &&
+            "$directory/bin/python" -m pip install --upgrade pip &&
+            "${install[@]}" "${requirements[@]}" &&
+            "$directory/bin/python" -m pip install --no-deps -e "$root"
+    } >"$log/pip-$versions.log" 2>&1 || give_up "pip failed" "$log/pip-$versions.log"
+    echo "$wanted" >"$directory/installed"
 }

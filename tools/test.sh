@@ -7,6 +7,9 @@
 # functional tests, and closes with "N passed, N failed": tests as the runner counted them, every
 # other check as one. Exits with 0 when nothing failed and no check came out empty.
 #
+# The versions of what the plugin runs on: all tests with the newest, all unit tests and the chosen
+# functional tests with exactly the lower bounds of requirements.txt.
+#
 #   KEEP_CLOUD=1    leaves the cloud running (one that ran before is always left running)
 #   XDG_STATE_HOME  where the environment, the cloud and the logs live (default: ~/.local/state)
 set -uo pipefail
@@ -15,6 +18,7 @@ cd "$root" || exit 1
 
 state="${XDG_STATE_HOME:-$HOME/.local/state}/osc-imagetools/test"
 venv="$state/venv"
+lowest="$state/lowest"
 log="$state/log"
 passed=0 failed=0 skipped=0
 started_cloud=false
@@ -43,12 +47,14 @@ check() {
     fi
 }
 
-# A check that runs tests: each of them counts. One that runs none has failed.
+# tests CHECK [lowest]: a check that runs tests: each of them counts. One that runs none has failed.
 tests() {
-    local name=$1 results="$state/results/$1" code=0 counts ran_well ran_badly left_out
+    local check=$1 name=$1${2:+-$2} path=$PATH code=0 results counts ran_well ran_badly left_out
+    [ "${2:-}" = lowest ] && path="$lowest/bin:$PATH"
+    results="$state/results/$name"
     say "$name"
     rm -rf "$results" && mkdir -p "$results"
-    RESULTS="$results" tools/check.sh "$name" >"$log/$name.log" 2>&1 || code=$?
+    RESULTS="$results" PATH="$path" tools/check.sh "$check" >"$log/$name.log" 2>&1 || code=$?
     counts=$(stestr --repo-url "$results" last --subunit 2>>"$log/$name.log" | tools/results.py)
     read -r ran_well ran_badly left_out <<<"${counts:-0 0 0}"
     if [ "$ran_badly" -eq 0 ] && { [ "$code" -ne 0 ] || [ "$ran_well" -eq 0 ]; }; then
@@ -75,6 +81,7 @@ functional_tests() {
     fi
     eval "$(devcloud/devcloud env)"
     tests functional
+    tests chosen lowest
     unset OS_CLIENT_CONFIG_FILE OS_CLOUD
 }
 
@@ -115,14 +122,17 @@ trap 'exit 130' INT TERM
 # Nobody else's cloud, and no Python settings from outside.
 for name in $(compgen -e | grep -E '^(OS_|PYTHON)'); do unset "$name"; done
 
-install_debian_packages ca-certificates git python3 qemu-utils
+install_debian_packages ca-certificates chromium chromium-driver git graphviz python3 qemu-utils
 prepare_version
-make_environment test-requirements.txt doc/requirements.txt
+make_environment "$venv" newest test-requirements.txt doc/requirements.txt
+make_environment "$lowest" lowest test-requirements.txt
 export PATH="$venv/bin:$PATH"
 
 check lint
 check types
 tests unit
+tests unit lowest
+tests browser
 check package
 check docs
 check releasenotes

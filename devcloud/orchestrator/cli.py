@@ -11,8 +11,12 @@ import typing
 
 from orchestrator import guest, packages, steps
 from orchestrator import settings as settings_module
-from orchestrator.cloud import Cloud
-from orchestrator.settings import Settings
+from orchestrator.cloud import Cloud, python_path
+from orchestrator.settings import PREFIX, Settings
+
+SHAPE = tuple(
+    f"{PREFIX}{name}" for name in ("STORAGE", "RELEASE", "NOVA_MAX", "CINDER_MAX", "GLANCE_MAX")
+)
 
 
 def main() -> int:
@@ -82,6 +86,9 @@ def _status(settings: Settings, _: argparse.Namespace) -> int:
 
 def _env(settings: Settings, _: argparse.Namespace) -> None:
     print(f"export OS_CLIENT_CONFIG_FILE='{settings.clouds_yaml}' OS_CLOUD=devcloud-demo")
+    # What a test has to know; and the next call of devcloud is about the same cloud.
+    shape = settings.as_environment()
+    print("export", *(f"{name}='{shape[name]}'" for name in SHAPE))
 
 
 def _check(settings: Settings, _: argparse.Namespace) -> None:
@@ -100,7 +107,7 @@ def _become(settings: Settings, program: str, *arguments: str) -> typing.NoRetur
         raise steps.Failure("there is no cloud: devcloud up")
     environment = settings.as_environment() | {
         "PATH": os.environ["PATH"],
-        "PYTHONPATH": str(settings_module.ROOT),
+        "PYTHONPATH": python_path(settings),
     }
     path = str(settings_module.SERVICES / f"{program}.py")
     os.execve(settings.python, [str(settings.python), path, *arguments], environment)

@@ -13,16 +13,35 @@ import fcntl
 import os
 import pathlib
 import shutil
+import time
 import typing
 
-from orchestrator import configuration, databases, packages, processes, steps, taps
+from orchestrator import (
+    ceph,
+    configuration,
+    databases,
+    definitions,
+    packages,
+    processes,
+    steps,
+    taps,
+)
 from orchestrator import settings as settings_module
+from orchestrator.ceph import Ceph
 from orchestrator.processes import Process
 from orchestrator.settings import Settings
 
 # Nova first: its workers use all others.
 NAMES = ("nova", "cinder", "glance", "neutron", "swift", "identity", "libvirtd")
-LIBVIRT_DOMAINS = pathlib.Path("/etc/libvirt/qemu")
+
+# Of a cloud that was made when there was no other.
+OLDEST_SHAPE = "2026.2 file"
+UNMOUNT_SECONDS = 60
+
+
+def python_path(settings: Settings) -> str:
+    """What the services' programs need besides the virtual environment."""
+    return f"{settings_module.ROOT}:{ceph.bindings(settings)}"
 
 
 class Cloud:
@@ -36,8 +55,11 @@ class Cloud:
     def up(self) -> None:
         """Install what is missing, start what does not run, wait until all works."""
         with self._lock():
+            self._require_shape()
             packages.install(self.settings)
             configuration.write(self.settings)
+            if self.settings.storage == "ceph":
+                self._ceph().up()
             databases.make(self.settings, self._environment())
             self._launch_base()
             self._make_accounts()
@@ -56,6 +78,8 @@ class Cloud:
             ended = processes.end_guests(self.settings.state)
             rest = [self.process[name] for name in NAMES[1:-1]]
             processes.end([*rest, self.process["libvirtd"]])
+            self._ceph().down()
+            definitions.put_away(self.settings)
             self._unmount()
             taps.remove(self.settings)
             steps.say("the cloud is down" + (f"; {ended} guests ended" if ended else ""))
@@ -70,6 +94,8 @@ class Cloud:
             for name, process in self.process.items()
             if name != "swift" or self.settings.swift
         }
+        if self.settings.storage == "ceph":
+            found |= {name: process.pid() for name, process in self._ceph().process.items()}
         total = (0, 0)
         print(f"{'process':10} {'pid':>8} {'RSS MiB':>8} {'PSS MiB':>8}")
         for name, pid in found.items():
@@ -91,6 +117,18 @@ class Cloud:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
+    def _require_shape(self) -> None:
+        """The data of one release or storage is of no use to another."""
+        note = self.settings.state / "shape"
+        shape = f"{self.settings.release} {self.settings.storage}"
+        made = (self.settings.databases / "complete").exists()
+        found = note.read_text() if note.exists() else OLDEST_SHAPE
+        if made and found != shape:
+            raise steps.Failure(
+                f"{self.settings.state} has a cloud of another shape, {found}, not {shape}"
+            )
+        note.write_text(shape)
+
     def _environment(self, **more: str) -> dict[str, str]:
         """What the services see: nothing of the caller's own OpenStack, proxies or Python."""
         bin_directory = self.settings.venv / "bin"
@@ -101,7 +139,7 @@ class Cloud:
             "LANG": "C.UTF-8",
             "PATH": f"{settings_module.WRAPPERS}:{bin_directory}:/usr/sbin:/sbin:{path}",
             # The services' programs read the settings as the orchestrator does.
-            "PYTHONPATH": str(settings_module.ROOT),
+            "PYTHONPATH": python_path(self.settings),
             # A crash in a C library, libvirt's for one, leaves a trace in the log.
             "PYTHONFAULTHANDLER": "1",
             "PYTHONUNBUFFERED": "1",
@@ -110,9 +148,14 @@ class Cloud:
             **more,
         }
 
+    def _ceph(self) -> Ceph:
+        return Ceph(self.settings, self._environment())
+
     def _launch_base(self) -> None:
         """Everything that Nova needs to find when it starts."""
         conf = str(self.settings.conf)
+        if not self.process["libvirtd"].pid():
+            definitions.bring_back(self.settings)
         self.process["libvirtd"].launch(
             [
                 "/usr/sbin/libvirtd",
@@ -126,17 +169,17 @@ class Cloud:
         # Placement does not use oslo.config's global object, so it can share a process.
         self._launch_wsgi(
             "identity",
-            {"keystone": "keystone.wsgi.api", "placement": "placement.wsgi.api"},
+            ["keystone", "placement"],
             OS_KEYSTONE_CONFIG_DIR=conf,
             OS_PLACEMENT_CONFIG_DIR=conf,
         )
-        self._launch_wsgi("glance", {"glance": "glance.wsgi.api"}, OS_GLANCE_CONFIG_DIR=conf)
+        self._launch_wsgi("glance", ["glance"], OS_GLANCE_CONFIG_DIR=conf)
         self._launch_program("cinder", "cinder_all", "--config-file", f"{conf}/cinder.conf")
         # Neutron's list of ports is a 500 (AttributeError: Port.port_forwardings) unless the
         # model, which only a plugin that is not used here would import, is loaded.
         self._launch_wsgi(
             "neutron",
-            {"neutron": "neutron.wsgi.api"},
+            ["neutron"],
             "--preload",
             "neutron.db.models.port_forwarding",
             OS_NEUTRON_CONFIG_DIR=conf,
@@ -155,17 +198,17 @@ class Cloud:
         )
 
     def _launch_wsgi(
-        self, name: str, applications: dict[str, str], *options: str, **environment: str
+        self, name: str, services: list[str], *options: str, **environment: str
     ) -> None:
         settings = self.settings
         targets = [
-            f"{module}@{settings.host}:{settings.port(service)}"
-            for service, module in applications.items()
+            f"{settings.runs.applications[service]}@{settings.host}:{settings.port(service)}"
+            for service in services
         ]
         self.process[name].launch(
             [settings.python, settings_module.SERVICES / "wsgi_server.py", *options, *targets],
             self._environment(**environment),
-            [(settings.host, settings.port(service)) for service in applications],
+            [(settings.host, settings.port(service)) for service in services],
         )
 
     def _launch_program(self, name: str, program: str, *arguments: str) -> None:
@@ -211,17 +254,21 @@ class Cloud:
         for line in pathlib.Path("/proc/mounts").read_text().splitlines():
             target = line.split()[1]
             if target.startswith(inside):
-                steps.run_logged(["umount", target], self.settings.log / "umount.log")
+                self._unmount_when_free(target)
+
+    def _unmount_when_free(self, target: str) -> None:
+        """A qemu-img that Cinder or Nova had begun goes on after their end, for a while."""
+        deadline = time.monotonic() + UNMOUNT_SECONDS
+        while True:
+            try:
+                return steps.run_logged(["umount", target], self.settings.log / "umount.log")
+            except steps.Failure:
+                if time.monotonic() > deadline:
+                    raise
+            time.sleep(0.5)
 
     def _wipe(self) -> None:
-        """Remove the state, and what libvirt keeps about our guests elsewhere.
-
-        A definition that stayed would be in the way of the next cloud's first servers: they
-        have the same names.
-        """
-        for file in LIBVIRT_DOMAINS.glob("*.xml"):
-            if f"{self.settings.state}/" in file.read_text():
-                file.unlink()
+        """Remove the state."""
         configuration.remove_qemu_conf()
         keep = {self.settings.venv, self.settings.state / "lock-file"}
         for entry in self.settings.state.iterdir():

@@ -10,10 +10,12 @@ libvirt's host id, which is made once.
 from __future__ import annotations
 
 import pathlib
+import shutil
 import string
 import typing
 import uuid
 
+from orchestrator import ceph
 from orchestrator import settings as settings_module
 from orchestrator.settings import Settings
 
@@ -27,11 +29,17 @@ SERVICE_FILES = (
     "placement.conf",
     "glance-api.conf",
     "cinder.conf",
-    "nfs_shares",
     "nova.conf",
     "neutron.conf",
     "libvirtd.conf",
 )
+# In the folder of the storage in ``conf/``: files, and what is put into those above.
+STORAGE_FILES = {"file": ("nfs_shares",), "ceph": ("ceph.conf",)}
+INCLUDED = {
+    "glance_store_sections": "glance-stores",
+    "cinder_backend": "cinder-backend",
+    "nova_disks": "nova-disks",
+}
 SWIFT_FILES = ("swift.conf", "swift-proxy.conf")
 SWIFT_NODES = ("account", "container", "object")
 DATABASES = (
@@ -44,6 +52,8 @@ DATABASES = (
     "nova_cell0",
     "nova_cell1",
 )
+CEPH_PORTS = 20
+CEPH_BYTES = 100 << 30  # of the sparse file
 # Accounts with which the services talk to each other.
 SERVICE_ACCOUNTS = ("glance", "cinder", "nova", "placement", "neutron", "swift")
 
@@ -85,6 +95,13 @@ def write(settings: Settings) -> None:
         (settings.conf / name).write_text(
             render(name, settings, libvirt_host_uuid=host_id.read_text())
         )
+    # Older Glances want it beside their configuration file.
+    paste = settings.venv / "etc" / "glance" / "glance-api-paste.ini"
+    shutil.copyfile(paste, settings.conf / paste.name)
+    for name in STORAGE_FILES[settings.storage]:
+        (settings.conf / name).write_text(
+            render(f"{settings.storage}/{name}", settings, ceph_fsid=ceph.fsid(settings))
+        )
     if settings.swift:
         for name in SWIFT_FILES:
             (settings.conf / name).write_text(render(name, settings))
@@ -100,8 +117,15 @@ def write(settings: Settings) -> None:
 
 def render(name: str, settings: Settings, **more: str) -> str:
     """The text of one template."""
+    values = {**_values(settings), **more}
+    for key, part in INCLUDED.items():
+        values[key] = _substitute(f"{settings.storage}/{part}", values).rstrip("\n")
+    return _substitute(name, values)
+
+
+def _substitute(name: str, values: typing.Mapping[str, str]) -> str:
     template = string.Template((settings_module.TEMPLATES / name).read_text())
-    return template.substitute(_values(settings), **more)
+    return template.substitute(values)
 
 
 def database(settings: Settings, name: str) -> str:
@@ -134,6 +158,7 @@ def _kept_qemu_conf() -> pathlib.Path:
 
 def _values(settings: Settings) -> typing.Mapping[str, str]:
     """What the templates may name."""
+    stored_in = settings.stored_in
     values = {
         "state": str(settings.state),
         "conf": str(settings.conf),
@@ -153,6 +178,17 @@ def _values(settings: Settings) -> typing.Mapping[str, str]:
         "force_upload": str(settings.force_upload),
         "qcow2_volumes": str(settings.qcow2_volumes),
         "snapshot_format": settings.snapshot_format,
+        "glance_stores": ",".join(f"{name}:{name}" for name in stored_in.glance_stores),
+        "glance_default_store": stored_in.glance_default,
+        "glance_direct_url": str(settings.storage == "ceph"),
+        "glance_locations": str(settings.storage == "ceph" and not settings.runs.locations_api),
+        "cinder_backend_name": stored_in.cinder_backend,
+        "volume_service": settings.runs.volume_service,
+        "nova_port": str(settings.nova_port),
+        "ceph_monitor_port": str(settings.ceph_monitor_port),
+        "ceph_port": str(settings.ceph_port),
+        "ceph_last_port": str(settings.ceph_port + CEPH_PORTS - 1),
+        "ceph_bytes": str(CEPH_BYTES),
     }
     for name in DATABASES:
         values[f"database_{name}"] = database(settings, name)

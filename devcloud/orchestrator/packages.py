@@ -17,6 +17,7 @@ import sys
 
 from orchestrator import settings as settings_module
 from orchestrator import steps
+from orchestrator.releases import NEWEST
 from orchestrator.settings import Settings
 
 # Without their recommendations: no systemd unit, no bridge, no dnsmasq.
@@ -50,7 +51,12 @@ def install(settings: Settings) -> None:
 
 
 def _install_debian_packages(settings: Settings) -> None:
-    missing = [name for name in DEBIAN_PACKAGES if not _is_installed(name)]
+    wanted = (
+        *DEBIAN_PACKAGES,
+        *settings.stored_in.debian_packages,
+        *settings.runs.debian_packages,
+    )
+    missing = [name for name in wanted if not _is_installed(name)]
     if subprocess.run(
         [_interpreter(), "-c", "import ensurepip"], stderr=subprocess.DEVNULL, check=False
     ).returncode:
@@ -120,9 +126,10 @@ def _install_environment(settings: Settings) -> None:
 
     What was installed last is noted inside it, so that pip runs only for a change.
     """
-    requirements = [settings_module.ROOT / "requirements.txt"]
+    folder = settings_module.ROOT / "requirements"
+    requirements = [folder / f"{settings.release}.txt"]
     if settings.swift:
-        requirements.append(settings_module.ROOT / "requirements-swift.txt")
+        requirements.append(folder / "swift.txt")
     wanted = "".join(path.read_text() for path in requirements)
     note = settings.venv / "devcloud-requirements.txt"
     if note.exists() and note.read_text().startswith(wanted):
@@ -132,18 +139,22 @@ def _install_environment(settings: Settings) -> None:
     steps.run_logged([_interpreter(), "-m", "venv", settings.venv], log)
     pip: list[str | pathlib.Path] = [settings.python, "-m", "pip", "install", "-q"]
     steps.run_logged([*pip, "--upgrade", "pip"], log)
+    if settings.release != NEWEST:
+        # The file is the whole environment. Some packages of the time are built here, though never
+        # compiled, and not by what a setuptools of the future makes of them.
+        pip += ["--no-deps", "--build-constraint", folder / "build.txt"]
     for path in requirements:
         pip += ["-r", path]
     steps.run_logged(pip, log)
-    _link_libvirt_binding(settings)
+    _link_debian_modules(settings)
     note.write_text(wanted)
     steps.say("virtual environment made")
 
 
-def _link_libvirt_binding(settings: Settings) -> None:
+def _link_debian_modules(settings: Settings) -> None:
     """The binding comes from Debian, built against the installed libvirt: link, not compile."""
     site = settings.venv / "lib" / "python{}.{}".format(*PYTHON_VERSION) / "site-packages"
-    for pattern in ("libvirt*.py", "libvirtmod*.so"):
+    for pattern in ("libvirt*.py", "libvirtmod*.so", *settings.runs.debian_modules):
         for source in DEBIAN_MODULES.glob(pattern):
             link = site / source.name
             link.unlink(missing_ok=True)

@@ -123,10 +123,9 @@ def end(processes: typing.Sequence[Process], grace: float = GRACE) -> None:
 
 
 def end_guests(state: pathlib.Path) -> int:
-    """End the virtual machines whose disks are below the state directory.
+    """End the virtual machines that have files open below the state directory.
 
-    libvirtd detaches them from itself: they would outlive it. They are told by what is on
-    their command line, so this works without libvirtd too.
+    libvirtd detaches them from itself: they would outlive it. This works without libvirtd too.
     """
     found = guests(state)
     for pid in found:
@@ -173,7 +172,7 @@ def memory(pid: int) -> tuple[int, int]:
 
 
 def guests(state: pathlib.Path) -> list[int]:
-    """The pids of the virtual machines whose disks are below the state directory."""
+    """The pids of the virtual machines that have files open below the state directory."""
     return [pid for pid in _pids() if _is_guest(pid, state)]
 
 
@@ -182,12 +181,25 @@ def _pids() -> typing.Iterator[int]:
 
 
 def _is_guest(pid: int, state: pathlib.Path) -> bool:
+    """Each has its console's log open. Its disks and its command line may tell nothing of the
+    state directory, if the disks are in Ceph.
+    """
     try:
         command = (PROC / str(pid) / "cmdline").read_bytes()
+        if b"qemu-system" not in command.partition(b"\0")[0]:
+            return False
+        return any(
+            _target(link).is_relative_to(state) for link in (PROC / str(pid) / "fd").iterdir()
+        )
     except OSError:
         return False
-    program = command.partition(b"\0")[0]
-    return b"qemu-system" in program and f"{state}/".encode() in command
+
+
+def _target(link: pathlib.Path) -> pathlib.Path:
+    try:
+        return link.readlink()
+    except OSError:  # closed in the meantime
+        return pathlib.Path()
 
 
 def _require_free(name: str, host: str, port: int) -> None:

@@ -11,7 +11,11 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
+import re
 import typing
+
+from orchestrator.releases import NEWEST, RELEASES, Release
+from orchestrator.storages import STORAGES, Storage
 
 PREFIX = "DEVCLOUD_"
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -21,6 +25,12 @@ TEMPLATES = ROOT / "conf"
 # The projects and users are there twice, so that two test runs can count what is in theirs; each
 # set has a clouds.yaml, with the same names for the clouds.
 SUFFIXES = ("", "-2")
+
+LIMITS = (
+    ("nova_max", r"(2\.\d+)?", "a version, 2.60"),
+    ("cinder_max", r"(3\.\d+)?", "a version, 3.50"),
+    ("glance_max", r"(2\.6)?", "2.6"),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,6 +68,20 @@ class Settings:
     snapshot_format: str = "qcow2"
     # An object store too: Swift with its S3 interface.
     swift: bool = False
+    # Where images, volumes and servers' disks are: one of storages.STORAGES.
+    storage: str = "file"
+    # Ceph's monitor. Not 6789: clients that are told only a host and this port, as QEMU is, take it
+    # for one that speaks the first version of the protocol.
+    ceph_monitor_port: int = 3300
+    # Ceph's other daemons take ports from this one on, fewer than twenty.
+    ceph_port: int = 6800
+    # One of releases.RELEASES.
+    release: str = NEWEST
+    # The newest versions that these APIs know, for example 2.60, 3.50 and 2.6, as in the release
+    # Queens; of Glance no other one can be had. Empty: all that the release knows.
+    nova_max: str = ""
+    cinder_max: str = ""
+    glance_max: str = ""
 
     @classmethod
     def from_environment(cls, environ: typing.Mapping[str, str]) -> Settings:
@@ -67,8 +91,16 @@ class Settings:
             text = environ.get(PREFIX + field.name.upper(), "")
             if text:
                 values[field.name] = _parse(field.name, str(field.type), text)
-        state = values.setdefault("state", _default_state(environ))
-        values.setdefault("venv", state / "venv")
+        storage = _one_of("storage", values.get("storage", cls.storage), STORAGES)
+        release = _one_of("release", values.get("release", cls.release), RELEASES)
+        for name, pattern, wanted in LIMITS:
+            if not re.fullmatch(pattern, values.get(name, "")):
+                raise ValueError(f"{PREFIX}{name.upper()} is {values[name]!r}: want {wanted}")
+        home = _default_home(environ)
+        folder = "devcloud" if release == NEWEST else f"devcloud-{release}"
+        # The environment does not depend on the storage.
+        values.setdefault("venv", values.get("state", home / folder) / "venv")
+        values.setdefault("state", home / (folder + STORAGES[storage].suffix))
         return cls(**values)
 
     @property
@@ -97,6 +129,16 @@ class Settings:
         return self.state / "clouds.yaml"
 
     @property
+    def stored_in(self) -> Storage:
+        """What the choice of ``storage`` means."""
+        return STORAGES[self.storage]
+
+    @property
+    def runs(self) -> Release:
+        """What the choice of ``release`` means."""
+        return RELEASES[self.release]
+
+    @property
     def python(self) -> pathlib.Path:
         """The virtual environment's interpreter."""
         return self.venv / "bin" / "python"
@@ -117,9 +159,15 @@ class Settings:
         }
 
 
-def _default_state(environ: typing.Mapping[str, str]) -> pathlib.Path:
+def _default_home(environ: typing.Mapping[str, str]) -> pathlib.Path:
     home = environ.get("XDG_STATE_HOME") or f"{environ.get('HOME') or '/root'}/.local/state"
-    return pathlib.Path(home).absolute() / "osc-imagetools" / "devcloud"
+    return pathlib.Path(home).absolute() / "osc-imagetools"
+
+
+def _one_of(name: str, value: str, values: typing.Iterable[str]) -> str:
+    if value not in values:
+        raise ValueError(f"{PREFIX}{name.upper()} is {value!r}: want {' or '.join(values)}")
+    return value
 
 
 def _as_text(value: object) -> str:

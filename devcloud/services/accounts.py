@@ -2,7 +2,7 @@
 """Makes the regions, the catalog, the projects, the users and their roles: what is missing.
 
 "keystone-manage bootstrap" has made the administrator, the first region, Keystone's own entry
-and the roles admin, manager, member, reader and service.
+and the roles admin, manager, member, reader and, in newer releases, service.
 """
 
 import os
@@ -18,7 +18,7 @@ SETTINGS = Settings.from_environment(os.environ)
 CATALOG = [
     ("keystone", "identity", "/v3"),
     ("glance", "image", ""),
-    ("cinder", "block-storage", "/v3"),
+    ("cinder", SETTINGS.runs.volume_service, SETTINGS.runs.volume_path),
     ("nova", "compute", "/v2.1"),
     ("placement", "placement", ""),
     ("neutron", "network", ""),
@@ -71,7 +71,7 @@ def make_catalog(keystone):
             for endpoint in keystone.endpoints.list(service=service)
         }
         for region in (SETTINGS.region, SETTINGS.novolume_region):
-            if kind == "block-storage" and region == SETTINGS.novolume_region:
+            if name == "cinder" and region == SETTINGS.novolume_region:
                 continue
             for interface in ("public", "internal", "admin"):
                 if (interface, region) not in present:
@@ -85,6 +85,7 @@ def make_catalog(keystone):
 
 def make_accounts(keystone):
     """The services' accounts, and those of the cloud's users."""
+    ensure(keystone.roles, "service")  # older releases do not make it
     roles = {role.name: role for role in keystone.roles.list()}
     services = ensure(keystone.projects, "service", domain="default")
     for name, *_ in CATALOG[1:]:

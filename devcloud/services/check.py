@@ -17,6 +17,9 @@ import uuid
 from expectations import SETTINGS, connect, expect, expect_refusal, summary, until
 from orchestrator import guest, taps
 
+if SETTINGS.storage == "ceph":
+    import clones  # needs Ceph's bindings
+
 NAME = f"check-{uuid.uuid4().hex[:6]}"
 ACCOUNTS = (
     "admin",
@@ -31,6 +34,7 @@ ACCOUNTS = (
     "novolume-other",
 )
 FLAVORS = {}
+STORAGE = SETTINGS.stored_in
 
 
 def upload(cloud, disk, store):
@@ -73,6 +77,30 @@ def server(cloud, what, flavor, networks="none", **source):
     return made
 
 
+def newest_version(cloud, service, key):
+    """The newest version that an API says it knows."""
+    answer = cloud.session.get(f"{SETTINGS.url(service)}/", authenticated=False, raise_exc=False)
+    versions = [version[key].lstrip("v") for version in answer.json()["versions"]]
+    return max(
+        versions, key=lambda text: [int(part or 0) for part in text.split(".")] if text else []
+    )
+
+
+def check_versions(cloud):
+    """The release, as clients can tell it, or what it is limited to."""
+    wanted = SETTINGS.runs
+    for service, key, limit, newest in (
+        ("nova", "version", SETTINGS.nova_max, wanted.nova),
+        ("cinder", "version", SETTINGS.cinder_max, wanted.cinder),
+        ("glance", "id", SETTINGS.glance_max, wanted.glance),
+    ):
+        expect(
+            f"{service}'s newest version, {limit or newest}",
+            newest_version(cloud, service, key),
+            limit or newest,
+        )
+
+
 def check_accounts(cloud):
     """Who may do what, where."""
     projects = {name: connect(name).current_project_id for name in ACCOUNTS}
@@ -101,11 +129,12 @@ def check_accounts(cloud):
     )
     small.block_storage.delete_volume(kept.id)
     session = connect("novolume").session
+    kind = SETTINGS.runs.volume_service
     catalog = session.auth.get_access(session).service_catalog
     expect(
         "regions that have block storage",
         [
-            bool(catalog.get_urls(service_type="block-storage", region_name=region))
+            bool(catalog.get_urls(service_type=kind, region_name=region))
             for region in (SETTINGS.region, SETTINGS.novolume_region)
         ],
         [True, False],
@@ -118,17 +147,20 @@ def check_accounts(cloud):
 
 
 def check_stores(cloud, disk):
-    """Two stores: one serves ranges, the other refuses them. Gives the image in the first."""
+    """Two stores: one serves ranges, the other refuses them. Gives the image in the default one."""
     images = {}
-    for store, status in (("file", 206), ("rbdlike", 400)):
+    for store, status in ((STORAGE.serves_ranges, 206), (STORAGE.refuses_ranges, 400)):
         images[store] = image = upload(cloud, disk, store)
         path = f"/images/{image.id}/file"
-        expect(f"{store}: the image's store", image.properties["stores"], store)
+        told = None if SETTINGS.glance_max else store
+        expect(f"{store}: the image's store", image.properties.get("stores"), told)
         expect(f"{store}: download", cloud.image.get(path).content == disk.read_bytes(), True)
         part = cloud.image.get(path, headers={"Range": "bytes=512-1023"}, raise_exc=False)
         expect(f"{store}: a range is {status}", part.status_code, status)
-    cloud.image.delete_image(images["rbdlike"].id)
-    return images["file"]
+    kept = images.pop(STORAGE.glance_default)
+    for image in images.values():
+        cloud.image.delete_image(image.id)
+    return kept
 
 
 def addresses(cloud, made):
@@ -168,6 +200,12 @@ def check_networks(cloud, made):
     return port, second, device
 
 
+def boot_from(root):
+    """The block device mapping of a server that boots from a volume."""
+    kind = {"source_type": "volume", "destination_type": "volume"}
+    return {"uuid": root.id, "boot_index": 0, **kind}
+
+
 def check_servers(cloud, image):
     """Servers booted from an image and from a volume, and images of both."""
     storage = cloud.block_storage
@@ -184,14 +222,7 @@ def check_servers(cloud, image):
         cloud,
         "server from a volume",
         "tiny",
-        block_device_mapping=[
-            {
-                "uuid": root.id,
-                "source_type": "volume",
-                "destination_type": "volume",
-                "boot_index": 0,
-            }
-        ],
+        block_device_mapping=[boot_from(root)],
     )
     cloud.compute.create_volume_attachment(second.id, volume_id=data.id)
     until("attached volume", lambda: storage.get_volume(data.id), "in-use")
@@ -222,28 +253,63 @@ def check_servers(cloud, image):
         storage.delete_volume(thing.id)
 
 
-def check_encryption(cloud):
-    """An encrypted volume, and its upload."""
-    source = volume(cloud, "encrypted volume", volume_type="luks")
-    expect("it is encrypted", source.is_encrypted, True)
+def check_volume_images(cloud, image):
+    """A volume from an image, and its upload to another; on Ceph, whose copies are clones."""
+    storage = cloud.block_storage
+    source = volume(cloud, "volume from an image", image_id=image.id)
+    snapshot = storage.create_snapshot(volume_id=source.id, name=NAME)
+    until("snapshot of it", lambda: storage.get_snapshot(snapshot.id), "available")
+    second = volume(cloud, "volume from the snapshot", snapshot_id=snapshot.id)
+    if SETTINGS.storage == "ceph":
+        expect(
+            "of what these are clones",
+            [clones.parent(SETTINGS, made.id) for made in (source, second)],
+            [("images", image.id), ("volumes", f"volume-{source.id}")],
+        )
+    uploaded = upload_volume(cloud, second, "qcow2")
+    expect("its size is that of real data", uploaded.size > guest.MIB, True)
+    cloud.image.delete_image(uploaded.id)
+    storage.delete_volume(second.id)
+    storage.wait_for_delete(second, interval=0.3)
+    storage.delete_snapshot(snapshot.id)
+    storage.wait_for_delete(snapshot, interval=0.3)
+    storage.delete_volume(source.id)
+
+
+def upload_volume(cloud, source, disk_format):
+    """The image that Cinder made of a volume."""
     answer = cloud.block_storage.post(
         f"/volumes/{source.id}/action",
         json={
             "os-volume_upload_image": {
                 "image_name": NAME,
-                "disk_format": "raw",
+                "disk_format": disk_format,
                 "container_format": "bare",
             }
         },
     )
     image = answer.json()["os-volume_upload_image"]["image_id"]
     found = until("image of it", lambda: cloud.image.get_image(image), "active")
-    expect("it names its key", "cinder_encryption_key_id" in found.properties, True)
-    head = cloud.image.get(f"/images/{image}/file", headers={"Range": "bytes=0-3"}).content
-    expect("it is a LUKS container", head, b"LUKS")
     until("uploaded volume", lambda: cloud.block_storage.get_volume(source.id), "available")
-    cloud.image.delete_image(image)
+    return found
+
+
+def check_encryption(cloud, image):
+    """An encrypted volume, and its upload; and where that works, a server that boots from one."""
+    source = volume(cloud, "encrypted volume", volume_type="luks")
+    expect("it is encrypted", source.is_encrypted, True)
+    uploaded = upload_volume(cloud, source, "raw")
+    expect("it names its key", "cinder_encryption_key_id" in uploaded.properties, True)
+    with cloud.image.get(f"/images/{uploaded.id}/file", stream=True) as answer:
+        expect("it is a LUKS container", answer.raw.read(4), b"LUKS")
+    cloud.image.delete_image(uploaded.id)
     cloud.block_storage.delete_volume(source.id)
+    if STORAGE.attaches_encrypted:
+        root = volume(cloud, "encrypted from an image", volume_type="luks", image_id=image.id)
+        made = server(cloud, "server from it", "tiny", block_device_mapping=[boot_from(root)])
+        cloud.compute.delete_server(made.id)
+        cloud.compute.wait_for_delete(made, interval=0.3)
+        cloud.block_storage.delete_volume(root.id)
 
 
 def check_objects(cloud):
@@ -260,13 +326,16 @@ def main():
     """Check all."""
     cloud = connect("demo")
     FLAVORS.update((flavor.name, flavor.id) for flavor in cloud.compute.flavors())
+    print(f"release {SETTINGS.release}, storage {SETTINGS.storage}")
+    check_versions(cloud)
     check_accounts(cloud)
     with tempfile.TemporaryDirectory(prefix="devcloud-check-") as folder:
         disk = pathlib.Path(folder) / "guest.raw"
         guest.write_disk(disk, mebibytes=16)
         image = check_stores(cloud, disk)
     check_servers(cloud, image)
-    check_encryption(cloud)
+    check_volume_images(cloud, image)
+    check_encryption(cloud, image)
     if SETTINGS.swift:
         check_objects(cloud)
     cloud.image.delete_image(image.id)

@@ -5,9 +5,25 @@ They talk over oslo.messaging's in-memory transport, "fake:/". Its queues are a 
 shared by all that is in the process, seen by nothing else. So there is no broker.
 """
 
-from cinder import monkey_patch
+import os
 
-monkey_patch.patch()  # first of all: Cinder runs on eventlet
+from orchestrator.settings import Settings
+
+# First of all: Cinder runs on eventlet.
+SETTINGS = Settings.from_environment(os.environ)
+if SETTINGS.runs.cinder_prepares_eventlet:
+    from cinder import monkey_patch
+
+    monkey_patch.patch()
+else:
+    import eventlet
+
+    eventlet.monkey_patch()
+    # The threading module that eventlet put aside must see the threads that there are.
+    import __original_module_threading
+    import threading
+
+    __original_module_threading.current_thread.__globals__["_active"] = threading._active
 
 # ruff: noqa: E402, I001
 import logging as python_logging
@@ -28,6 +44,7 @@ import cinder.privsep
 from cinder import rpc
 from cinder import service
 from cinder import version
+from cinder.api.openstack import api_version_request
 from cinder.common import config
 from cinder.common import constants
 
@@ -55,6 +72,8 @@ class Service(service.Service):
 def prepare():
     """What the stock commands do before they start a service."""
     sqlite_locking.install()
+    if SETTINGS.cinder_max:
+        api_version_request._MAX_API_VERSION = SETTINGS.cinder_max
     objects.register_all()
     CONF(sys.argv[1:], project="cinder", version=version.version_string())
     config.set_middleware_defaults()

@@ -17,9 +17,9 @@ PUBLIC_ADDRESSES = "203.0.113.0/24"
 GROUP_RULES = (("egress", None, True), ("ingress", "PARENT", False))
 
 
-def make(cloud):
-    """All of it, as the administrator."""
-    _make_rule_templates(cloud.network)
+def make(cloud, rule_templates):
+    """All of it, as the administrator; rule templates only where Neutron has them."""
+    _make_rule_templates(cloud.network, rule_templates)
     owners = {project.name: project.id for project in cloud.identity.projects()}
     network = cloud.network
     present = {(found.project_id, found.name): found for found in network.networks()}
@@ -56,12 +56,13 @@ def make(cloud):
         _make_router(network, owners[f"demo{suffix}"], outside, inside)
 
 
-def _make_rule_templates(network):
+def _make_rule_templates(network, rule_templates):
     """What Neutron copies into new security groups; its migrations, not run here, write these.
 
+    Older releases have the rules in their code.
     A project's group "default" is made with its first network: these come before.
     """
-    if list(network.default_security_group_rules()):
+    if not rule_templates or list(network.default_security_group_rules()):
         return
     for direction, remote, for_all in GROUP_RULES:
         for ether_type in ("IPv4", "IPv6"):

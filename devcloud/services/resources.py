@@ -13,27 +13,37 @@ import openstack
 import networks
 from orchestrator.settings import SUFFIXES, Settings
 
+SETTINGS = Settings.from_environment(os.environ)
 WORKERS = {"nova-conductor", "nova-scheduler", "nova-compute", "cinder-scheduler", "cinder-volume"}
 # Name, root disk (GB), ephemeral disk (GB), swap (MB). A flavor without a root disk is for
 # servers that boot from a volume: Nova refuses it for an image.
 FLAVORS = (("tiny", 0, 0, 0), ("tiny-1g", 1, 0, 0), ("tiny-extra", 1, 1, 64))
 UNLIMITED = {"volumes": -1, "snapshots": -1, "gigabytes": -1}
+ENCRYPTION = {
+    "provider": "luks",
+    "cipher": "aes-xts-plain64",
+    "key_size": 256,
+    "control_location": "front-end",
+}
 SMALL_STORAGE = {"volumes": 1, "snapshots": 1, "gigabytes": 2}
 SMALL_COMPUTE = {"instances": 1}
 
 
 def connect():
     """The cloud, as its administrator."""
-    settings = Settings.from_environment(os.environ)
-    config = openstack.config.OpenStackConfig(config_files=[str(settings.clouds_yaml)])
+    config = openstack.config.OpenStackConfig(config_files=[str(SETTINGS.clouds_yaml)])
     return openstack.connection.Connection(config=config.get_one(cloud="devcloud-admin"))
 
 
 def await_workers(cloud):
     """Wait until every worker reports and the hypervisor is known."""
     for _ in range(240):
-        services = [*cloud.compute.services(), *cloud.block_storage.services()]
-        missing = WORKERS - {service.binary for service in services if service.state == "up"}
+        services = [
+            service
+            for api in (cloud.compute, cloud.block_storage)
+            for service in api.get("/os-services").json()["services"]
+        ]
+        missing = WORKERS - {found["binary"] for found in services if found["state"] == "up"}
         if not missing and list(cloud.compute.hypervisors()):
             return
         time.sleep(0.25)
@@ -50,21 +60,24 @@ def make_flavors(cloud):
             )
 
 
+def post(service, path, **body):
+    """The answer, read. The openstacksdk of older releases knows half of Cinder's calls."""
+    answer = service.post(path, json=body)
+    answer.raise_for_status()
+    return answer.json()
+
+
 def make_volume_types(cloud):
     """The volume types that are missing; __DEFAULT__ is there from the start."""
     present = {kind.name for kind in cloud.block_storage.types()}
     for name in {"second", "luks"} - present:
-        kind = cloud.block_storage.create_type(
-            name=name, extra_specs={"volume_backend_name": "nfs"}
+        backend = {"volume_backend_name": SETTINGS.stored_in.cinder_backend}
+        kind = post(
+            cloud.block_storage, "/types", volume_type={"name": name, "extra_specs": backend}
         )
         if name == "luks":
-            cloud.block_storage.create_type_encryption(
-                kind,
-                provider="luks",
-                cipher="aes-xts-plain64",
-                key_size=256,
-                control_location="front-end",
-            )
+            path = f"/types/{kind['volume_type']['id']}/encryption"
+            post(cloud.block_storage, path, encryption=ENCRYPTION)
 
 
 def set_quotas(cloud):
@@ -87,4 +100,4 @@ if __name__ == "__main__":
     make_flavors(admin)
     make_volume_types(admin)
     set_quotas(admin)
-    networks.make(admin)
+    networks.make(admin, SETTINGS.runs.rule_templates)

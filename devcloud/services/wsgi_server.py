@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """One or more WSGI applications in one process, on threads of cheroot.
 
-    wsgi_server.py [--preload MODULE] MODULE@HOST:PORT ...
+    wsgi_server.py [--preload MODULE] MODULE:NAME@HOST:PORT ...
+
+NAME is that of the application, or with "()" behind it of the function that makes it.
 
 Keystone, Placement, Glance and Neutron have no server of their own any more. Applications that
 share a process must not both use oslo.config's global object: of these, only Placement does
@@ -19,7 +21,9 @@ import threading
 from cheroot import wsgi
 from sqlalchemy import orm
 
+import old_glance
 import sqlite_locking
+from orchestrator.settings import Settings
 
 
 class _Body:
@@ -61,6 +65,13 @@ def keep_connection_usable(app):
     return wrapper
 
 
+def load(target):
+    """The application that MODULE:NAME names."""
+    module, _, name = target.partition(":")
+    found = getattr(importlib.import_module(module), name.removesuffix("()"))
+    return found() if name.endswith("()") else found
+
+
 def serve(app, name, host, port):
     """Start serving one application."""
     # Ten threads: Keystone is called by the other services while it answers one.
@@ -86,13 +97,16 @@ def main():
     parser.add_argument("application", nargs="+")
     arguments = parser.parse_args()
     del sys.argv[1:]  # the applications read it too
-    sqlite_locking.install()
+    settings = Settings.from_environment(os.environ)
+    sqlite_locking.install(settings.runs.glance_knows_writers)
     applications = []
     for target in arguments.application:
-        module, _, address = target.rpartition("@")
+        name, _, address = target.rpartition("@")
         host, _, port = address.rpartition(":")
-        application = importlib.import_module(module).application
-        applications.append((keep_connection_usable(application), module, host, int(port)))
+        application = keep_connection_usable(load(name))
+        if name.startswith("glance.") and settings.glance_max:
+            application = old_glance.limit(application, settings.glance_max)
+        applications.append((application, name, host, int(port)))
     for module in arguments.preload:
         importlib.import_module(module)
         orm.configure_mappers()

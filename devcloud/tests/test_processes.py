@@ -90,9 +90,32 @@ class ProcessTest(unittest.TestCase):
             with self.assertRaisesRegex(steps.Failure, "some cannot have port"):
                 self.process.launch(["true"], {}, [taken.getsockname()])
 
-    def test_only_a_qemu_with_our_disk_is_our_guest(self) -> None:
-        self.launch("while :; do sleep 0.1; done # /some/state/qemu-system-x86_64/disk")
-        self.assertEqual([], processes.guests(pathlib.Path("/some/state")))
+    def guests_of_one_with_open(self, program: str, file: pathlib.Path) -> list[int]:
+        """What is found when a program of this name has one file open."""
+        state = self.process.run / "state"
+        for path in (state / "instances", file.parent):
+            path.mkdir(parents=True, exist_ok=True)
+        link = self.process.run / program
+        link.symlink_to("/bin/sh")
+        script = f"exec 7>{file}; touch {file}.open; while :; do sleep 0.1; done"
+        self.process.launch([link, "-c", script], {"PATH": os.environ["PATH"]})
+        while not pathlib.Path(f"{file}.open").exists():
+            self.process.require_alive()
+            time.sleep(0.02)
+        return processes.guests(state)
+
+    def test_a_qemu_with_our_console_log_is_our_guest(self) -> None:
+        log = self.process.run / "state" / "instances" / "console.log"
+        found = self.guests_of_one_with_open("qemu-system-x86_64", log)
+        self.assertEqual([self.process.pid()], found)
+
+    def test_a_qemu_with_files_elsewhere_is_not_our_guest(self) -> None:
+        other = self.process.run / "state-2" / "console.log"
+        self.assertEqual([], self.guests_of_one_with_open("qemu-system-x86_64", other))
+
+    def test_another_program_with_our_files_is_not_our_guest(self) -> None:
+        log = self.process.run / "state" / "instances" / "console.log"
+        self.assertEqual([], self.guests_of_one_with_open("less", log))
 
 
 if __name__ == "__main__":

@@ -7,6 +7,8 @@ import sys
 
 sys.path.insert(0, os.path.abspath("_ext"))
 
+import command_pages
+
 project = "osc-imagetools"
 copyright = "osc-imagetools developers"
 version = release = importlib.metadata.version("osc-imagetools")
@@ -15,6 +17,7 @@ language = "en"
 extensions = [
     "cliff.sphinxext",
     "command_outcomes",
+    "command_pages",
     "error_table",
     "myst_parser",
     "openstackdocstheme",
@@ -22,11 +25,12 @@ extensions = [
     "sphinx.ext.autodoc",
 ]
 source_suffix = {".rst": "restructuredtext"}
-# devcloud/README.md is included; its links go to files of the repository.
+# devcloud/README.md is included; its links lead to files of the repository.
 suppress_warnings = ["myst.header", "myst.xref_missing"]
 
-# The options of every command are those of the parser; the formatters' are described by cliff.
+# The pages of the commands describe their own options; those of the output formatters are cliff's.
 autoprogram_cliff_application = "openstack"
+autoprogram_cliff_app_dist_name = "osc-imagetools"
 autoprogram_cliff_ignored = [
     "--help",
     "--format",
@@ -42,6 +46,8 @@ autoprogram_cliff_ignored = [
     "--sort-ascending",
     "--sort-descending",
 ]
+
+man_pages = command_pages.man_pages()
 
 autodoc_typehints_format = "short"
 

@@ -26,7 +26,7 @@ from osc_imagetools.convert.plan import (
 )
 from osc_imagetools.convert.plan_drafts import KINDS, ConversionPlan, ConversionRequest
 from osc_imagetools.operations.drafts import NotReplayed
-from osc_imagetools.operations.vocabulary import Step
+from osc_imagetools.operations.steps import Step
 from osc_imagetools.progress.bars import NoProgress
 from osc_imagetools.progress.model import Progress
 

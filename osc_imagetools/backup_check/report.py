@@ -8,38 +8,61 @@ finding, also those that are not shown.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from osc_imagetools.backup_check.plan import ServerVerdict
 from osc_imagetools.backup_check.reasons import Severity
 
-FINDINGS = ("Server", "ID", "Project", "Severity", "Reason", "Message", "Action")
+COMMAND = "openstack "  # how an action begins that can be typed
+FINDINGS = ("Server", "Severity", "Reason", "Message", "ID", "Project", "Action")
 SUMMARY = ("Server", "ID", "Project", "Severity", "Findings", "Boot Source", "Disks", "Newest Backup")
 
 
 @dataclass
 class Tally:
-    """The worst severity of all verdicts that went by; ``strays`` are those of no server."""
+    """The worst severity of all verdicts that went by; ``strays`` are those of no server.
+
+    ``actions`` are the commands of the findings, each with its highest severity and how often it occurs.
+    """
 
     worst: Severity = Severity.info
     strays: int = 0
+    actions: dict[str, tuple[Severity, int]] = field(default_factory=dict)
 
     def watch(self, verdicts: Iterable[ServerVerdict]) -> Iterator[ServerVerdict]:
         for verdict in verdicts:
             self.worst = max(self.worst, verdict.severity)
             self.strays += verdict.server is None
+            for finding in verdict.findings:
+                for action in finding.action.split("; ") if finding.action else ():
+                    worst, count = self.actions.get(action, (Severity.info, 0))
+                    self.actions[action] = (max(worst, finding.severity), count + 1)
             yield verdict
+
+    def next_steps(self, shown: Severity) -> list[str]:
+        """The commands that help the most: against the worst findings first, and then against the most.
+
+        Left out is what is done against findings that are not shown, or for information only, what is no
+        command, and commands in which something has to be filled in.
+        """
+        least = max(shown, Severity.warning)
+        typed = {
+            action: rank
+            for action, rank in self.actions.items()
+            if rank[0] >= least and action.startswith(COMMAND) and "<" not in action
+        }
+        return sorted(typed, key=lambda action: typed[action], reverse=True)
 
 
 def finding_rows(verdicts: Iterable[ServerVerdict], shown: Severity) -> Iterator[tuple[Any, ...]]:
     """The rows of :data:`FINDINGS` from this severity on; it stands in them as a :class:`Severity`."""
     for verdict in verdicts:
-        subject = (verdict.server, verdict.id, verdict.project_id)
         for finding in verdict.findings:
             if finding.severity >= shown:
-                yield (*subject, finding.severity, finding.reason.code, finding.message, finding.action)
+                said = (finding.severity, finding.reason.code, finding.message)
+                yield (verdict.server, *said, verdict.id, verdict.project_id, finding.action)
 
 
 def summary_rows(verdicts: Iterable[ServerVerdict], shown: Severity) -> Iterator[tuple[Any, ...]]:

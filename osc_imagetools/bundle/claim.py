@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Taking possession of the output of an export: one process at a time, and only what is ours.
+"""Claims the output directory of an export: for one process at a time, and only if it is an export's.
 
-Contract: nothing is changed in a directory that is not ours, or that somebody else holds. Two
-processes that come at the same moment are told apart by the lock (``flock``) on ``.export.lock``.
+Contract: nothing is changed in a directory that was not made by an export, or that another process holds. If
+two processes start at the same time, the lock (``flock``) on ``.export.lock`` decides.
 """
 
 from __future__ import annotations
@@ -30,37 +30,37 @@ from osc_imagetools.bundle.state import ExportState, format_state, parse_state, 
 from osc_imagetools.bundle.tree import Tree, TreeEntry
 from osc_imagetools.cloud.names import printable
 
-ELSEWHERE = "Choose another --output, or move it away."
+ELSEWHERE = "Choose another --output, or move the directory away."
 LOG = logging.getLogger(__name__)
 
 
 @dataclass
 class Claim:
-    """A directory that this process holds, by an open and locked file in it."""
+    """A directory held by this process: a file in it is open and locked."""
 
     path: Path
     state: ExportState
-    mode: int  # that the directory had before
+    mode: int  # of the directory, before it was claimed
     _lock: int = field(repr=False)
 
     def write(self, data: bytes) -> None:
-        """Replaces the content of the lock file, durably."""
+        """Replace the content of the lock file, durably."""
         os.ftruncate(self._lock, 0)
         os.lseek(self._lock, 0, os.SEEK_SET)
         durable.write_all(self._lock, data)
         os.fsync(self._lock)
 
     def release(self) -> None:
-        """Lets go of the directory."""
+        """Release the directory."""
         os.close(self._lock)
 
     def restore_mode(self) -> None:
-        """Gives a directory that was there before its mode back."""
+        """Restore the mode of a directory that existed before."""
         os.chmod(self.path, self.mode)
 
 
 def claim(path: Path, wanted: ExportState) -> Claim:
-    """Holds *path* for the export *wanted*: new, empty, or left by an earlier attempt of the same
+    """Claim *path* for the export *wanted*: a new or empty directory, or an earlier attempt of the same
     export.
 
     :raises errors.BundleBusy, errors.OutputExists: see :meth:`BundleWriter.open`.
@@ -72,7 +72,7 @@ def claim(path: Path, wanted: ExportState) -> Claim:
             mode = _look(path)
             lock = _lock(path)
         except FileNotFoundError:
-            continue  # the one who held it has just removed it: from the start
+            continue  # the other process has just removed it: try again
         if lock is None:
             continue
         try:
@@ -90,30 +90,30 @@ def claim(path: Path, wanted: ExportState) -> Claim:
 
 
 def _leave(path: Path) -> None:
-    """Removes a directory that was made for an export that cannot even begin; best effort."""
+    """Remove a directory that was created for an export that cannot start; best effort."""
     with contextlib.suppress(OSError):
         with Tree(path) as tree:
             found = [entry.path for entry in tree.entries()]
         if any("/" in name or not is_work_file(name) for name in found):
-            return  # another process was quicker, and has data in it
+            return  # another process was faster and has data in it
         for name in found:
             durable.remove_file(path / name)
         path.rmdir()
 
 
 def _look(path: Path) -> int:
-    """Refuses what cannot be the output of this export; the mode of the directory.
+    """Refuse what cannot be the output of this export; return the mode of the directory.
 
-    :raises errors.OutputExists: it is something else than a directory, or holds something else.
+    :raises errors.OutputExists: it is not a directory, or holds other files.
     """
     facts = path.lstat()
     if not stat.S_ISDIR(facts.st_mode):
-        what = "a link" if stat.S_ISLNK(facts.st_mode) else "no directory"
+        what = "a symbolic link" if stat.S_ISLNK(facts.st_mode) else "not a directory"
         raise errors.OutputExists(f"{path} exists and is {what}", hint=ELSEWHERE)
     if os.path.lexists(path / MANIFEST):
         raise errors.OutputExists(
-            f"{path} has a manifest already: it is a complete bundle, or somebody else's directory",
-            hint=f"See what it is with: openstack bundle verify {path}\n{ELSEWHERE}",
+            f"{path} already has a manifest: it is a complete bundle or an unrelated directory",
+            hint=f"To check it: openstack bundle verify {path}\n{ELSEWHERE}",
         )
     with Tree(path) as tree:
         entries = tree.entries()
@@ -121,14 +121,14 @@ def _look(path: Path) -> int:
     foreign = [printable(e.path) for e in entries if not _is_possible(e, ours)]
     if foreign:
         raise errors.OutputExists(
-            f"{path} exists and has files that no export of ours made: {', '.join(foreign[:5])}",
+            f"{path} exists and has files that are not from an export: {', '.join(foreign[:5])}",
             hint=ELSEWHERE,
         )
     return stat.S_IMODE(facts.st_mode)
 
 
 def _is_possible(entry: TreeEntry, ours: bool) -> bool:
-    """Whether an export can have left the entry; *ours*: beside a lock or a state of an export."""
+    """Whether the entry can be from an export; *ours*: the directory has the lock or state of an export."""
     if entry.path in DIRECTORIES:
         return ours and entry.kind == "directory"
     known = is_work_file(entry.path) or (ours and (entry.path in SUMS or "/" in entry.path))
@@ -136,9 +136,9 @@ def _is_possible(entry: TreeEntry, ours: bool) -> bool:
 
 
 def _lock(path: Path) -> int | None:
-    """The descriptor of the locked lock file; None when it was not the one of this name any more.
+    """The descriptor of the locked lock file; None if the file has been replaced in the meantime.
 
-    :raises errors.BundleBusy: another process has it.
+    :raises errors.BundleBusy: another process holds it.
     """
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
     lock = os.open(path / LOCK, flags, durable.FILE_MODE)
@@ -154,7 +154,7 @@ def _lock(path: Path) -> int | None:
         who = f"process {holder[1].decode()}" if holder else "another process"
         raise errors.BundleBusy(
             f"{path} is being written by {who}",
-            hint="Wait until it ends, or choose another --output.",
+            hint="Wait until it has ended, or choose another --output.",
         ) from None
     except FileNotFoundError:
         return None
@@ -164,31 +164,30 @@ def _lock(path: Path) -> int | None:
 
 
 def _take(path: Path, lock: int, wanted: ExportState) -> ExportState:
-    """The state of the export, written down, when the directory is locked; judged anew, for another
-    process may have ended in between.
-    """
+    """Check the locked directory again, since another process may have ended in between; write and return its
+    state."""
     try:
         _look(path)
         found = _found(path)
         if found is not None and not (found.same_source(wanted) or found.same_name(wanted)):
             raise errors.OutputExists(
-                f"{path} holds an export of {found.label()} that is not complete",
-                hint=f"Choose another --output, or remove {path} if that export is not wanted.",
+                f"{path} holds an unfinished export of {found.label()}",
+                hint=f"Choose another --output, or delete {path} if you do not need that export.",
             )
     except errors.OutputExists:
-        if os.fstat(lock).st_size == 0:  # made just now: nothing was changed
+        if os.fstat(lock).st_size == 0:  # just created: leave the directory unchanged
             durable.remove_file(path / LOCK)
         raise
     if found is not None and not found.same_source(wanted):
-        # The transfer finds out by size and hash that nothing of what is there can be used.
+        # The transfer detects by size and hash that the existing data cannot be used.
         LOG.warning(
-            "%s holds an unfinished export of %s; that name is now %s: starting over",
+            "%s holds an unfinished export of %s, but this name is now %s: starting over",
             path,
             found.label(),
             wanted.label(),
         )
     state = replace(wanted, created=found.created, files=found.files) if found else wanted
-    with contextlib.suppress(PermissionError):  # somebody else's directory, in which we may write
+    with contextlib.suppress(PermissionError):  # a writable directory of another user
         os.chmod(path, durable.DIRECTORY_MODE)
     for name in SUMS:
         durable.remove_file(path / name)
@@ -197,9 +196,9 @@ def _take(path: Path, lock: int, wanted: ExportState) -> ExportState:
 
 
 def _found(path: Path) -> ExportState | None:
-    """What an earlier attempt says of itself; None where there was none.
+    """The state of an earlier attempt; None if there was none.
 
-    :raises errors.OutputExists: it cannot be understood, or has no state but files.
+    :raises errors.OutputExists: the state is invalid, or there are files without a state.
     """
     with Tree(path) as tree:
         for name, parse in ((STATE, parse_state), (LOCK, state_of_manifest)):
@@ -212,7 +211,7 @@ def _found(path: Path) -> ExportState | None:
         entries = {entry.path for entry in tree.entries()}
     if STATE in entries or any(path not in (LOCK,) and not is_work_file(path) for path in entries):
         raise errors.OutputExists(
-            f"{path} holds an export that is not complete, and it cannot be told of what",
-            hint="Choose another --output, or remove it.",
+            f"{path} holds an unfinished export of an unknown resource",
+            hint=f"Choose another --output, or delete {path}.",
         )
     return None

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files that are either whole and on the disk under their name, or not there.
+"""Files that are either complete and durable under their name, or do not exist.
 
-Contract: nothing is written through a link; directories get mode 0700 and files 0600 whatever the
-umask; a function returns when its effect survives a power cut. Callers hold the bundle's lock, so a
-temporary file that is in the way is from an export that was killed.
+Contract: nothing is written through a symbolic link; directories get mode 0700 and files 0600 whatever the
+umask; a function returns when its effect would survive a power failure. Callers hold the lock of the bundle,
+so an existing temporary file is from an export that was killed.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 @contextmanager
 def storing(path: Path) -> Iterator[None]:
-    """Turns what the operating system refuses into an error that says what to do.
+    """Turn an error of the operating system into one that says what to do.
 
-    :raises errors.NoSpace: the file system is full, or the quota of it.
+    :raises errors.NoSpace: the file system or its quota is full.
     :raises errors.ImagetoolsError: anything else.
     """
     try:
@@ -36,8 +36,8 @@ def storing(path: Path) -> Iterator[None]:
         reason = exc.strerror or str(exc)
         if exc.errno in NO_ROOM:
             raise errors.NoSpace(
-                f"No room to write into {path}: {reason}",
-                hint="Free some space and run the same command again: it goes on from there.",
+                f"Cannot write to {path}: {reason}",
+                hint="Free some space and run the same command again: it resumes the export.",
             ) from exc
         if exc.errno == errno.ENOENT and not path.parent.is_dir():
             raise errors.ImagetoolsError(
@@ -45,13 +45,13 @@ def storing(path: Path) -> Iterator[None]:
                 hint=f"Make it: mkdir -p {shlex.quote(str(path.parent))}",
             ) from exc
         raise errors.ImagetoolsError(
-            f"Cannot write into {path}: {exc.filename or path}: {reason}",
-            hint="Choose another --output, or make its directory writable.",
+            f"Cannot write to {path}: {exc.filename or path}: {reason}",
+            hint="Choose another --output, or make the directory writable.",
         ) from exc
 
 
 def sync_directory(path: Path) -> None:
-    """Makes the names in a directory durable."""
+    """Make the names in a directory durable."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
@@ -60,7 +60,7 @@ def sync_directory(path: Path) -> None:
 
 
 def make_directory(path: Path) -> bool:
-    """Makes a private directory; False where there is something of this name already."""
+    """Create a private directory; False if the name exists already."""
     try:
         os.mkdir(path, DIRECTORY_MODE)
     except FileExistsError:
@@ -71,7 +71,7 @@ def make_directory(path: Path) -> bool:
 
 
 def write_atomic(path: Path, data: bytes) -> None:
-    """Writes a private file under a temporary name, and gives it its own when it is durable."""
+    """Write a private file under a temporary name, and rename it when it is durable."""
     temporary = path.parent / f"{WORK_PREFIX}{path.name}.tmp"
     with suppress(FileNotFoundError):
         os.unlink(temporary)
@@ -88,13 +88,13 @@ def write_atomic(path: Path, data: bytes) -> None:
 
 
 def write_all(descriptor: int, data: bytes) -> None:
-    """Writes all of it; a short write is gone on with."""
+    """Write all data; continue after short writes."""
     rest = memoryview(data)
     while rest:
         rest = rest[os.write(descriptor, rest) :]
 
 
 def remove_file(path: Path) -> None:
-    """Removes a file that may be gone already."""
+    """Remove a file, which may not exist."""
     with suppress(FileNotFoundError):
         os.unlink(path)

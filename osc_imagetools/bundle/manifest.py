@@ -1,10 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The manifest: read with suspicion, judged against its schema, written the same for the same
-values.
+"""The manifest: validated when it is read, and written deterministically.
 
-Contract: pure, but for reading the schema. ``manifest-v1.schema.json`` beside this module is the
-published form (JSON Schema, draft 2020-12); :func:`manifest_problems` adds what a schema cannot
-say.
+Contract: pure, except for reading the schema. ``manifest-v1.schema.json`` in this directory is the published
+schema (JSON Schema, draft 2020-12); :func:`manifest_problems` adds the rules that a schema cannot express.
 """
 
 from __future__ import annotations
@@ -32,7 +30,7 @@ MAX_PROBLEM = 300  # characters: a message of jsonschema shows the value
 
 
 class UnreadableManifest(ValueError):
-    """A manifest that is not accepted; ``problems`` are sentences, each about one place."""
+    """An invalid manifest; ``problems`` are sentences, each about one place."""
 
     def __init__(self, problems: Sequence[str]) -> None:
         super().__init__("\n".join(problems))
@@ -40,27 +38,27 @@ class UnreadableManifest(ValueError):
 
 
 class NewerFormat(UnreadableManifest):
-    """A manifest of a format version that a newer release writes; nothing else is said of it."""
+    """A manifest in a newer format version; it is not validated any further."""
 
 
 def read_manifest(data: bytes) -> dict[str, Any]:
-    """The manifest in the bytes of a file, valid in every respect that needs no other file.
+    """Parse and validate a manifest, as far as this is possible without the other files.
 
-    :raises NewerFormat: its format version is above 1.
-    :raises UnreadableManifest: with all that is wrong.
+    :raises NewerFormat: its format version is greater than 1.
+    :raises UnreadableManifest: it is invalid; the error has all problems.
     """
     try:
         document = strict_json.parse(data)
-    except strict_json.Unacceptable as exc:
-        raise UnreadableManifest([f"The manifest is refused: {exc}."]) from None
+    except strict_json.InvalidJSON as exc:
+        raise UnreadableManifest([f"The manifest is invalid: {exc}."]) from None
     if not isinstance(document, dict):
-        raise UnreadableManifest(["The manifest is refused: it is no JSON object."])
+        raise UnreadableManifest(["The manifest is invalid: it is not a JSON object."])
     version: Any = document.get("format_version")
     if document.get("format") == FORMAT and _is_integer(version) and version > FORMAT_VERSION:
         raise NewerFormat(
             [
-                f"The bundle has format version {version}, this release reads {FORMAT_VERSION}: "
-                "a newer release of osc-imagetools can read it."
+                f"The bundle has format version {version}, but this release supports only {FORMAT_VERSION}: "
+                "use a newer release of osc-imagetools."
             ]
         )
     problems = manifest_problems(document)
@@ -70,8 +68,7 @@ def read_manifest(data: bytes) -> dict[str, Any]:
 
 
 def manifest_problems(document: Mapping[str, Any]) -> list[str]:
-    """What is wrong with a manifest, as "<JSON pointer>: <what>"; after the 50th it says "and
-    more"."""
+    """The problems of a manifest, as "<JSON pointer>: <problem>"; after 50 of them, "and more"."""
     errors = islice(_validator().iter_errors(document), MAX_PROBLEMS + 1)
     found = [f"{_pointer(error.absolute_path)}: {_shorten(error.message)}" for error in errors]
     if not found:
@@ -82,7 +79,7 @@ def manifest_problems(document: Mapping[str, Any]) -> list[str]:
 
 
 def format_manifest(document: Mapping[str, Any]) -> bytes:
-    """The file: members in the order of the schema, below that sorted, so equal values give equal
+    """The manifest file: members in the order of the schema, nested ones sorted, so equal values give equal
     bytes."""
     order = {name: place for place, name in enumerate(_schema()["properties"])}
     names = sorted(document, key=lambda name: (order.get(name, len(order)), name))
@@ -91,9 +88,9 @@ def format_manifest(document: Mapping[str, Any]) -> bytes:
 
 
 def format_json(value: object, *, sort_keys: bool = True) -> bytes:
-    """JSON as this package writes it: UTF-8, indented, closed with a newline.
+    """JSON as this package writes it: UTF-8, indented, with a newline at the end.
 
-    Half a character (a lone surrogate), which UTF-8 cannot carry, is written as JSON's escape.
+    A lone surrogate, which UTF-8 cannot encode, is written as a JSON escape.
     """
     text = json.dumps(value, ensure_ascii=False, indent=2, sort_keys=sort_keys, allow_nan=False)
     return f"{text}\n".encode(errors="backslashreplace")
@@ -116,10 +113,10 @@ def _schema() -> dict[str, Any]:
 
 @cache
 def _validator() -> Validator:
-    # Imported here: it takes a tenth of a second, and a dry run needs none of it.
+    # Imported here because it takes a tenth of a second, and a dry run does not need it.
     from jsonschema import Draft202012Validator, validators
 
-    # The draft takes 1.0 for an integer; as a size or as an index it is none.
+    # The draft accepts 1.0 as an integer; a size or an index must not be written that way.
     checker = Draft202012Validator.TYPE_CHECKER.redefine("integer", lambda _, v: _is_integer(v))
     kind: type[Validator] = validators.extend(  # type: ignore[no-untyped-call]
         Draft202012Validator, type_checker=checker
@@ -141,15 +138,15 @@ def _shorten(text: str) -> str:
 
 
 def _contradictions(document: Mapping[str, Any]) -> Iterable[str]:
-    """What a schema cannot say, about a document that keeps to it."""
+    """Problems that the schema cannot express, in a document that is valid otherwise."""
     try:
         datetime.fromisoformat(document["created_at"])
     except ValueError:
-        yield "/created_at: there is no such time"
+        yield "/created_at: not a valid time"
     disks = document["disks"]
     for place, disk in enumerate(disks):
         if disk["index"] != place:
-            yield f"/disks/{place}/index: is {disk['index']}, the place in the list is {place}"
+            yield f"/disks/{place}/index: is {disk['index']}, but the position in the list is {place}"
     listed = [(f"/disks/{n}/file", f"/disks/{n}", d["file"], d["hash"]) for n, d in enumerate(disks)]
     listed += [
         (f"/files/{n}/path", f"/files/{n}", f["path"], f["hash"]) for n, f in enumerate(document["files"])
@@ -168,6 +165,6 @@ def _contradictions(document: Mapping[str, Any]) -> Iterable[str]:
 
 def _hash_contradictions(where: str, digest: Mapping[str, str], algorithm: str) -> Iterable[str]:
     if digest["algorithm"] != algorithm:
-        yield f"{where}/algorithm: is {digest['algorithm']}, the bundle's is {algorithm}"
+        yield f"{where}/algorithm: is {digest['algorithm']}, but the bundle uses {algorithm}"
     elif len(digest["value"]) != digest_length(algorithm) or not digest["value"].isalnum():
-        yield f"{where}/value: is no {algorithm}"
+        yield f"{where}/value: is not a {algorithm} hash"

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bundles read offline: what is in one, and which ones there are below a directory.
+"""Reads bundles offline: the contents of one, and the list of those below a directory.
 
-Contract: reads only, and of a bundle only its manifest; what its disks are is for
-:func:`osc_imagetools.bundle.verification.verify`.
+Contract: reads only, and only manifests; :func:`osc_imagetools.bundle.verification.verify` checks the disks.
 """
 
 from __future__ import annotations
@@ -28,16 +27,16 @@ from osc_imagetools.bundle.manifest import UnreadableManifest, read_manifest
 from osc_imagetools.bundle.state import ExportState, parse_state
 from osc_imagetools.bundle.tree import NotAPlainFile, Tree, TreeEntry
 
-MAX_DEPTH = 6  # directories below the one that is listed
+MAX_DEPTH = 6  # levels of subdirectories
 State = Literal["complete", "incomplete", "broken", "unreadable"]
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """A bundle, or an export that did not end.
+    """A bundle, or an unfinished export.
 
-    :param manifest: valid in every respect; empty where the export did not end.
-    :param bytes: of the disks; where the export did not end, what they occupy so far.
+    :param manifest: the valid manifest; empty for an unfinished export.
+    :param bytes: size of the disks; for an unfinished export, the space they use so far.
     """
 
     path: Path
@@ -47,8 +46,7 @@ class Bundle:
     state: ExportState | None = None
 
     def summary(self) -> dict[str, Any]:
-        """The fields of ``bundle show``, in order; None for what an incomplete export does not
-        tell.
+        """The fields of ``bundle show``, in order; None if unknown, for an unfinished export.
 
         ``disks`` is a number, ``bytes`` an integer, ``not_captured`` a list of texts.
         """
@@ -76,9 +74,9 @@ class Bundle:
 
 @dataclass(frozen=True)
 class ListedBundle:
-    """A row of ``bundle list``; None for what is not known; ``size`` as :attr:`Bundle.bytes`.
+    """A row of ``bundle list``; None if unknown; ``size`` as :attr:`Bundle.bytes`.
 
-    What is unreadable is a directory, which may be a bundle or hold some.
+    An unreadable directory may be a bundle or contain bundles.
     """
 
     path: Path
@@ -92,40 +90,54 @@ class ListedBundle:
     project_id: str | None = None
 
 
-def open_tree(path: Path) -> Tree:
-    """The directory of a bundle.
+def complete_bundle(path: Path) -> Bundle:
+    """A bundle whose export has ended.
 
-    :raises errors.NoBundle: there is none, or it cannot be read.
+    :raises errors.NoBundle: there is no bundle at *path*; :raises errors.BundleRefused: its manifest is not
+        valid, or the export did not end.
+    """
+    bundle = open_bundle(path)
+    if not bundle.complete:
+        raise errors.BundleRefused(
+            f"{path} is incomplete: its export did not end",
+            hint="Run the export again with the same --output: it continues where it stopped.",
+        )
+    return bundle
+
+
+def open_tree(path: Path) -> Tree:
+    """Open the directory of a bundle.
+
+    :raises errors.NoBundle: it does not exist, is not a directory, or cannot be read.
     """
     try:
         return Tree(path)
     except NotADirectoryError:
-        raise errors.NoBundle(f"{path} is no directory, so it is no bundle") from None
+        raise errors.NoBundle(f"{path} is not a directory") from None
     except (OSError, ValueError) as exc:
         reason = getattr(exc, "strerror", None) or exc
         raise errors.NoBundle(f"There is no bundle at {path}: {reason}") from None
 
 
 def bundle_entries(tree: Tree, path: Path) -> list[TreeEntry]:
-    """What is in a directory that looks like a bundle, whole or not.
+    """The entries of a directory that looks like a bundle, complete or not.
 
-    :raises errors.NoBundle: it does not look like one, or cannot be read.
+    :raises errors.NoBundle: it does not look like a bundle, or cannot be read.
     """
     try:
         entries = tree.entries()
     except OSError as exc:
         raise errors.NoBundle(f"{path} cannot be read: {exc.strerror or exc}") from None
     if not any(is_mark(entry.path) for entry in entries):
-        raise errors.NoBundle(f"{path} is a directory, but no bundle")
+        raise errors.NoBundle(f"{path} is not a bundle")
     return entries
 
 
 def open_bundle(path: Path) -> Bundle:
-    """Reads the manifest of a bundle, or whose export it is where there is none yet.
+    """Read the manifest of a bundle, or the state of an unfinished export.
 
     :raises errors.NoBundle: there is no bundle at *path*.
-    :raises errors.BundleRefused: its manifest is broken or of a newer format; all problems are
-        named.
+    :raises errors.BundleRefused: its manifest is invalid or in a newer format; all problems are listed.
     """
     with open_tree(path) as tree:
         entries = bundle_entries(tree, path)
@@ -136,16 +148,16 @@ def open_bundle(path: Path) -> Bundle:
         except UnreadableManifest as exc:
             raise _refused(path, exc.problems) from None
         except NotAPlainFile:
-            raise _refused(path, [f"{MANIFEST} is no regular file."]) from None
+            raise _refused(path, [f"{MANIFEST} is not a regular file."]) from None
         except OSError as exc:
             raise _refused(path, [f"{MANIFEST} cannot be read: {exc.strerror}"]) from None
         return Bundle(path, True, manifest, sum(disk["size"] for disk in manifest["disks"]))
 
 
 def list_bundles(directory: Path) -> list[ListedBundle]:
-    """The bundles in and below a directory, sorted by path; links are not followed.
+    """The bundles in and below a directory, sorted by path; symbolic links are not followed.
 
-    :raises errors.NoBundle: there is no such directory, or it cannot be read.
+    :raises errors.NoBundle: the directory does not exist or cannot be read.
     """
     with open_tree(directory):
         pass
@@ -154,7 +166,7 @@ def list_bundles(directory: Path) -> list[ListedBundle]:
         try:
             bundle = open_bundle(path)
         except errors.NoBundle:
-            if path.exists():  # else it is gone in the meantime
+            if path.exists():  # otherwise it has been deleted in the meantime
                 found.append(ListedBundle(path, "unreadable"))
             continue
         except errors.BundleRefused:
@@ -191,7 +203,7 @@ def _occupied(entries: list[TreeEntry]) -> int:
 
 
 def _entries(path: Path) -> list[TreeEntry]:
-    """What is in a bundle; nothing where it cannot be read."""
+    """The entries of a bundle; none if it cannot be read."""
     try:
         with Tree(path) as tree:
             return tree.entries()
@@ -200,21 +212,21 @@ def _entries(path: Path) -> list[TreeEntry]:
 
 
 def _lacks_disks(bundle: Bundle) -> bool:
-    """Whether a disk is not there or has another size: what can be told without reading it."""
+    """Whether a disk is missing or has the wrong size, which can be told without reading it."""
     sizes = {entry.path: entry.size for entry in _entries(bundle.path) if entry.kind == "file"}
     return any(sizes.get(disk["file"]) != disk["size"] for disk in bundle.manifest["disks"])
 
 
 def _candidates(directory: Path, depth: int, found: list[ListedBundle]) -> Iterator[Path]:
-    """Directories that are bundles or were to become some; nothing is sought inside of them.
+    """Directories that are bundles or unfinished exports; they are not searched any further.
 
-    What cannot be read is added to *found*.
+    Unreadable directories are added to *found*.
     """
     try:
         with os.scandir(directory) as scan:
             entries = list(scan)
     except (FileNotFoundError, NotADirectoryError):
-        return  # gone in the meantime
+        return  # deleted in the meantime
     except OSError:
         found.append(ListedBundle(directory, "unreadable"))
         return
@@ -224,7 +236,7 @@ def _candidates(directory: Path, depth: int, found: list[ListedBundle]) -> Itera
         not names.isdisjoint(SUMS),
         *(name in names for name in DIRECTORIES),
     ]
-    # One mark alone is a common name; an export in progress has a name that only we use.
+    # A single one of these names is common; those of an unfinished export are used by this package only.
     if sum(marks) > 1 or STATE in names or LOCK in names:
         yield directory
         return

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an export in progress says of itself in the hidden file ``.export.json``: whose it is.
+"""The state of an unfinished export, in the hidden file ``.export.json``: what it exports.
 
-Contract: pure. A state that is not understood is None: nothing is resumed on a guess.
+Contract: pure. An invalid state is None: nothing is resumed on a guess.
 """
 
 from __future__ import annotations
@@ -20,12 +20,11 @@ FORMAT_VERSION = 1
 
 @dataclass(frozen=True)
 class ExportState:
-    """An export that has not ended.
+    """An unfinished export.
 
-    :param identity: ``id`` makes the source the same source; what has its ``name`` and another ID is
-        what has come in its place.
-    :param created: whether the export made the directory, which is its to remove then.
-    :param files: the disks and documents that it has begun, by path.
+    :param identity: the same ``id`` means the same source; the same ``name`` with another ID means that the
+    source has been replaced. :param created: whether the export created the directory, and may remove it.
+    :param files: the paths of the disks and documents that it has started.
     """
 
     kind: str
@@ -34,11 +33,11 @@ class ExportState:
     files: tuple[str, ...] = field(default=())
 
     def same_source(self, other: ExportState) -> bool:
-        """Whether *other* is an export of the same thing."""
+        """Whether *other* is an export of the same resource."""
         return (self.kind, self.identity["id"]) == (other.kind, other.identity["id"])
 
     def same_name(self, other: ExportState) -> bool:
-        """Whether *other* is an export of what has the same name, and is perhaps something else now."""
+        """Whether *other* is an export of a resource with the same name, which may be another one now."""
         name = self.identity.get("name")
         return bool(name) and (self.kind, name) == (other.kind, other.identity.get("name"))
 
@@ -54,10 +53,10 @@ def format_state(state: ExportState) -> bytes:
 
 
 def parse_state(data: bytes) -> ExportState | None:
-    """The state in the bytes of a file; None where it is not one of this version."""
+    """Parse the content of the file; None if it is invalid or of another version."""
     try:
         document = strict_json.parse(data)
-    except strict_json.Unacceptable:
+    except strict_json.InvalidJSON:
         return None
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         return None
@@ -72,7 +71,7 @@ def parse_state(data: bytes) -> ExportState | None:
 
 
 def state_of_manifest(data: bytes) -> ExportState | None:
-    """The state of an export that died when all but the manifest's name was in place."""
+    """The state of an export that was killed just before the manifest was renamed."""
     try:
         manifest = read_manifest(data)
     except UnreadableManifest:

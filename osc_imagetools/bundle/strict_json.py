@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""JSON from a file that nobody vouches for.
+"""Parses JSON from an untrusted file.
 
-Contract: pure; memory and time in proportion to the input, never more stack than its 32 levels
-need. Refused: other encodings than UTF-8, nesting deeper than 32 levels, duplicate keys, NaN and
-infinities, whole numbers of more than 20 digits, and text that is no Unicode (lone surrogates).
+Contract: pure; memory and time are proportional to the input, and the stack is limited to 32 levels. Refused:
+encodings other than UTF-8, more than 32 levels, duplicate keys, NaN and infinities, integers of more than 20
+digits, and text that is not Unicode (lone surrogates).
 """
 
 from __future__ import annotations
@@ -15,30 +15,29 @@ from typing import Any, NoReturn
 
 MAX_BYTES = 16 * 1024 * 1024
 MAX_DEPTH = 32
-MAX_DIGITS = 20  # 2**64 has as many: no file, no counter of an API is larger
+MAX_DIGITS = 20  # as many as 2**64 has: no file size and no counter of an API is larger
 
-# A string, closed or not, or a bracket: every byte is looked at once, whatever the input.
+# A string, terminated or not, or a bracket: every byte is read once, whatever the input.
 _TOKEN = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[\]{}]', re.DOTALL)
 
 
-class Unacceptable(ValueError):
-    """The text is no JSON, or JSON that is not accepted; the message says why, without its
-    content."""
+class InvalidJSON(ValueError):
+    """The text is not JSON, or not accepted; the message says why, without quoting the content."""
 
 
 def parse(data: bytes) -> Any:
-    """The value of a JSON text.
+    """Parse a JSON text.
 
-    :raises Unacceptable: see the module.
+    :raises InvalidJSON: see the module.
     """
     if len(data) > MAX_BYTES:
-        raise Unacceptable(f"it has more than {MAX_BYTES} bytes")
+        raise InvalidJSON(f"it has more than {MAX_BYTES} bytes")
     try:
         text = data.decode()
     except UnicodeDecodeError as exc:
-        raise Unacceptable(f"it is not UTF-8 at byte {exc.start}") from None
+        raise InvalidJSON(f"it is not UTF-8 at byte {exc.start}") from None
     if text.startswith("\ufeff"):
-        raise Unacceptable("it begins with a byte order mark")
+        raise InvalidJSON("it begins with a byte order mark")
     _check_depth(text)
     try:
         value = json.loads(
@@ -50,7 +49,7 @@ def parse(data: bytes) -> Any:
         )
     except json.JSONDecodeError as exc:
         place = f"line {exc.lineno}, column {exc.colno}"
-        raise Unacceptable(f"it is not JSON: {exc.msg} at {place}") from None
+        raise InvalidJSON(f"it is not JSON: {exc.msg} at {place}") from None
     _check_text(value)
     return value
 
@@ -62,7 +61,7 @@ def _check_depth(text: str) -> None:
         if first in "[{":
             depth += 1
             if depth > MAX_DEPTH:
-                raise Unacceptable(f"it is nested deeper than {MAX_DEPTH} levels")
+                raise InvalidJSON(f"it is nested deeper than {MAX_DEPTH} levels")
         elif first in "]}":
             depth -= 1
 
@@ -71,26 +70,26 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in pairs:
         if key in found:
-            raise Unacceptable(f"the key {key[:100]!r} stands twice in one object")
+            raise InvalidJSON(f"the key {key[:100]!r} occurs twice in one object")
         found[key] = value
     return found
 
 
 def _integer(digits: str) -> int:
     if len(digits) > MAX_DIGITS:
-        raise Unacceptable(f"it has a number of {len(digits)} digits, which no size can have")
+        raise InvalidJSON(f"it has a number of {len(digits)} digits, which is too long")
     return int(digits)
 
 
 def _float(digits: str) -> float:
     value = float(digits)
     if not math.isfinite(value):
-        raise Unacceptable(f"the number {digits[:40]} is out of range")
+        raise InvalidJSON(f"the number {digits[:40]} is out of range")
     return value
 
 
 def _constant(name: str) -> NoReturn:
-    raise Unacceptable(f"{name} is not a number of JSON")
+    raise InvalidJSON(f"{name} is not a JSON number")
 
 
 def _check_text(value: Any) -> None:
@@ -106,4 +105,4 @@ def _check_text(value: Any) -> None:
             try:
                 one.encode()
             except UnicodeEncodeError:
-                raise Unacceptable("it has text that is not Unicode (a lone surrogate)") from None
+                raise InvalidJSON("it has text that is not Unicode (a lone surrogate)") from None

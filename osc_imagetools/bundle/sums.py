@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The file of sums, as ``sha512sum`` writes and ``sha512sum -c`` reads it.
+"""The file with the hashes, in the format that ``sha512sum`` writes and ``sha512sum -c`` reads.
 
-Contract: pure. The names of a bundle have neither backslashes nor newlines, so the escapes of
-coreutils never occur in it; a line that has them is refused.
+Contract: pure. Names in a bundle have neither backslashes nor newlines, so the escapes of coreutils do not
+occur; a line that has them is refused.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ _LINE = re.compile(r"([0-9A-Fa-f]+) [ *](.+)", re.DOTALL)
 
 @dataclass(frozen=True)
 class Sums:
-    """What a file of sums says: hash by path, and what is wrong with the file itself."""
+    """The content of the file: hash by path, and the problems of the file itself."""
 
     digests: Mapping[str, str]
     problems: tuple[str, ...]
 
 
 def format_sums(digests: Mapping[str, str]) -> bytes:
-    """The file: a line for each path, sorted by path."""
+    """The content of the file: a line for each path, sorted by path."""
     return "".join(f"{digests[path]}  {path}\n" for path in sorted(digests)).encode()
 
 
 def parse_sums(data: bytes, algorithm: str) -> Sums:
-    """Reads a file of sums; problems are whole sentences, and never stop the reading."""
+    """Parse the file; problems are sentences, and do not stop the parser."""
     digests: dict[str, str] = {}
     problems: list[str] = []
     try:
@@ -41,7 +41,7 @@ def parse_sums(data: bytes, algorithm: str) -> Sums:
     for number, line in enumerate(text.removesuffix("\n").split("\n"), 1):
         match = _LINE.fullmatch(line)
         if match is None or len(match[1]) != digest_length(algorithm):
-            problems.append(f"Line {number} is not a {algorithm} and a name.")
+            problems.append(f"Line {number} is not a {algorithm} hash and a name.")
             continue
         path = match[2]
         wrong = None if path == MANIFEST else path_problem(path)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A bundle's directory as it lies on the disk, looked at and opened without following anything.
+"""The directory of a bundle on disk, read without following symbolic links.
 
-Contract: reads only. Every step below the directory is taken relative to an open directory and
-refuses links, so that nothing outside is ever opened, even when somebody changes the tree
-meanwhile; FIFOs and devices are never waited for.
+Contract: reads only. Every path below the directory is opened relative to an open directory, and links are
+refused, so that nothing outside is ever opened, even if somebody changes the tree at the same time. It never
+blocks on FIFOs or devices.
 """
 
 from __future__ import annotations
@@ -15,20 +15,19 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Literal, Self
 
-from osc_imagetools.bundle.layout import DIRECTORIES
+from osc_imagetools.bundle.layout import DIRECTORIES, RECORDS
 from osc_imagetools.cloud.names import printable
 
 Kind = Literal["file", "directory", "link", "special"]
 
 
 class NotAPlainFile(OSError):
-    """A path below the bundle that is a link, a directory, a FIFO, a socket or a device."""
+    """A path in the bundle is a symbolic link, a directory, a FIFO, a socket or a device."""
 
 
 @dataclass(frozen=True)
 class TreeEntry:
-    """Something below the bundle: its path in it, what it is, its length in bytes, and what it
-    occupies."""
+    """An entry of the bundle: its relative path, its kind, its size and the space it uses, in bytes."""
 
     path: str
     kind: Kind
@@ -39,7 +38,7 @@ class TreeEntry:
 class Tree:
     """An open directory; a context manager.
 
-    :raises OSError: there is no directory at *path*, or it cannot be read.
+    :raises OSError: *path* is not a directory, or cannot be read.
     """
 
     def __init__(self, path: Path) -> None:
@@ -57,13 +56,13 @@ class Tree:
         os.close(self._root)
 
     def entries(self) -> list[TreeEntry]:
-        """What is in the bundle, sorted by path; directories that no bundle has are not entered.
+        """The entries of the bundle, sorted by path; directories that no bundle has are not read.
 
         :raises OSError: a directory cannot be read.
         """
         found = self._list(self._root, "")
         for entry in list(found):
-            if entry.kind == "directory" and entry.path in DIRECTORIES:
+            if entry.kind == "directory" and entry.path in (*DIRECTORIES, RECORDS):
                 directory = self._open_directory(entry.path)
                 try:
                     found += self._list(directory, f"{entry.path}/")
@@ -72,12 +71,11 @@ class Tree:
         return sorted(found, key=lambda entry: entry.path)
 
     def open(self, path: str) -> BinaryIO:
-        """A regular file of the bundle, for reading.
+        """Open a regular file of the bundle for reading.
 
-        :param path: ``<name>`` or ``<directory>/<name>``, one that :func:`layout.path_problem`
-            accepts.
-        :raises NotAPlainFile: it is something else, or its directory is a link.
-        :raises OSError: it is not there or cannot be read.
+        :param path: ``<name>`` or ``<directory>/<name>``, accepted by :func:`layout.path_problem`.
+        :raises NotAPlainFile: it is not a regular file, or its directory is a link.
+        :raises OSError: it does not exist or cannot be read.
         """
         directory, _, name = path.rpartition("/")
         parent = self._open_directory(directory) if directory else os.dup(self._root)

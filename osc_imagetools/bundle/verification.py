@@ -38,7 +38,9 @@ from osc_imagetools.bundle.layout import (
     ALGORITHMS,
     DIRECTORIES,
     MANIFEST,
+    RECORDS,
     digest_of,
+    is_record,
     is_work_file,
     sums_name,
 )
@@ -115,17 +117,20 @@ def verify(path: Path, progress: VerifyProgress | None = None) -> list[BundleFin
         return _Verification(tree, bundle_entries(tree, path), progress, path.absolute().name).run()
 
 
-def verified_bundle(
-    path: Path, progress: VerifyProgress | None = None, *, damaged_allowed: bool = False
-) -> Bundle:
-    """The bundle at *path*, every byte of it checked: fit to be sent to a cloud.
+def check_bundle(path: Path, *, damaged_allowed: bool = False) -> Bundle:
+    """The bundle at *path*, as far as sizes, headers and small files tell; its disks are not hashed.
+
+    They prove themselves while they are sent (:class:`osc_imagetools.data.disk_stream.DiskStream`).
 
     :param damaged_allowed: the disks are sent byte for byte and their content is not read: what is wrong
         with that is a warning.
     :raises errors.NoBundle: there is no bundle at *path*.
     :raises errors.BundleRefused: anything is wrong with it; all of it is named.
     """
-    wrong = [finding for finding in verify(path, progress) if finding.result != "ok"]
+    with open_tree(path) as tree:
+        entries = bundle_entries(tree, path)
+        findings = _Verification(tree, entries, None, path.absolute().name, hash_disks=False).run()
+    wrong = [finding for finding in findings if finding.result != "ok"]
     if damaged_allowed and all(finding.result == "damaged" for finding in wrong):
         for finding in wrong:
             LOG.warning("%s: %s", finding.file, finding.detail)
@@ -140,8 +145,15 @@ def verified_bundle(
 
 class _Verification:
     def __init__(
-        self, tree: Tree, entries: list[TreeEntry], progress: VerifyProgress | None, name: str
+        self,
+        tree: Tree,
+        entries: list[TreeEntry],
+        progress: VerifyProgress | None,
+        name: str,
+        *,
+        hash_disks: bool = True,
     ) -> None:
+        self._hash_disks = hash_disks
         self._tree = tree
         self._entries = {entry.path: entry for entry in entries}
         self._progress = progress
@@ -249,13 +261,13 @@ class _Verification:
         known = {MANIFEST, sums_name(self._algorithm), *self._claims}
         nothing_listed = in_progress and not self._claims
         for file, entry in self._entries.items():
-            if file in DIRECTORIES and entry.kind == "directory":
+            if file in (*DIRECTORIES, RECORDS) and entry.kind == "directory":
                 continue
             if entry.kind == "link":
                 self._find(file, "unsafe", "It is a link.")
             elif entry.kind == "special":
                 self._find(file, "unsafe", "It is a FIFO, a socket or a device.")
-            elif file in known and entry.kind == "file":
+            elif (file in known or is_record(file)) and entry.kind == "file":
                 continue
             elif entry.kind == "directory":
                 self._find(file, "unlisted", "No bundle has this directory.")
@@ -292,7 +304,9 @@ class _Verification:
                 facts, disk = self._judge_disk(file, stream) if file in self._disks else (None, [])
                 if found:  # of another length, it cannot have the same hash or the same virtual size
                     return [*found, *(f for f in disk if f.result == "unsafe")]
-                found += [*self._judge_digest(file, self._digest(stream, task)), *disk]
+                if self._hash_disks or file not in self._disks:
+                    found += self._judge_digest(file, self._digest(stream, task))
+                found += disk
                 return found or (self._judge_whole(file, stream, facts) if facts else [])
         except NotAPlainFile:
             return [BundleFinding(file, "unsafe", "It is no regular file.")]

@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The sink of an export: a directory that becomes a bundle at its very end.
+"""Writes a bundle: the directory becomes a bundle with the very last step.
 
-Contract: effects below one directory only. While an export runs, ``.export.lock`` is locked and
-holds its process id, and ``.export.json`` says whose export it is, so that the same one can go on
-after a crash and no other one can. The lock file itself becomes the manifest: it gets the
-manifest's content, then ``.export.json`` goes, then it is renamed, so at no moment is there a
-manifest without everything else in place, nor a work file beside a manifest. Methods may be called
-from several threads.
+Contract: effects in one directory only. While an export runs, ``.export.lock`` is locked and holds its
+process ID, and ``.export.json`` says what is exported, so that only the same export can be resumed. The lock
+file itself becomes the manifest: it gets the manifest's content, ``.export.json`` is removed, and then it is
+renamed. So there is never a manifest while anything else is incomplete, nor a work file beside a manifest.
+Methods may be called from several threads.
 """
 
 from __future__ import annotations
@@ -51,9 +50,9 @@ LOG = logging.getLogger(__name__)
 
 
 class BundleWriter:
-    """An export into a directory; a context manager that abandons what was not finished.
+    """An export to a directory; a context manager that abandons the export if it is not finished.
 
-    Made by :meth:`open`.
+    Created by :meth:`open`.
     """
 
     def __init__(self, held: Claim) -> None:
@@ -66,14 +65,12 @@ class BundleWriter:
 
     @classmethod
     def open(cls, path: Path, *, kind: str, identity: Mapping[str, str]) -> BundleWriter:
-        """Makes the directory, or goes on with an incomplete export of the same source.
+        """Create the directory, or resume an unfinished export of the same source.
 
-        :param identity: ``id`` of the source; anything else in it, as its ``name``, is for
-            messages.
-        :raises errors.BundleBusy: another process exports into it; the message has its id.
-        :raises errors.OutputExists: there is a link, a file, a bundle, the export of something
-            else, or files that are not ours.
-        :raises errors.NoSpace, errors.ImagetoolsError: it cannot be made.
+        :param identity: the ``id`` of the source; everything else, such as its ``name``, is for messages.
+        :raises errors.BundleBusy: another process is writing to it; the message has its ID. :raises
+        errors.OutputExists: the path is a link, a file, a bundle or the export of another resource, or has
+        unrelated files. :raises errors.NoSpace, errors.ImagetoolsError: it cannot be created.
         """
         with durable.storing(path):
             return cls(claim(path, ExportState(kind, dict(identity))))
@@ -90,17 +87,17 @@ class BundleWriter:
         self.abandon()
 
     def disk_path(self, file: str) -> Path:
-        """Where a disk goes, as ``disks/0-vda.qcow2``; its directory is made.
+        """The path of a disk such as ``disks/0-vda.qcow2``; its directory is created.
 
-        :raises errors.ImagetoolsError: a bundle can have no such file.
+        :raises errors.ImagetoolsError: the name is not allowed in a bundle.
         """
         return self._announce(file, DISKS)
 
     def add_document(self, name: str, document: object) -> None:
-        """Writes ``metadata/<name>.json``, whole and durable, or replaces it.
+        """Write ``metadata/<name>.json`` atomically, or replace it.
 
-        :param document: what JSON can carry; equal values give equal bytes.
-        :raises errors.ImagetoolsError: a bundle can have no such file.
+        :param document: a JSON value; equal values give equal bytes.
+        :raises errors.ImagetoolsError: the name is not allowed in a bundle.
         """
         with self._guard:
             file = f"{METADATA}/{name}.json"
@@ -111,11 +108,11 @@ class BundleWriter:
             self._documents[file] = len(data), {a: digest_of(data, a) for a in ALGORITHMS}
 
     def finish(self, manifest: Mapping[str, Any]) -> None:
-        """Makes the directory a bundle; the manifest gets its name last.
+        """Complete the bundle; the manifest is renamed last.
 
-        :param manifest: all of the manifest but ``files``. The hashes of its disks are taken over.
-        :raises errors.ImagetoolsError: the manifest does not keep to the schema, or a disk in it is
-            not there with its size; the export stays incomplete.
+        :param manifest: the manifest without ``files``. The hashes of its disks are used as they are. :raises
+        errors.ImagetoolsError: the manifest is invalid, or a disk is missing or has another size; the export
+        stays incomplete.
         """
         with self._guard:
             document = {**manifest, "files": self._files(manifest.get("hash_algorithm"))}
@@ -132,9 +129,8 @@ class BundleWriter:
             self.abandon()
 
     def abandon(self) -> None:
-        """Lets go of the directory. What was fetched stays, to be gone on with; where no disk has
-        been begun, nothing stays. It never fails, and does nothing after :meth:`finish` or a second
-        time.
+        """Release the directory. Downloaded data stays, so that the export can be resumed; if no disk was
+        started, everything is removed. Never fails; does nothing after :meth:`finish` or when called again.
         """
         with self._guard:
             if not self._open:
@@ -153,7 +149,7 @@ class BundleWriter:
         if not wrong and not file.startswith(f"{directory}/"):
             wrong = f"is not in {directory}/"
         if wrong:
-            raise errors.ImagetoolsError(f"{file!r} cannot be a file of a bundle: it {wrong}")
+            raise errors.ImagetoolsError(f"{file!r} is not allowed in a bundle: it {wrong}")
         with self._guard, durable.storing(self.path):
             durable.make_directory(self.path / directory)
             if file not in self._state.files:
@@ -172,35 +168,35 @@ class BundleWriter:
         ]
 
     def _check(self, data: bytes) -> None:
-        """Whether a reader will accept the manifest, and the disks are those that it describes."""
+        """Check that a reader accepts the manifest, and that the disks match it."""
         try:
             document = read_manifest(data)
         except UnreadableManifest as exc:
             raise errors.ImagetoolsError(
-                "The manifest does not keep to its own format, which is a defect of osc-imagetools:"
+                "The manifest is invalid, which is a bug in osc-imagetools:"
                 + "".join(f"\n- {problem}" for problem in exc.problems),
-                hint="Please report it. The data is kept: the same command goes on from there.",
+                hint="Please report it. The data is kept: the same command resumes the export.",
             ) from None
         for disk in document["disks"]:
             path = self.path / disk["file"]
             size = path.lstat().st_size if path.is_file() and not path.is_symlink() else None
             if size != disk["size"]:
                 raise errors.ImagetoolsError(
-                    f"{path} was changed while it was exported: it had {disk['size']} bytes, "
-                    + ("and is gone" if size is None else f"and has {size}"),
+                    f"{path} was changed during the export: it had {disk['size']} bytes, "
+                    + ("and is missing now" if size is None else f"and has {size} now"),
                     hint="Run the same command again.",
                 )
 
     def _clear(self, kept: frozenset[str]) -> None:
-        """Removes the parts, and what an earlier attempt fetched that the source no longer has."""
+        """Remove part files, and files of an earlier attempt that the source no longer has."""
         with Tree(self.path) as tree:
             found = {entry.path for entry in tree.entries()} - {LOCK, STATE, *DIRECTORIES, *kept}
         stale = {path for path in found if path in self._state.files or is_work_file(path)}
         foreign = sorted(printable(path) for path in found - stale)
         if foreign:
             raise errors.OutputExists(
-                f"{self.path} has files that are not of this export: {', '.join(foreign[:5])}",
-                hint="Move them away and run the same command again: it goes on from there.",
+                f"{self.path} has files that are not from this export: {', '.join(foreign[:5])}",
+                hint="Move them away and run the same command again: it resumes the export.",
             )
         for path in sorted(stale):
             durable.remove_file(self.path / path)
@@ -209,8 +205,7 @@ class BundleWriter:
                 durable.sync_directory(self.path / directory)
 
     def _become_bundle(self, data: bytes) -> None:
-        """The last step; dying at any point of it leaves an export that can be gone on with, or a
-        bundle."""
+        """The last step; if the process is killed within it, the result is a bundle or can be resumed."""
         self._held.write(data)
         durable.remove_file(self.path / STATE)
         durable.sync_directory(self.path)
@@ -218,8 +213,7 @@ class BundleWriter:
         durable.sync_directory(self.path)
 
     def _remove_if_empty(self) -> None:
-        """Takes everything away, the lock file last, unless there is a disk or somebody else's
-        file."""
+        """Remove everything, the lock file last, unless there is a disk or an unrelated file."""
         with Tree(self.path) as tree:
             found = {entry.path for entry in tree.entries()}
         directories = found.intersection(DIRECTORIES)

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """A cloud as one login sees it: its services as adapters, its answers as documents or errors of ours.
 
-Contract: the one place that turns an HTTP status into an error of :mod:`osc_imagetools.errors`. It knows
-services, paths and status codes, but no resource: reading them into values is the inventory's work,
-changing them the execution's.
+Contract: it knows services, paths and status codes, but no resource: reading them into values is the work of
+the modules beside it, changing them the effects'. Requests are persistent
+(:mod:`osc_imagetools.cloud.transport`); what is not done after all is an error of ours, whose ``may_exist``
+says whether it may have been done.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
@@ -16,11 +16,14 @@ from urllib.parse import urlsplit, urlunsplit
 from keystoneauth1 import exceptions as ksa_exceptions
 from keystoneauth1 import identity
 from keystoneauth1.identity.base import BaseIdentityPlugin
-from openstack import exceptions as sdk_exceptions
 from openstack.utils import maximum_supported_microversion
 
 from osc_imagetools import errors
+from osc_imagetools.cloud.answers import BadAnswer, NoAnswer, StatusError, broken, document, status_error
+from osc_imagetools.cloud.library_errors import ours
 from osc_imagetools.cloud.origin import Origin
+from osc_imagetools.cloud.retries import Retries, RetryPhase
+from osc_imagetools.cloud.transport import READING, persistent, repeatable, retry_after
 
 if TYPE_CHECKING:
     from keystoneauth1.adapter import Adapter
@@ -29,6 +32,14 @@ if TYPE_CHECKING:
 
 # One page of a list; the services cap it by themselves at their own maximum.
 PAGE = 1000
+
+# What is asked of a service to see whether it answers: the first of a list.
+SMALL = {
+    "image": "/images",
+    "block-storage": "/volumes",
+    "compute": "/servers",
+    "network": "/networks",
+}
 
 SERVICES = {
     "image": "image",
@@ -39,22 +50,18 @@ SERVICES = {
 }
 
 
-class StatusError(errors.CloudError):
-    """A service answered with a status that is an error; ``status`` is the HTTP status code."""
-
-    def __init__(self, message: str, status: int, *, hint: str | None = None) -> None:
-        super().__init__(message, hint=hint)
-        self.status = status
-
-
 class Cloud:
     """The services of one region, with one login.
 
     :param connection: an authenticated :class:`openstack.connection.Connection`.
+
+    ``retries`` says how patient requests are, and counts what was asked again.
     """
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, *, retries: Retries | None = None) -> None:
+        """:param retries: of requests that the session is not to send again; None: it becomes persistent."""
         self.connection = connection
+        self.retries: Retries = persistent(connection.session) if retries is None else retries
         self._auth: BaseIdentityPlugin | None = None  # in place of the session's own
         self._projects: dict[str, Cloud] = {}
 
@@ -115,41 +122,62 @@ class Cloud:
             other = Cloud(self.connection)
             token = login.get_token(session) or ""
             other._auth = identity.Token(login.auth_url, token, project_id=project_id)
-            try:
-                other._auth.get_access(session)
-            except ksa_exceptions.Unauthorized:
-                raise errors.Forbidden(f"this account has no role in project {project_id}") from None
-            except ksa_exceptions.HTTPClientError as exc:
-                raise errors.Forbidden(
-                    f"this login gets no token for project {project_id}: {exc.message}"
-                ) from exc
-            except ksa_exceptions.ClientException as exc:
-                raise errors.CloudError(f"the identity service does not answer: {exc}") from exc
+            with ours(f"token for project {project_id}", may_exist=False):
+                try:
+                    other._auth.get_access(session)
+                except ksa_exceptions.Unauthorized:
+                    raise errors.Forbidden(f"this account has no role in project {project_id}") from None
+                except ksa_exceptions.HTTPClientError as exc:
+                    raise errors.Forbidden(
+                        f"this login gets no token for project {project_id}: {exc.message}"
+                    ) from exc
             self._projects[project_id] = other
         return self._projects[project_id]
 
     def service(self, service_type: str) -> Adapter:
-        """The adapter of a service: ``image``, ``block-storage`` or ``compute``."""
-        name = service_type.replace("-", "_")
-        try:
-            return getattr(self.connection, name)  # type: ignore[no-any-return]
-        except (sdk_exceptions.SDKException, ksa_exceptions.ClientException) as exc:
-            raise errors.CloudError(f"the {SERVICES[service_type]} service: {exc}") from exc
+        """The adapter of a service: a key of ``SERVICES``.
+
+        :raises errors.ServiceUnreachable: it does not answer, or not as such a service does.
+        """
+        with ours(f"{SERVICES[service_type]} service", may_exist=False):
+            return self._adapter(service_type)
+
+    def _adapter(self, service_type: str) -> Adapter:
+        return getattr(self.connection, service_type.replace("-", "_"))  # type: ignore[no-any-return]
 
     def url(self, service_type: str, path: str) -> str:
         """The absolute URL of *path* (it begins with ``/``) at a service."""
-        return str(self.service(service_type).get_endpoint()).rstrip("/") + path
+        with ours(f"{SERVICES[service_type]} service", may_exist=False):
+            return str(self._adapter(service_type).get_endpoint()).rstrip("/") + path
 
     def microversion(self, service_type: str, wanted: str) -> str | None:
         """The newest microversion that a service knows, up to *wanted*; None where it knows none."""
-        try:
-            found = maximum_supported_microversion(self.service(service_type), wanted)
-        except (ksa_exceptions.ClientException, sdk_exceptions.SDKException) as exc:
-            raise errors.CloudError(
-                f"the {SERVICES[service_type]} service does not answer: {exc}",
-                hint="Try again when the service is back.",
-            ) from exc
+        with ours(f"{SERVICES[service_type]} service", may_exist=False):
+            found = maximum_supported_microversion(self._adapter(service_type), wanted)
         return str(found) if found else None
+
+    def reach(self, *service_types: str) -> None:
+        """Asks each of these services something small: whether it answers at all, with this login.
+
+        Before the first effect of a run, so that none is found missing after it. What a policy forbids is an
+        answer. A service that the catalog does not have is not asked.
+
+        :raises errors.ServiceUnreachable, StatusError: one does not answer, or is out.
+        """
+        with self.retries.during(RetryPhase.BEFORE_EFFECTS, self.retries.cancelled):
+            for service_type in dict.fromkeys(service_types):
+                if service_type in SMALL and self.has_service(service_type):
+                    self._reach(service_type)
+
+    def _reach(self, service_type: str) -> None:
+        what = f"{SERVICES[service_type]} service"
+        try:
+            self.request(service_type, "GET", SMALL[service_type], what=what, params={"limit": "1"})
+        except (errors.Forbidden, errors.ResourceNotFound):
+            return
+        except StatusError as exc:
+            if exc.status >= 500:
+                raise
 
     def require_block_storage(self, what: str, hint: str) -> None:
         """:raises errors.ServiceAbsent: the catalog has no block storage, which *what* needs."""
@@ -169,15 +197,25 @@ class Cloud:
         content_type: str | None = None,
         params: Mapping[str, str] | None = None,
         stream: bool = False,
+        again: bool | None = None,
     ) -> Response:
         """One request; *what* names the resource in an error. With *stream* the body is left to be read.
 
+        It is sent again where that is safe (:mod:`osc_imagetools.cloud.transport`).
+
+        :param again: whether it may be sent again, where the method does not say it: a POST or PATCH that
+            has the same result when it is done twice.
         :raises errors.ResourceNotFound: 404
         :raises errors.Forbidden: 401, 403 (a full quota is a :class:`StatusError`)
-        :raises StatusError: any other status from 400
-        :raises errors.CloudError: no answer at all
+        :raises StatusError: any other status that is no success
+        :raises errors.ServiceUnreachable: no answer at all (:class:`NoAnswer`)
         """
-        kwargs: dict[str, Any] = {"params": dict(params)} if params else {}
+        headers = {"Accept": "*/*" if stream else "application/json"}
+        if content_type:
+            headers["Content-Type"] = content_type
+        kwargs: dict[str, Any] = {"headers": headers, "status_code_retries": 0, "connect_retries": 0}
+        if params:
+            kwargs["params"] = dict(params)
         if self._auth:
             kwargs["auth"] = self._auth
         if stream:
@@ -186,35 +224,74 @@ class Cloud:
             kwargs["json"] = json
         if microversion:
             kwargs["microversion"] = microversion
-        if content_type:
-            kwargs["headers"] = {"Content-Type": content_type}
-        if method == "POST":
-            # What may have been made already is never made twice behind the undo's back.
-            kwargs.update(status_code_retries=0, connect_retries=0)
-        try:
-            response: Response = self.service(service_type).request(path, method, raise_exc=False, **kwargs)
-        except (ksa_exceptions.ClientException, sdk_exceptions.SDKException) as exc:
-            raise errors.CloudError(
-                f"{what}: the {SERVICES[service_type]} service does not answer: {exc}",
-                hint="Try again when the service is back.",
-            ) from exc
-        if response.status_code >= 400:
-            raise _error(response, what, SERVICES[service_type], making=method == "POST")
+        reading = method in READING
+        with ours(what, may_exist=not reading), repeatable(again):
+            adapter = self._adapter(service_type)
+            if stream:
+                response = self._streamed(adapter, path, kwargs)
+            else:
+                response = adapter.request(path, method, raise_exc=False, **kwargs)
+        if response.status_code >= 300:
+            raise status_error(response, what, SERVICES[service_type], making=method == "POST")
         return response
 
-    def get(self, service_type: str, path: str, *, what: str, **kwargs: Any) -> Any:
-        """The JSON document at *path*."""
-        response = self.request(service_type, "GET", path, what=what, **kwargs)
-        try:
-            return response.json()
-        except ValueError as exc:
-            raise errors.CloudError(f"{what}: the answer is no JSON document") from exc
+    def _streamed(self, adapter: Adapter, path: str, kwargs: Mapping[str, Any]) -> Response:
+        """A GET whose body is left to be read: nobody below asks for it again."""
+        tries = self.retries.request(adapter.get_endpoint() or "")
+        while True:
+            after = None
+            try:
+                response: Response = adapter.request(path, "GET", raise_exc=False, **kwargs)
+            except ksa_exceptions.ConnectFailure as exc:
+                if not tries.again(broken(exc, adapter.get_endpoint())):
+                    raise
+                continue
+            if response.status_code < 500 and response.status_code != 429:
+                tries.answered()
+                return response
+            after = retry_after(response.headers.get("Retry-After"))
+            if not tries.again(f"{response.url} answered {response.status_code}", after):
+                return response
+            response.close()
+
+    def get(self, service_type: str, path: str, *, what: str, key: str = "", **kwargs: Any) -> Any:
+        """The JSON document at *path*, or what it has under *key*.
+
+        :raises BadAnswer: there is none; and as :meth:`request`.
+        """
+        return document(self.request(service_type, "GET", path, what=what, **kwargs), what, key)
+
+    def post(self, service_type: str, path: str, *, what: str, key: str = "", **kwargs: Any) -> Any:
+        """Sends a POST that makes something: the JSON document of the answer, or what it has under *key*.
+
+        :raises BadAnswer: it may have been made, but the answer does not say so; and as :meth:`request`.
+        """
+        return document(self.request(service_type, "POST", path, what=what, **kwargs), what, key)
 
     def patch_image(self, image_id: str, changes: Sequence[Mapping[str, Any]], *, what: str) -> None:
-        """Changes an image by a JSON patch (``application/openstack-images-v2.1-json-patch``)."""
+        """Changes an image by a JSON patch (``application/openstack-images-v2.1-json-patch``).
+
+        It is sent again after an answer that got lost: what is set is the same twice, and what was to be
+        removed is left out then where it is gone.
+        """
         kind = "application/openstack-images-v2.1-json-patch"
         path = f"/images/{image_id}"
-        self.request("image", "PATCH", path, what=what, json=list(changes), content_type=kind)
+        left = list(changes)
+        tries = self.retries.request(self.url("image", ""))
+        while True:
+            removes = any(change["op"] == "remove" for change in left)
+            try:
+                self.request(
+                    "image", "PATCH", path, what=what, json=left, content_type=kind, again=not removes
+                )
+                return
+            except (NoAnswer, StatusError) as exc:
+                if not (removes and exc.may_exist and tries.again(exc.message)):
+                    raise
+            found = self.get("image", path, what=what)
+            left = [change for change in left if change["op"] != "remove" or _key(change["path"]) in found]
+            if not left:
+                return
 
     def list(
         self,
@@ -228,21 +305,40 @@ class Cloud:
     ) -> Iterator[dict[str, Any]]:
         """All documents of a list, page after page, by the marker of the last one (its ``id``).
 
-        :raises errors.CloudError: the answer is no list of documents.
+        :raises BadAnswer: the answer is no list of documents; and as :meth:`request`.
         """
         query = {"limit": str(PAGE), **(params or {})}
         while True:
             answer = self.get(service_type, path, what=what, params=query, microversion=microversion)
             page = (answer.get(key) or []) if isinstance(answer, dict) else None
             if not isinstance(page, list) or not all(isinstance(entry, dict) for entry in page):
-                raise errors.CloudError(f"{what}: the answer is no list of {key}")
+                raise BadAnswer(f"{what}: the answer is no list of {key}")
             yield from page
-            more = answer.get("next") or answer.get(f"{key}_links")
-            if not page or not more:
+            if not page or not _has_more(answer, key):
                 return
             if "id" not in page[-1]:
-                raise errors.CloudError(f"{what}: there is more, but the last of a page has no ID")
+                raise BadAnswer(f"{what}: there is more, but the last of a page has no ID")
             query = {**query, "marker": str(page[-1]["id"])}
+
+
+def _key(pointer: str) -> str:
+    """The property that a JSON pointer names (RFC 6901)."""
+    return pointer[1:].replace("~1", "/").replace("~0", "~")
+
+
+def _has_more(answer: Mapping[str, Any], key: str) -> bool:
+    """Whether a page of a list is not the last one.
+
+    Glance says ``next``; the others have links beside the list, under its name (``servers_links``), or under
+    that of one of it (``volume_type_links``): cinder/api/common.py, _get_collection_links.
+    """
+    if answer.get("next"):
+        return True
+    for name in (f"{key}_links", f"{key.removesuffix('s')}_links"):
+        links = answer.get(name)
+        if isinstance(links, list):
+            return any(isinstance(link, dict) and link.get("rel") == "next" for link in links)
+    return False
 
 
 def _without_userinfo(url: str | None) -> str | None:
@@ -251,43 +347,3 @@ def _without_userinfo(url: str | None) -> str | None:
         return None
     parts = urlsplit(url)
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
-
-
-# What a full quota says where it is a 403 (Nova, Glance); policies have "quota" in their names too.
-FULL = re.compile(r"quota (exceeded|limit)|exceeds?\b.*\bquota", re.IGNORECASE)
-
-
-def _error(response: Response, what: str, service: str, *, making: bool) -> errors.ImagetoolsError:
-    said = message_of(response)
-    status = response.status_code
-    if status == 404:
-        return errors.ResourceNotFound(f"{what}: not found ({said})")
-    if status == 401:
-        return errors.Forbidden(
-            f"{what}: the {service} service does not accept the login's token: {said}",
-            hint="Log in again: openstack token issue",
-        )
-    if status == 403 and not (making and FULL.search(said)):
-        return errors.Forbidden(
-            f"{what}: the {service} service refuses it to this account: {said}",
-            hint="Use an account with the role that the cloud's policy asks for.",
-        )
-    return StatusError(f"{what}: the {service} service answered {status}: {said}", status)
-
-
-def message_of(response: Response) -> str:
-    """What the service said, in one line of at most 300 characters, whatever its form."""
-    text = response.reason or ""
-    try:
-        document = response.json()
-    except ValueError:
-        document = None
-        text = response.text or text
-    while isinstance(document, dict) and document:
-        if isinstance(document.get("message"), str):
-            text = document["message"]
-            break
-        document = next(iter(document.values()))
-    if "<" in text:
-        text = re.sub(r"<[^>]*>", " ", re.sub(r"<(title|head)>.*?</\1>", " ", text, flags=re.S))
-    return " ".join(text.split())[:300]

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from osc_imagetools import errors
-from osc_imagetools.cloud.connection import Cloud, StatusError
+from osc_imagetools.cloud.answers import StatusError
+from osc_imagetools.cloud.connection import Cloud
 from osc_imagetools.cloud.names import is_identifier
 
 T = TypeVar("T")

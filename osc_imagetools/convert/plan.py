@@ -24,33 +24,29 @@ from osc_imagetools.cloud.disk_data import ImageInventory
 from osc_imagetools.cloud.volume import GIB
 from osc_imagetools.convert.inventory import ConversionTarget, SnapshotSource, VolumeSource
 from osc_imagetools.convert.plan_checks import problems_of
-from osc_imagetools.convert.plan_drafts import (
-    LONGEST,
-    ConversionPlan,
-    ConversionRequest,
-    KeptImage,
-    KeptSnapshot,
-    KeptVolume,
-    MakeImage,
-    MakeSnapshot,
-    MakeVolume,
-    Operation,
-    ReformatImage,
-)
+from osc_imagetools.convert.plan_drafts import LONGEST, ConversionPlan, ConversionRequest
 from osc_imagetools.convert.plan_source import (
     ConversionSource,
     Data,
     Nature,
-    handed_on,
-    min_ram_of,
     of_image,
     of_snapshot,
     of_volume,
 )
 from osc_imagetools.operations.disk_drafts import image_properties
-from osc_imagetools.operations.drafts import ImageDraft, NotReplayed
+from osc_imagetools.operations.drafts import ImageDraft, KeptImage, KeptSnapshot, KeptVolume, NotReplayed
+from osc_imagetools.operations.image_metadata import handed_on, min_ram_of
 from osc_imagetools.operations.quota import QuotaNeed, Taken, fit_peak
-from osc_imagetools.operations.vocabulary import Reference, Remove
+from osc_imagetools.operations.reference import Reference
+from osc_imagetools.operations.vocabulary import (
+    CreateSnapshot,
+    CreateVolume,
+    Phase,
+    ReformatImage,
+    Remove,
+    SetMetadata,
+    UploadVolume,
+)
 
 ENCRYPTION_KEY = "cinder_encryption_key"  # what the properties of its ID and of its deletion begin with
 
@@ -102,10 +98,13 @@ def _plan(
         problems.append(exc)
     if problems:
         raise _together(source.nature.label, wish, problems)
+    stay = draft.stay()
     return ConversionPlan(
         source=Reference(source.nature.kind, source.nature.id, source.nature.label),
         to=wish.to,
-        operations=(*draft.operations, *draft.removals()),
+        result=stay[-1],
+        kept=draft.kept(),
+        phases=(Phase.of(*draft.operations, *draft.removals()), Phase.of(*map(SetMetadata, stay))),
         not_replayed=(*source.lost, *draft.lost()),
         needs=needs,
         purpose=f"{purpose} --to {wish.to}",
@@ -120,6 +119,9 @@ def _together(
     return errors.Unready(f"{label} cannot be converted to {wish.to}", problems)
 
 
+_Step = CreateSnapshot | CreateVolume | UploadVolume | ReformatImage | Remove
+
+
 @dataclass
 class _Draft:
     """What a plan is put together from."""
@@ -127,7 +129,7 @@ class _Draft:
     nature: Nature
     around: ConversionTarget
     wish: ConversionRequest
-    operations: list[Operation] = field(default_factory=list)
+    operations: list[_Step] = field(default_factory=list)
     not_given: list[NotReplayed] = field(default_factory=list)  # what the cloud gives to no such result
 
     @property
@@ -177,7 +179,7 @@ class _Draft:
             else min_ram_of(data.image_metadata),
         )
         form = self.wish.disk_format or "qcow2"
-        self.operations.append(MakeImage(volume, makes, form, data.size, keep))
+        self.operations.append(UploadVolume(volume, makes, form, data.size, keep))
 
     def _volume(self, data: Data, reason: str | None) -> Reference:
         """A volume that stays."""
@@ -201,7 +203,7 @@ class _Draft:
         quota_type = volume_type or data.volume_type
         size = self.size(data)
         begin = size if source.kind == "image" else data.size
-        self.operations.append(MakeVolume(source, makes, size, begin, volume_type, quota_type, zone, keep))
+        self.operations.append(CreateVolume(source, makes, size, begin, volume_type, quota_type, zone, keep))
         return makes
 
     def _snapshot(self, volume: Reference, size: int, quota_type: str | None) -> None:
@@ -212,7 +214,7 @@ class _Draft:
             metadata={**self.nature.metadata, **self.wish.properties},
         )
         makes = Reference("snapshot", None, f"snapshot {self.name}")
-        self.operations.append(MakeSnapshot(volume, makes, size, quota_type, keep))
+        self.operations.append(CreateSnapshot(volume, makes, size, quota_type, keep))
 
     def _uploadable(self, data: Data) -> Reference:
         """A volume that can be uploaded: the source itself, or a temporary one."""
@@ -224,19 +226,19 @@ class _Draft:
             source = data.reference
         makes = Reference("volume", None, "temporary volume", temporary=True)
         size, quota_type = data.size, data.volume_type
-        self.operations.append(MakeVolume(source, makes, size, size, None, quota_type, None, None))
+        self.operations.append(CreateVolume(source, makes, size, size, None, quota_type, None, None))
         return makes
 
     def _temporary_snapshot(self, data: Data) -> Reference:
         makes = Reference("snapshot", None, "temporary snapshot", temporary=True)
-        self.operations.append(MakeSnapshot(data.reference, makes, data.size, data.volume_type, None))
+        self.operations.append(CreateSnapshot(data.reference, makes, data.size, data.volume_type, None))
         return makes
 
     def _temporary_image(self, data: Data) -> Reference:
         volume = self._uploadable(data)
         makes = Reference("image", None, "temporary image", temporary=True)
         made = self.removals()
-        self.operations.append(MakeImage(volume, makes, "qcow2", data.size, None))
+        self.operations.append(UploadVolume(volume, makes, "qcow2", data.size, None))
         self.operations += made  # the data is in the image now
         return makes
 
@@ -245,6 +247,18 @@ class _Draft:
         gone = {o.what for o in self.operations if isinstance(o, Remove)}
         made = [o.makes for o in self.operations if not isinstance(o, Remove)]
         return [Remove(makes) for makes in reversed(made) if makes.temporary and makes not in gone]
+
+    def stay(self) -> list[Reference]:
+        """What does not go again; the last one is what was asked for."""
+        return [o.makes for o in self.operations if not isinstance(o, Remove) and not o.makes.temporary]
+
+    def kept(self) -> tuple[tuple[str, Reference], ...]:
+        """What stays besides what was asked for: (reason, resource)."""
+        return tuple(
+            (o.keep.reason, o.makes)
+            for o in self.operations
+            if isinstance(o, CreateVolume) and o.keep is not None and o.keep.reason
+        )
 
     # -- what it takes -------------------------------------------------------------------------
 
@@ -275,9 +289,9 @@ class _Draft:
         course: list[Taken] = []
         made: dict[Reference, Taken] = {}
         for operation in self.operations:
-            if isinstance(operation, MakeVolume | MakeSnapshot):
+            if isinstance(operation, CreateVolume | CreateSnapshot):
                 named = self.around.type(operation.quota_type)
-                kind = "volume" if isinstance(operation, MakeVolume) else "snapshot"
+                kind = "volume" if isinstance(operation, CreateVolume) else "snapshot"
                 taken = Taken(kind, operation.size // GIB, named.name if named else None)
                 made[operation.makes] = taken
                 course.append(taken)

@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a conversion is planned as: the wish, the operations, what of their results is kept, the plan.
+"""What a conversion is planned as: the request of the user, and the plan.
 
-Contract: values. An operation works on resources by reference (:mod:`osc_imagetools.operations.vocabulary`);
-what it makes is temporary unless ``keep`` says what it will be. The execution interprets the operations in
-their order; a dry run prints them.
+Contract: values.
 """
 
 from __future__ import annotations
@@ -12,10 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from osc_imagetools import errors
-from osc_imagetools.cloud.image import RESERVED_PREFIX, Image
-from osc_imagetools.operations.drafts import CORE, ImageDraft, NotReplayed
+from osc_imagetools.cloud.image import RESERVED_PREFIX
+from osc_imagetools.operations.drafts import CORE, NotReplayed
 from osc_imagetools.operations.quota import QuotaNeed
-from osc_imagetools.operations.vocabulary import Reference, Remove, Step, quota_steps
+from osc_imagetools.operations.reference import Reference
+from osc_imagetools.operations.steps import Step, steps
+from osc_imagetools.operations.vocabulary import Phase
 
 KINDS = ("image", "volume", "snapshot")
 # What Cinder writes a volume into an image as. It knows vhd too, and then fails: qemu-img calls that vpc
@@ -80,153 +80,21 @@ class ConversionRequest:
 
 
 @dataclass(frozen=True)
-class KeptImage:
-    """What a new image will be; ``min_ram`` in MiB, None: as the volume's image metadata says.
-
-    ``properties`` win over those that the volume hands on.
-    """
-
-    name: str
-    properties: Mapping[str, str]
-    tags: tuple[str, ...]
-    min_ram: int | None
-
-
-@dataclass(frozen=True)
-class KeptVolume:
-    """What a new volume will be; ``bootable`` None: as what it is made from.
-
-    ``properties`` are set over the image properties that it inherits; ``reason`` why it is kept beside what
-    was asked for, None where it is what was asked for.
-    """
-
-    name: str
-    description: str | None
-    metadata: Mapping[str, str]
-    properties: Mapping[str, str]
-    bootable: bool | None
-    reason: str | None
-
-
-@dataclass(frozen=True)
-class KeptSnapshot:
-    """What a new snapshot will be."""
-
-    name: str
-    description: str | None
-    metadata: Mapping[str, str]
-
-
-@dataclass(frozen=True)
-class MakeSnapshot:
-    """Take a snapshot of a volume (also of one in use); ``size`` in bytes.
-
-    ``quota_type`` is the volume type whose quota it takes, None where it is not known.
-    """
-
-    volume: Reference
-    makes: Reference
-    size: int
-    quota_type: str | None
-    keep: KeptSnapshot | None
-
-
-@dataclass(frozen=True)
-class MakeVolume:
-    """Make a volume from an image or a snapshot; ``size`` in bytes.
-
-    ``begin`` is the size that it is made with, in bytes: drivers such as NFS make a disk no larger than the
-    snapshot's and do not say so, and extend it when they are asked to.
-    ``volume_type`` and ``zone`` None: what the cloud chooses, which for a snapshot is its volume's.
-    ``quota_type`` as of :class:`MakeSnapshot`.
-    """
-
-    source: Reference
-    makes: Reference
-    size: int
-    begin: int
-    volume_type: str | None
-    quota_type: str | None
-    zone: str | None
-    keep: KeptVolume | None
-
-
-@dataclass(frozen=True)
-class MakeImage:
-    """Let the cloud write a volume into an image; ``size`` of the volume in bytes."""
-
-    volume: Reference
-    makes: Reference
-    disk_format: str
-    size: int
-    keep: KeptImage | None
-
-
-@dataclass(frozen=True)
-class ReformatImage:
-    """Bring an image here, convert it, send it as another one."""
-
-    image: Image
-    makes: Reference
-    draft: ImageDraft
-
-
-Operation = MakeSnapshot | MakeVolume | MakeImage | ReformatImage | Remove
-
-
-@dataclass(frozen=True)
 class ConversionPlan:
     """What a conversion does; ``source`` is what the user named, ``purpose`` what temporaries are for.
 
-    The last operation that keeps something makes what was asked for.
+    ``result`` is what was asked for, ``kept`` what stays besides, each with the reason.
     """
 
     source: Reference
     to: str
-    operations: tuple[Operation, ...]
+    result: Reference
+    kept: tuple[tuple[str, Reference], ...]
+    phases: tuple[Phase, ...]
     not_replayed: tuple[NotReplayed, ...]
     needs: tuple[QuotaNeed, ...]
     purpose: str
 
     def steps(self) -> tuple[Step, ...]:
         """The plan as rows for a dry run."""
-        rows = [row for operation in self.operations for row in _rows(operation)]
-        return (
-            *quota_steps(self.needs),
-            *(Step(n, *row) for n, row in enumerate(rows, 1)),
-        )
-
-
-Row = tuple[str, str, bool, int | None]  # action, resource, temporary, bytes
-
-
-def _rows(operation: Operation) -> list[Row]:
-    match operation:
-        case MakeSnapshot(volume, makes, size, _, keep):
-            return _made("snapshot", f"{makes.role} from {volume.label}", size, keep is None, makes)
-        case MakeVolume(source, makes, size, begin, volume_type, _, zone, keep):
-            chosen = [f", type {volume_type}" if volume_type else "", f", zone {zone}" if zone else ""]
-            text = f"{makes.role} from {source.label}{''.join(chosen)}"
-            rows = _made("volume", text, begin, keep is None, makes)
-            if begin < size:
-                rows.insert(1, ("extend volume", makes.role, False, size))
-            return rows
-        case MakeImage(volume, makes, disk_format, size, keep):
-            text = f"{makes.role} from {volume.label}, as {disk_format}"
-            return _made("image", text, size, keep is None, makes)
-        case ReformatImage(image, makes, draft):
-            form = draft.document["disk_format"]
-            return [
-                ("fetch", image.label, True, image.size),
-                ("convert", f"from {image.disk_format} to {form}", True, image.size),
-                *_made("image", makes.role, None, False, makes),
-            ]
-        case Remove(what):
-            return [(f"delete {what.kind}", what.label, True, None)]
-
-
-def _made(kind: str, text: str, size: int | None, temporary: bool, makes: Reference) -> list[Row]:
-    rows: list[Row] = [(f"create {kind}", text, temporary, size)]
-    if not temporary:
-        rows += [("verify", makes.role, False, None), ("set metadata", makes.role, False, None)]
-    return rows
+        return steps(self.phases, self.needs)

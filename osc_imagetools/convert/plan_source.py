@@ -14,7 +14,7 @@ from typing import Any
 from osc_imagetools import errors
 from osc_imagetools.cloud.block_device import BlockDevice
 from osc_imagetools.cloud.disk_data import ImageInventory
-from osc_imagetools.cloud.image import RESERVED_PREFIX, Image
+from osc_imagetools.cloud.image import Image
 from osc_imagetools.cloud.origin import Origin
 from osc_imagetools.cloud.ownership import run_of_name, without_marks
 from osc_imagetools.cloud.states import snapshot_problem, volume_problem
@@ -23,13 +23,12 @@ from osc_imagetools.convert.inventory import SnapshotSource, VolumeSource
 from osc_imagetools.convert.plan_drafts import ConversionRequest
 from osc_imagetools.export.plan import foreign_problem
 from osc_imagetools.export.plan_image import check_status, gone
-from osc_imagetools.operations.disk_drafts import image_properties
 from osc_imagetools.operations.drafts import KEY_DELETION, MAPPING, NotReplayed
-from osc_imagetools.operations.vocabulary import Reference
+from osc_imagetools.operations.image_metadata import SIGNATURE, inherited
+from osc_imagetools.operations.reference import Reference
 
 # Nova and Cinder write these into a volume's metadata for themselves.
 OWN_METADATA = frozenset({"readonly", "attached_mode"})
-SIGNATURE = "img_signature"
 # Shown to administrators only, by default, who alone see what is of other projects.
 PROJECT_OF = {
     "volume": "os-vol-tenant-attr:tenant_id",
@@ -143,30 +142,6 @@ def of_image(found: ImageInventory, wish: ConversionRequest) -> ConversionSource
     lost += [_left_out(device, wish) for device in image.mapping if device is not boot]
     data, problems = _follow(found, boot, wish)
     return ConversionSource(nature, data, tuple(lost), problems)
-
-
-def inherited(volume: Volume) -> dict[str, str]:
-    """The image metadata that a volume hands on, without our marks."""
-    return {key: str(value) for key, value in without_marks(volume.image_metadata).items()}
-
-
-def min_ram_of(metadata: Mapping[str, str]) -> int | None:
-    """The ``min_ram`` in a volume's image metadata, which its owner can set to anything."""
-    value = metadata.get("min_ram", "")
-    return int(value) if value.isascii() and value.isdigit() else None
-
-
-def handed_on(metadata: Mapping[str, Any]) -> dict[str, str]:
-    """The custom properties that an image made from a volume with this image metadata is to have.
-
-    Source: cinder/volume/api.py (_merge_volume_image_meta), cinder/image/image_utils.py (reserved
-    namespaces): a signature is that of other bytes.
-    """
-    return {
-        key: value
-        for key, value in image_properties(metadata).items()
-        if not key.startswith((RESERVED_PREFIX, SIGNATURE))
-    }
 
 
 def _volume_data(volume: Volume, *, alone: bool) -> Data:

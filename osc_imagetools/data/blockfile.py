@@ -3,15 +3,20 @@
 
 Contract: zero pages become holes if ``sparse``; writes go around the page cache where the file
 system can do that and is fast at it, because copying into the cache costs more of a processor than
-anything else here but the hash, and because a final sync is then short. All methods raise OSError.
+anything else here but the hash, and because a final sync is then short. What only some systems have is
+looked for where it is used, and what stands in for it elsewhere is slower, never less safe. All methods
+raise OSError.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import fcntl
 import os
 import time
 from collections.abc import Iterator
+from io import FileIO
 from pathlib import Path
 
 from osc_imagetools.data.blockmap import open_private
@@ -20,8 +25,6 @@ from osc_imagetools.data.blockmap import open_private
 PAGE = 4096
 _ZERO = bytearray(PAGE)
 _ZEROS = bytearray(1024 * 1024)
-# macOS has no fdatasync.
-_datasync = getattr(os, "fdatasync", os.fsync)
 # A file system that writes directly, but below this speed (bytes per second, judged after so many
 # bytes), is not made for it: an ordinary disk is faster even while the machine is busy.
 _SLOW = 32 * 1024 * 1024
@@ -35,10 +38,7 @@ class BlockFile:
         self._sparse = sparse
         self._file = open_private(path, os.O_RDWR | os.O_CREAT)
         os.fchmod(self._file.fileno(), 0o600)
-        try:
-            self._direct = open_private(path, os.O_RDWR | os.O_DIRECT) if hasattr(os, "O_DIRECT") else None
-        except OSError:
-            self._direct = None  # tmpfs and some network file systems
+        self._direct = _open_direct(path)
         self._direct_works = self._direct is not None
         self._direct_bytes = 0
         self._direct_seconds = 0.0
@@ -56,14 +56,14 @@ class BlockFile:
         view = memoryview(view)
         done = 0
         while done < len(view):
-            count = os.preadv(self._file.fileno(), [view[done:]], offset + done)
+            count = _read_at(self._file.fileno(), view[done:], offset + done)
             if not count:
                 break
             done += count
         return done
 
     def expect_read(self, offset: int, length: int) -> None:
-        """Have the operating system read ahead."""
+        """Have the operating system read ahead, where it can be told to (not on macOS)."""
         if hasattr(os, "posix_fadvise"):
             os.posix_fadvise(self._file.fileno(), offset, length, os.POSIX_FADV_WILLNEED)
 
@@ -85,7 +85,7 @@ class BlockFile:
 
     def sync(self) -> None:
         """Make all that was written outlive a power failure."""
-        _datasync(self._file.fileno())
+        _sync(self._file.fileno())
 
     def close(self) -> None:
         """Give the file back."""
@@ -128,6 +128,42 @@ class BlockFile:
         while view:
             count = os.pwrite(self._file.fileno(), view, offset)
             offset, view = offset + count, view[count:]
+
+
+def _open_direct(path: Path) -> FileIO | None:
+    """The file once more, for writes around the page cache; None where there is no such thing (macOS, tmpfs,
+    some network file systems): then all writes go through the cache.
+    """
+    if not hasattr(os, "O_DIRECT"):
+        return None
+    try:
+        return open_private(path, os.O_RDWR | os.O_DIRECT)
+    except OSError:
+        return None
+
+
+def _read_at(number: int, view: memoryview, offset: int) -> int:
+    """Fill a part of ``view``; with a copy where there is no preadv (macOS before 11)."""
+    if hasattr(os, "preadv"):
+        return os.preadv(number, [view], offset)
+    data = os.pread(number, len(view), offset)
+    view[: len(data)] = data
+    return len(data)
+
+
+def _sync(number: int) -> None:
+    """Make data outlive a power failure: fdatasync, or on macOS, whose fsync leaves it in the disk's own
+    cache, F_FULLFSYNC (fsync(2) of macOS); fsync where a system, or a file system, has neither.
+    """
+    if hasattr(os, "fdatasync"):
+        os.fdatasync(number)
+        return
+    command = getattr(fcntl, "F_FULLFSYNC", None)
+    if command is not None:
+        with contextlib.suppress(OSError):
+            fcntl.fcntl(number, command)
+            return
+    os.fsync(number)
 
 
 def is_zero(view: memoryview) -> bool:

@@ -9,11 +9,13 @@ What the map says decides what need not be fetched, never whether the data is ri
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Iterable
 from io import FileIO
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from osc_imagetools.data.download_source import DownloadSource
 
@@ -101,8 +103,11 @@ class BlockMap:
 
 
 def resumable(source: DownloadSource) -> bool:
-    """Whether a later run could prove that what is here belongs to the source."""
-    return source.proof is not None and source.size is not None
+    """Whether a later run could prove that what is here belongs to the source.
+
+    A hash that there is not yet may be there by then; the data of an image never changes.
+    """
+    return (source.proof is not None or source.reread is not None) and source.size is not None
 
 
 def open_private(path: Path, flags: int) -> FileIO:
@@ -121,7 +126,17 @@ def _identity(source: DownloadSource) -> dict[str, object]:
         "block": BLOCK,
         "size": source.size,
         "proof": str(source.proof),
+        "source": hashlib.sha256(urlsplit(source.url).path.encode()).hexdigest(),
     }
+
+
+def _belongs(header: dict[str, object], source: DownloadSource) -> bool:
+    """The same hash, or the same image while there was none or is none."""
+    known = _identity(source)
+    image, proof = header.pop("source", None), header.pop("proof", None)
+    same_image, same_proof = image == known.pop("source"), proof == known.pop("proof")
+    unproven = proof == "None" or source.proof is None
+    return header == known and (same_image if unproven else same_proof)
 
 
 def _parse(content: bytes, source: DownloadSource) -> bytearray:
@@ -130,7 +145,7 @@ def _parse(content: bytes, source: DownloadSource) -> bytearray:
         boot = header.pop("boot")
     except (ValueError, AttributeError, KeyError, RecursionError) as error:
         raise MapUnusable("the record of it is damaged") from error
-    if header != _identity(source):
+    if not isinstance(header, dict) or not _belongs(header, source):
         raise MapUnusable("the source has changed since")
     states = bytearray(content[_HEADER:])
     if len(states) != _count(source.size or 0) or not set(states) <= {_MISSING, _WRITTEN, _DURABLE}:
@@ -145,7 +160,9 @@ def _count(size: int) -> int:
 
 
 def _boot() -> str:
-    """What tells this boot of the machine from another; empty where the system does not say."""
+    """Tells this boot of the machine from another; empty where the system does not say (macOS): then nothing
+    that was written but not synced is believed.
+    """
     try:
         return _BOOT_ID.read_text("ascii").strip()
     except OSError:

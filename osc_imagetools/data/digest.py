@@ -31,12 +31,17 @@ class Digest:
 
 
 def needed(source: DownloadSource, algorithms: Iterable[str]) -> frozenset[str]:
-    """The ``algorithms`` asked for, and the one by which the cloud's promise is checked."""
+    """The ``algorithms`` asked for, and the one by which the cloud's promise is checked.
+
+    Where there is none yet, the one that Glance hashes with by default (its option hashing_algorithm): its
+    promise may come while the data does.
+    """
     names = {name.lower() for name in algorithms}
     unknown = sorted(name for name in names if not supported(name))
     if unknown:
         raise errors.TransferError(f"This Python cannot compute {', '.join(unknown)}")
-    return frozenset(names | ({source.proof.algorithm} if source.proof else set()))
+    late = set() if source.strong or source.reread is None else {"sha512"}
+    return frozenset(names | late | ({source.proof.algorithm} if source.proof else set()))
 
 
 def agrees(proof: Proof | None, digests: dict[str, str]) -> bool:

@@ -12,6 +12,7 @@ import contextlib
 import logging
 import stat
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -193,6 +194,7 @@ class _FileDownload:
     def fetch(self, unfinished: Part) -> Fetched:
         """Fetch what is missing; if the hash is wrong then, all of it, once more."""
         size, digests = self._pass(unfinished)
+        digests = self._late_proof(part_path(self._target), size, digests)
         if not digest.agrees(self._source.proof, digests):
             self._account.retried()
             self._say_starting_over("the hash of what came is not what the cloud says")
@@ -208,6 +210,31 @@ class _FileDownload:
             raise
         unfinished.publish(size, digests)
         return self._fetched(size, digests)
+
+    def _late_proof(self, path: Path, size: int, digests: dict[str, str]) -> dict[str, str]:
+        """The hashes with the one that the cloud promises by now, where it promised none before.
+
+        Waits a while where the cloud is at it. What is known of the source is what the cloud says now.
+        """
+        if self._source.strong or self._source.reread is None:
+            return digests
+        end = time.monotonic() + self._shared.policy.hash_patience
+        while True:
+            now = self._source.reread()
+            if now.strong or not now.hash_coming or time.monotonic() >= end:
+                break
+            self._account.say("waiting for the image service to hash the image")
+            if self._shared.cancelled.wait(self._shared.policy.hash_pause):
+                raise errors.Cancelled(f"{self._source.label}: interrupted", hint=RESUME_HINT)
+        if now.size not in (None, size):
+            raise errors.TransferError(
+                f"{self._source.label} has {now.size} bytes now, not {size}: it has changed",
+                hint="Start again: the details of the image are read anew.",
+            )
+        self._source = now
+        if now.proof is None or now.proof.algorithm in digests:
+            return digests
+        return digests | self._hash_of(path, frozenset({now.proof.algorithm}))
 
     def _pass(self, unfinished: Part) -> tuple[int, dict[str, str]]:
         """Go through all of the data, in ranges if these work. Returns its size and hashes."""
@@ -230,18 +257,23 @@ class _FileDownload:
 
     def _hash_again(self) -> dict[str, str]:
         """The hashes of the finished file."""
-        sums = digest.Digest(self._algorithms)
+        return self._hash_of(self._target, self._algorithms, kept=True)
+
+    def _hash_of(self, path: Path, algorithms: frozenset[str], *, kept: bool = False) -> dict[str, str]:
+        """The hashes of a file here; *kept*: its bytes count as kept from an earlier run."""
+        sums = digest.Digest(algorithms)
         buffer = memoryview(bytearray(BLOCK))
         try:
-            with self._target.open("rb", buffering=0) as file:
+            with path.open("rb", buffering=0) as file:
                 while count := file.readinto(buffer):
                     if self._shared.cancelled.is_set():
                         raise errors.Cancelled(f"{self._source.label}: interrupted", hint=RESUME_HINT)
                     sums.update(buffer[:count])
-                    self._account.kept(count)
-                    self._account.accepted(count)
+                    if kept:
+                        self._account.kept(count)
+                        self._account.accepted(count)
         except OSError as error:
-            raise errors.TransferError(f"{self._target}: {error.strerror or error}") from error
+            raise errors.TransferError(f"{path}: {error.strerror or error}") from error
         return sums.values()
 
     def _discard_finished(self, reason: str) -> None:

@@ -7,8 +7,8 @@ Contract: frozen values, no effects.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -36,6 +36,8 @@ class DownloadSource:
     ``size`` is in bytes. Everything that Glance leaves out (a snapshot that Nova made directly in
     RBD has no hashes for a while, or never) is None. ``store`` is the image's ``stores`` attribute,
     where known: whether ranges work is then learnt once for the store, else once for each image.
+    ``reread`` gives the same as Glance describes it later: it can hash data long after it is there.
+    ``hash_coming`` says that Glance is at it.
     """
 
     url: str
@@ -45,6 +47,13 @@ class DownloadSource:
     hash_value: str | None
     checksum: str | None
     store: str | None = None
+    hash_coming: bool = False
+    reread: Callable[[], DownloadSource] | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def strong(self) -> bool:
+        """Whether there is a hash that counts; an MD5 alone is a reason to look for a better one."""
+        return self.proof is not None and self.proof.kind == "os_hash"
 
     @property
     def proof(self) -> Proof | None:

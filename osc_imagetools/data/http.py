@@ -10,13 +10,10 @@ counted elsewhere.
 from __future__ import annotations
 
 import contextlib
-import email.utils
 import http.client
 import os
-import re
 import socket
 import threading
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -25,6 +22,8 @@ import urllib3.exceptions
 from keystoneauth1 import exceptions as keystone
 
 from osc_imagetools import errors
+from osc_imagetools.cloud.answers import broken, text_of_page
+from osc_imagetools.cloud.transport import retry_after
 from osc_imagetools.data.download_source import DownloadSource
 from osc_imagetools.data.ranges import RangeRefused, content_range
 from osc_imagetools.data.retry import RESUME_HINT, Broken, RetryPolicy
@@ -110,12 +109,16 @@ class Login:
                 allow_reauth=False,
                 connect_retries=0,
             )
+        except keystone.SSLError as error:
+            raise errors.TransferError(broken(error, url), hint=RESUME_HINT) from error
         except keystone.RetriableConnectionFailure as error:
-            raise Broken(_one_line(str(error))) from error
+            raise Broken(broken(error, url)) from error
         except keystone.HttpError as error:
             raise _login_failed(error) from error
         except keystone.ClientException as error:
-            raise errors.TransferError(_one_line(str(error)), hint=RESUME_HINT) from error
+            raise errors.TransferError(broken(error, url), hint=RESUME_HINT) from error
+        except errors.CloudError as error:  # of a new login, which was asked for again below
+            raise Broken(error.message) from error
         if response.status_code == 401:
             response.close()
             self._renew(before)
@@ -210,7 +213,7 @@ class ImageData:
             response.close()
             return Broken(
                 f"the service answered {said}",
-                wait=_retry_after(response.headers.get("Retry-After")),
+                wait=retry_after(response.headers.get("Retry-After")),
             )
         details = _explanation(response)
         label = self._source.label
@@ -233,7 +236,9 @@ def _login_failed(error: keystone.HttpError) -> Exception:
     """The identity service refused a new login."""
     if error.http_status in _PASSING:
         return Broken(f"the identity service failed ({error.http_status})")
-    return errors.Forbidden(f"The login is not accepted any more: {_one_line(str(error))}", hint=RESUME_HINT)
+    return errors.Forbidden(
+        f"The login is not accepted any more: {text_of_page(str(error))}", hint=RESUME_HINT
+    )
 
 
 def _duplicate(raw: object) -> socket.socket | None:
@@ -247,18 +252,6 @@ def _duplicate(raw: object) -> socket.socket | None:
     return socket.socket(fileno=number)
 
 
-def _retry_after(value: str | None) -> float | None:
-    """Seconds, from either form of Retry-After (RFC 9110, 10.2.3)."""
-    if not value:
-        return None
-    if value.isascii() and value.isdigit():
-        return float(value)
-    try:
-        return max(email.utils.parsedate_to_datetime(value).timestamp() - time.time(), 0.0)
-    except (ValueError, OverflowError):
-        return None
-
-
 def _explanation(response: requests.Response) -> str:
     """The first words of an error page, or nothing."""
     try:
@@ -267,17 +260,9 @@ def _explanation(response: requests.Response) -> str:
         page = b""
     finally:
         response.close()
-    text = re.sub(
-        r"<title>.*?</title>|<h1>.*?</h1>|<[^>]*>", " ", page.decode("utf-8", "replace"), flags=re.S
-    )
-    text = _one_line(text)
+    text = text_of_page(page.decode("utf-8", "replace"))
     return f": {text}" if text else ""
 
 
-def _one_line(text: str) -> str:
-    """Printable text of at most 300 characters."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:300]
-
-
 def _reason(error: BaseException) -> str:
-    return _one_line(str(error)) or type(error).__name__
+    return text_of_page(str(error)) or type(error).__name__

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs qemu-img: the one place that does.
+"""Runs qemu-img: the one place that does, and where QEMU's programs get their limits.
 
 Contract: qemu-img gets an open file and never a path of the caller's, the format of that file, no backing
 file, and limits on its memory and CPU time; it ends with this process. What it says is read all the time and
@@ -88,7 +88,7 @@ def damage_of(stream: BinaryIO, content_format: str, *, wait: Wait | None = None
     """
     if content_format not in CHECKED:
         return None
-    ended = _run(stream, lambda file: ["check", _source(file, content_format)], wait)
+    ended = _run(stream, lambda file: ["check", source_node(file, content_format)], wait)
     if ended.code in (0, LEAKS, UNSUPPORTED):
         return None
     if ended.code == 2:
@@ -118,7 +118,7 @@ def convert(
 
     def command(file: int) -> list[str]:
         options = ("-O", CONVERTIBLE[disk_format], *OPTIONS.get(disk_format, ()))
-        return ["convert", *options, _source(file, content_format), str(target.absolute())]
+        return ["convert", *options, source_node(file, content_format), str(target.absolute())]
 
     ended = _run(stream, command, wait)
     if ended.code:
@@ -132,7 +132,7 @@ def convert(
         raise errors.TransferError(f"{label} was changed while it was converted")
 
 
-def _source(file: int, content_format: str) -> str:
+def source_node(file: int, content_format: str) -> str:
     """The open file, as it is: no format is guessed, no backing file opened, no lock taken."""
     node = {"driver": "file", "filename": f"/dev/fd/{file}", "locking": "off"}
     return "json:" + json.dumps({"driver": CONVERTIBLE[content_format], "backing": None, "file": node})
@@ -145,11 +145,8 @@ def _state(stream: BinaryIO) -> tuple[int, int, int]:
 
 def _run(stream: BinaryIO, command: Callable[[int], list[str]], wait: Wait | None) -> _Outcome:
     file = stream.fileno()
-    allocated = os.fstat(file).st_blocks * 512
-    limits = [str(MEMORY + allocated // 4096), str(CPU + allocated // SLOWEST)]
-    arguments = [sys.executable, "-I", "-S", "-c", LAUNCHER, *limits, PROGRAM, *command(file)]
-    with _started(arguments, file) as process:
-        said = _Said(process.stdout)
+    with started([PROGRAM, *command(file)], file, stderr=subprocess.STDOUT) as process:
+        said = Output(process.stdout)
         if wait is None:
             process.wait()
         else:
@@ -162,20 +159,28 @@ def _run(stream: BinaryIO, command: Callable[[int], list[str]], wait: Wait | Non
 
 
 @contextmanager
-def _started(arguments: list[str], file: int) -> Iterator[subprocess.Popen[bytes]]:
-    """A process in a session of its own, which a Ctrl-C on the terminal does not reach; killed at the end."""
+def started(command: list[str], file: int, *, stderr: int) -> Iterator[subprocess.Popen[bytes]]:
+    """A program of QEMU's that reads an open file, limited in memory and CPU time, its output in a pipe.
+
+    In a session of its own, which a Ctrl-C on the terminal does not reach; killed at the end.
+
+    :raises errors.ResourceUnusable: it cannot be run.
+    """
+    allocated = os.fstat(file).st_blocks * 512
+    limits = [str(MEMORY + allocated // 4096), str(CPU + allocated // SLOWEST)]
+    arguments = [sys.executable, "-I", "-S", "-c", LAUNCHER, *limits, *command]
     try:
         process = subprocess.Popen(
             arguments,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+            stderr=stderr,
             pass_fds=(file,),
             env={**os.environ, "LC_ALL": "C", "MALLOC_ARENA_MAX": "2"},  # 64 MiB of address space each
             start_new_session=True,
         )
     except OSError as exc:
-        raise errors.ResourceUnusable(f"{PROGRAM} cannot be run: {exc.strerror or exc}") from exc
+        raise errors.ResourceUnusable(f"{command[0]} cannot be run: {exc.strerror or exc}") from exc
     try:
         yield process
     finally:
@@ -184,7 +189,7 @@ def _started(arguments: list[str], file: int) -> Iterator[subprocess.Popen[bytes
         process.wait()
 
 
-class _Said:
+class Output:
     """Reads a pipe to its end in a thread, and keeps its beginning."""
 
     def __init__(self, pipe: IO[bytes] | None) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import random
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -42,17 +43,23 @@ class Broken(Exception):
 class RetryPolicy:
     """Bounds, times in seconds.
 
-    ``attempts``: failures in a row before giving up. The waits between them double from
+    ``attempts`` and ``patience``: failures in a row, and seconds that these take, before giving up. The
+    waits between them double from
     ``first_wait`` to ``longest_wait``, less up to a half at random. ``Retry-After`` is honoured up
     to ``longest_retry_after``. ``read_timeout`` is how long a connection may be silent.
+    ``hash_patience`` is how long a hash is waited for that the service is computing, after all bytes are
+    here; ``hash_pause`` the time between two looks.
     """
 
     attempts: int = 8
+    patience: float = 600.0
     first_wait: float = 0.5
     longest_wait: float = 30.0
     longest_retry_after: float = 120.0
     connect_timeout: float = 10.0
     read_timeout: float = 60.0
+    hash_patience: float = 600.0
+    hash_pause: float = 5.0
 
     def wait(self, failures: int, broken: Broken) -> float:
         """Seconds to wait after that many ``failures`` in a row, of which this is the last."""
@@ -83,6 +90,7 @@ class Attempts:
         self._failures = 0
         self._logins = 0
         self._moved = 0
+        self._since = 0.0  # the first of the failures in a row
 
     def moved(self, count: int) -> None:
         """``count`` bytes came that were not here before."""
@@ -96,13 +104,16 @@ class Attempts:
         """
         self._moved = 0
         self._failures += 1
+        if self._failures == 1:
+            self._since = time.monotonic()
         self._logins = self._logins + 1 if broken.login else 0
         if self._logins >= _LOGINS:
             raise errors.Forbidden(
                 f"{self._label}: the service refuses the new login too ({broken.reason})",
                 hint=RESUME_HINT,
             )
-        if self._failures >= self._policy.attempts:
+        over = time.monotonic() - self._since >= self._policy.patience
+        if over and self._failures >= self._policy.attempts:
             raise errors.TransferError(
                 f"{self._label}: {broken.reason}; given up after {self._failures} tries in a row",
                 hint=RESUME_HINT,

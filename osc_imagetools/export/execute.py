@@ -7,10 +7,9 @@ removed (or listed in the error), and the bundle stays incomplete and can be res
 
 from __future__ import annotations
 
-import functools
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,29 +20,20 @@ from osc_imagetools.cloud.connection import Cloud
 from osc_imagetools.cloud.image import Image, get_image
 from osc_imagetools.cloud.volume import get_snapshot
 from osc_imagetools.data.disk_format import DiskFacts, inspect_disk
+from osc_imagetools.data.disk_stream import DiskSource
 from osc_imagetools.data.download import Downloader
 from osc_imagetools.data.download_source import Fetched
 from osc_imagetools.export.manifest import bundle_algorithm, manifest
 from osc_imagetools.export.plan import DiskPlan, ExportPlan, place_of
-from osc_imagetools.export.plan_server_properties import with_made_image
+from osc_imagetools.export.plan_server_properties import ExportedFacts, facts_with_made_image
 from osc_imagetools.operations.disk_file import disk_file, extension
-from osc_imagetools.operations.vocabulary import (
-    FetchImage,
-    ImageFromVolume,
-    Operation,
-    Reference,
-    Remove,
-    ServerImage,
-    SnapshotVolume,
-    StartServer,
-    StopServer,
-    VolumeFromSnapshot,
-)
+from osc_imagetools.operations.drafts import ImageDraft
+from osc_imagetools.operations.vocabulary import FetchImage, operations_of
 from osc_imagetools.progress.model import Progress
-from osc_imagetools.run.context import CreatedResource, RunContext, run_context
-from osc_imagetools.run.effects import block_storage, servers
+from osc_imagetools.run.context import RunContext, run_context
 from osc_imagetools.run.effects.images import source_of
-from osc_imagetools.run.lanes import run_lanes
+from osc_imagetools.run.effects.interpreter import Interpreter
+from osc_imagetools.run.effects.outcome import Outcome, Results
 
 LOG = logging.getLogger(__name__)
 
@@ -52,22 +42,24 @@ LOG = logging.getLogger(__name__)
 class FetchedDisk:
     """A disk that is in the bundle: what was planned, what arrived, what its content is.
 
-    ``moment`` is the snapshot that holds its state (or the image that Nova made of it), and since when.
+    ``snapshot_time`` is the ID of the snapshot that holds its state (or of the image that Nova made of it),
+    and when that was created.
     """
 
     plan: DiskPlan
     fetched: Fetched
     facts: DiskFacts
     image: Image  # whose data it was
-    moment: tuple[str, str | None] | None
+    snapshot_time: tuple[str, str | None] | None
 
 
 @dataclass(frozen=True)
 class ExportReport:
-    """What an export did; bytes and seconds as numbers. The plan is as it was carried out."""
+    """What an export did; bytes and seconds as numbers."""
 
     path: Path
     plan: ExportPlan
+    facts: ExportedFacts
     disks: tuple[FetchedDisk, ...]
     algorithm: str
     seconds: float
@@ -103,17 +95,19 @@ def export(
             progress=progress,
             cancelled=context.deadline.cancelled,
         )
+        bundle = _BundleDisks(plan.disks, context, writer, downloader, algorithm)
         try:
-            disks = _Export(plan, context, writer, downloader, algorithm).run()
+            results = Interpreter(context, bundle, jobs=jobs, progress=progress).run(plan.phases)
         except errors.Cancelled as exc:
-            exc.hint = "The same command with the same --output goes on where it stopped."
+            exc.hint = "The same command with the same --output continues where it stopped."
             raise
-        plan = as_carried_out(plan, disks)
+        disks = fetched_disks(plan, results)
+        facts = exported_facts(plan, disks)
         for name, document in subject.documents.items():
             writer.add_document(name, document)
-        writer.finish(manifest(plan, disks, algorithm))
+        writer.finish(manifest(plan, facts, disks, algorithm))
         down = [entry for entry in context.cleanup.pending() if entry.urgent]
-        left = context.cleanup.unwind()  # what could not be removed on the way
+        left = context.conclude()
     if any(not entry.done for entry in down):
         raise errors.CloudError(
             f"the bundle {output} is complete, but {subject.label} could not be started again",
@@ -123,6 +117,7 @@ def export(
     return ExportReport(
         path=output,
         plan=plan,
+        facts=facts,
         disks=disks,
         algorithm=algorithm,
         seconds=time.monotonic() - started,
@@ -130,94 +125,44 @@ def export(
     )
 
 
-def as_carried_out(plan: ExportPlan, disks: Sequence[FetchedDisk]) -> ExportPlan:
-    """The plan with what only its own work has told."""
-    made = (d.image for d in disks if d.plan.moment is not None and d.plan.moment.kind == "image")
-    return with_made_image(plan, next(made, None))
+def fetched_disks(plan: ExportPlan, results: Results) -> tuple[FetchedDisk, ...]:
+    """The disks of the bundle, in their order."""
+    fetches = (o for o in operations_of(plan.phases) if isinstance(o, FetchImage))
+    return tuple(results[o.makes].value for o in sorted(fetches, key=lambda o: o.disk))
 
 
-class _Export:
-    """The stages and lanes of one export; the methods but :meth:`run` work in threads of their own."""
+def exported_facts(plan: ExportPlan, disks: Sequence[FetchedDisk]) -> ExportedFacts:
+    """What the manifest tells of the subject, with what only the export's own work has told."""
+    made = (d.image for d in disks if d.plan.captured_by and d.plan.captured_by.kind == "image")
+    return facts_with_made_image(plan, next(made, None))
+
+
+class _BundleDisks:
+    """The bundle that is written; see :class:`osc_imagetools.run.effects.interpreter.Disks`."""
 
     def __init__(
         self,
-        plan: ExportPlan,
+        disks: Sequence[DiskPlan],
         context: RunContext,
         writer: BundleWriter,
         downloader: Downloader,
         algorithm: str,
     ) -> None:
-        self._plan = plan
+        self._disks = disks
         self._context = context
         self._writer = writer
         self._downloader = downloader
-        self._algorithm = algorithm
-        self._made: dict[str, CreatedResource] = {}  # by the stages
-        self._devices: dict[str, BlockDevice] = {}  # by the ID of the volume
+        self.algorithm = algorithm
 
-    def run(self) -> tuple[FetchedDisk, ...]:
-        """Runs all stages, then all lanes; the disks in their order."""
-        cancelled = self._context.deadline.cancelled
-        for stage in self._plan.stages:
-            operations = [functools.partial(self._stage, operation) for operation in stage]
-            for made in run_lanes(operations, width=len(operations), cancelled=cancelled):
-                self._made.update(made)
-        lanes = [functools.partial(self._lane, number) for number in range(len(self._plan.lanes))]
-        return tuple(run_lanes(lanes, width=self._plan.width, cancelled=cancelled))
+    def source(self, draft: ImageDraft) -> DiskSource:
+        """An export sends nothing."""
+        raise AssertionError(draft)
 
-    def _stage(self, operation: Operation) -> dict[str, CreatedResource]:
-        """One operation of a stage; what it made, by role."""
-        match operation:
-            case StopServer(server):
-                return {server.role: servers.stop_server(self._context, str(server.id))}
-            case StartServer(server):
-                self._remove(self._made[server.role])
-            case ServerImage():
-                made, devices = servers.create_server_image(self._context, operation)
-                self._devices.update(devices)
-                return made
-            case Remove(what):
-                self._remove(self._made[what.role])
-            case SnapshotVolume() | VolumeFromSnapshot() | ImageFromVolume():
-                return {operation.makes.role: self._make(operation, self._made)}
-        return {}
-
-    def _lane(self, number: int) -> FetchedDisk:
-        """Runs one lane; every lane fetches exactly one disk."""
-        made = dict(self._made)
-        disk: FetchedDisk | None = None
-        for operation in self._plan.lanes[number]:
-            match operation:
-                case FetchImage():
-                    disk = self._fetch(operation, made)
-                case Remove(what):
-                    self._remove(made[what.role])
-                case SnapshotVolume() | VolumeFromSnapshot() | ImageFromVolume():
-                    self._context.deadline.check()
-                    made[operation.makes.role] = self._make(operation, made)
-                case _:
-                    raise AssertionError(operation)
-        assert disk is not None
-        return disk
-
-    def _make(
-        self,
-        operation: SnapshotVolume | VolumeFromSnapshot | ImageFromVolume,
-        made: Mapping[str, CreatedResource],
-    ) -> CreatedResource:
-        context = self._context
-        match operation:
-            case SnapshotVolume(volume, makes, _):
-                return block_storage.create_snapshot(context, _id(volume, made), makes.role)
-            case VolumeFromSnapshot(snapshot, makes, size):
-                return block_storage.create_volume(context, _id(snapshot, made), size, makes.role)
-            case ImageFromVolume(volume, makes, disk_format, _):
-                return block_storage.upload_volume(context, _id(volume, made), disk_format, makes.role)
-
-    def _fetch(self, operation: FetchImage, made: dict[str, CreatedResource]) -> FetchedDisk:
-        disk = self._plan.disks[operation.disk]
-        image = disk.image or get_image(self._context.cloud, _id(operation.image, made))
-        disk = self._as_it_came(disk, operation, image)
+    def fetch(self, operation: FetchImage, results: Results) -> Outcome:
+        """Fetches the data of a disk; the value of the outcome is a :class:`FetchedDisk`."""
+        disk = self._disks[operation.disk]
+        image = disk.image or get_image(self._context.cloud, results.id(operation.image))
+        disk = self._as_it_came(disk, operation, image, results)
         label = image.label if disk.image else f"{disk.file} ({image.label})"
         source = source_of(self._context.cloud, image, label)
         facts: list[DiskFacts] = []
@@ -229,7 +174,7 @@ class _Export:
         fetched = self._downloader.fetch(
             source,
             self._writer.disk_path(disk.file),
-            algorithms=frozenset({self._algorithm}),
+            algorithms=frozenset({self.algorithm}),
             sparse=disk.disk_format == "raw",
             accept=accept,
         )
@@ -242,17 +187,18 @@ class _Export:
                 disk.disk_format,
                 facts[0].content_format,
             )
-        moment = self._moment(disk, image, made)
-        return FetchedDisk(plan=disk, fetched=fetched, facts=facts[0], image=image, moment=moment)
+        taken = self._snapshot_time(disk, image, results)
+        return Outcome(value=FetchedDisk(disk, fetched, facts[0], image, taken))
 
-    def _as_it_came(self, disk: DiskPlan, operation: FetchImage, image: Image) -> DiskPlan:
+    def _as_it_came(self, disk: DiskPlan, operation: FetchImage, image: Image, results: Results) -> DiskPlan:
         """The disk with what only the cloud's work has told: its format, its place in the server."""
-        if disk.moment == operation.image:  # the compute host chooses the format
+        if disk.captured_by == operation.image:  # the compute host chooses the format
             form = image.disk_format or "raw"
             file = disk_file(disk.index, disk.name, extension(image))
             disk = replace(disk, disk_format=form, container_format=image.container_format, file=file)
-        device = self._devices.get(str(disk.observed.get("volume_id")))
-        if device is None:
+        holder = results.get(disk.captured_by) if disk.captured_by else None
+        device = holder.value if holder else None
+        if not isinstance(device, BlockDevice):
             return disk
         told = place_of(device)
         planned = disk.replayable.get("block_device") or {}
@@ -265,26 +211,16 @@ class _Export:
             replayable={**disk.replayable, "block_device": facts},
         )
 
-    def _moment(
-        self, disk: DiskPlan, image: Image, made: Mapping[str, CreatedResource]
-    ) -> tuple[str, str | None] | None:
+    def _snapshot_time(self, disk: DiskPlan, image: Image, results: Results) -> tuple[str, str | None] | None:
         """What holds the disk's state, and since when."""
         if disk.snapshot is not None:
             return disk.snapshot.id, disk.snapshot.created_at
-        if disk.moment is None:
+        if disk.captured_by is None:
             return None
-        if disk.moment.kind == "image":
+        if disk.captured_by.kind == "image":
             return image.id, image.document.get("created_at")
-        snapshot = get_snapshot(self._context.cloud, _id(disk.moment, made))
+        snapshot = get_snapshot(self._context.cloud, results.id(disk.captured_by))
         return (snapshot.id, snapshot.created_at) if snapshot else None
-
-    def _remove(self, made: CreatedResource) -> None:
-        """The bytes are safe: what cannot be removed now is reported, and fails nothing."""
-        assert made.entry is not None
-        try:
-            made.entry.run()
-        except errors.ImagetoolsError as exc:
-            LOG.warning("%s could not be removed: %s", made.label, exc.message)
 
 
 def _unproven(image: Image, fetched: Fetched) -> str:
@@ -294,9 +230,3 @@ def _unproven(image: Image, fetched: Fetched) -> str:
         f"{image.label} has neither os_hash_value nor checksum: its size is right, "
         "but nothing proves its bytes"
     )
-
-
-def _id(reference: Reference, made: Mapping[str, CreatedResource]) -> str:
-    identifier = reference.id or made[reference.role].id
-    assert identifier is not None
-    return identifier

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from osc_imagetools.cloud.ownership import now
 from osc_imagetools.export.plan import ExportPlan, Subject
+from osc_imagetools.export.plan_server_properties import ExportedFacts
 
 if TYPE_CHECKING:
     from osc_imagetools.export.execute import FetchedDisk
@@ -27,7 +28,9 @@ def bundle_algorithm(subject: Subject) -> str:
     return subject.hash_algo if subject.hash_algo in SUM_ALGORITHMS and subject.hash_algo else "sha512"
 
 
-def manifest(plan: ExportPlan, disks: Sequence[FetchedDisk], algorithm: str) -> dict[str, Any]:
+def manifest(
+    plan: ExportPlan, facts: ExportedFacts, disks: Sequence[FetchedDisk], algorithm: str
+) -> dict[str, Any]:
     """The manifest of a bundle, but for the list of files, which the writer knows."""
     subject = plan.subject
     return {
@@ -39,17 +42,21 @@ def manifest(plan: ExportPlan, disks: Sequence[FetchedDisk], algorithm: str) -> 
         "source": asdict(subject.origin),
         "resource": {"id": subject.id, "name": subject.name},
         "consistency": {
-            "mode": plan.consistency,
+            "mode": facts.consistency,
             "snapshots": [
-                {"disk": disk.plan.name, "snapshot_id": disk.moment[0], "created_at": disk.moment[1]}
+                {
+                    "disk": disk.plan.name,
+                    "snapshot_id": disk.snapshot_time[0],
+                    "created_at": disk.snapshot_time[1],
+                }
                 for disk in disks
-                if disk.moment is not None
+                if disk.snapshot_time is not None
             ],
         },
         "hash_algorithm": algorithm,
         "disks": [_disk(disk, algorithm) for disk in disks],
-        "not_captured": [asdict(entry) for entry in plan.not_captured],
-        "replayable": dict(subject.replayable),
+        "not_captured": [asdict(entry) for entry in facts.not_captured],
+        "replayable": dict(facts.replayable),
         "observed": dict(subject.observed),
     }
 

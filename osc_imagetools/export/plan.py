@@ -20,16 +20,16 @@ from osc_imagetools.cloud.states import snapshot_problem, volume_problem
 from osc_imagetools.cloud.volume import GIB, Snapshot, Volume
 from osc_imagetools.operations.disk_file import disk_file, extension
 from osc_imagetools.operations.quota import QuotaNeed, VolumeUse, fit_quota
+from osc_imagetools.operations.reference import Reference
+from osc_imagetools.operations.steps import Step, steps
 from osc_imagetools.operations.vocabulary import (
+    CreateSnapshot,
+    CreateVolume,
     FetchImage,
-    ImageFromVolume,
     Operation,
-    Reference,
+    Phase,
     Remove,
-    SnapshotVolume,
-    Step,
-    VolumeFromSnapshot,
-    steps,
+    UploadVolume,
 )
 
 
@@ -57,7 +57,7 @@ class DiskPlan:
     """A disk of the bundle: ``file`` below it, what it is, and the facts for the manifest.
 
     ``role`` is image (an image's own data), boot or data; ``image`` and ``snapshot`` are what its bytes come
-    from where that is there already; ``moment`` is what the plan makes to hold the disk's state.
+    from where that is there already; ``captured_by`` is what the plan creates to hold the disk's state.
     """
 
     index: int
@@ -72,7 +72,7 @@ class DiskPlan:
     observed: Mapping[str, Any]
     image: Image | None = None
     snapshot: Snapshot | None = None
-    moment: Reference | None = None
+    captured_by: Reference | None = None
 
 
 @dataclass(frozen=True)
@@ -87,25 +87,22 @@ class NotCaptured:
 
 @dataclass(frozen=True)
 class ExportPlan:
-    """What an export does: the stages first, then ``lanes[i]`` brings ``disks[i]``, ``width`` at a time.
+    """What an export does: the last of the phases has a lane for each of the disks, in their order.
 
-    The operations of one stage take place at the same time. ``warnings`` are for the user to read before
-    anything happens.
+    ``warnings`` are for the user to read before anything happens.
     """
 
     subject: Subject
     disks: tuple[DiskPlan, ...]
-    lanes: tuple[tuple[Operation, ...], ...]
+    phases: tuple[Phase, ...]
     not_captured: tuple[NotCaptured, ...]
     consistency: str
     needs: tuple[QuotaNeed, ...]
-    width: int
-    stages: tuple[tuple[Operation, ...], ...] = ()
     warnings: tuple[str, ...] = ()
 
     def steps(self) -> tuple[Step, ...]:
         """The plan as rows for a dry run."""
-        return steps((*self.stages, *self.lanes), self.needs)
+        return steps(self.phases, self.needs)
 
 
 @dataclass(frozen=True)
@@ -169,7 +166,7 @@ class ExportDraft:
             container_format="bare",
             replayable=_replayable(place, None),
             observed=observed,
-            moment=made,
+            captured_by=made,
         )
 
     def add_snapshot(self, snapshot: Snapshot, volume: Volume | None, place: DiskPlacement) -> None:
@@ -184,7 +181,7 @@ class ExportDraft:
         """A disk whose bytes are in a volume, in use or not: through a snapshot of ours."""
         if self.volume_is_usable(volume, place):
             made = self.snapshot_of(place)
-            first = SnapshotVolume(Reference("volume", volume.id, volume.label), made, volume.size)
+            first = CreateSnapshot(Reference("volume", volume.id, volume.label), made, volume.size)
             self._add_lane(place, (first,), made, volume.size, volume, None)
 
     def add_snapshotted(self, made: Reference, volume: Volume, place: DiskPlacement) -> None:
@@ -232,12 +229,13 @@ class ExportDraft:
         return ExportPlan(
             subject=subject,
             disks=tuple(self.disks),
-            lanes=tuple(self.lanes),
+            phases=(
+                *(Phase(tuple((operation,) for operation in stage)) for stage in stages),
+                Phase(tuple(self.lanes), width),
+            ),
             not_captured=tuple(self.not_captured),
             consistency=consistency,
             needs=needs,
-            width=width,
-            stages=tuple(stages),
             warnings=tuple(self.warnings),
         )
 
@@ -279,8 +277,8 @@ class ExportDraft:
         made_image = Reference("image", None, f"image of {index}-{place.name}", temporary=True)
         lane: list[Operation] = [
             *before,
-            VolumeFromSnapshot(snapshot, made_volume, size),
-            ImageFromVolume(made_volume, made_image, form, size),
+            CreateVolume(snapshot, made_volume, size),
+            UploadVolume(made_volume, made_image, form, size),
             FetchImage(made_image, index, file, None),
             Remove(made_image),
             Remove(made_volume),
@@ -303,7 +301,7 @@ class ExportDraft:
                 **({"encryption_key_id": volume.encryption_key_id} if volume and volume.encrypted else {}),
             },
             snapshot=facts,
-            moment=snapshot if snapshot.temporary else None,
+            captured_by=snapshot if snapshot.temporary else None,
         )
 
     def _add_disk(self, place: DiskPlacement, file: str, disk_format: str, **fields: Any) -> None:

@@ -30,12 +30,12 @@ from osc_imagetools.export.plan_server_properties import (
     vtpm,
 )
 from osc_imagetools.operations.quota import VolumeUse
+from osc_imagetools.operations.reference import Reference
 from osc_imagetools.operations.vocabulary import (
+    CreateSnapshot,
     Operation,
-    Reference,
     Remove,
-    ServerImage,
-    SnapshotVolume,
+    SnapshotServer,
     StartServer,
     StopServer,
 )
@@ -211,7 +211,7 @@ def _from_volumes(
         snapshots.append((volume.id, made))
         room.append(VolumeUse(volume.size // GIB, volume.volume_type, with_snapshot=True, with_volume=False))
         size += volume.size
-    stages: list[tuple[Operation, ...]] = [(ServerImage(server, image, size, tuple(snapshots)),)]
+    stages: list[tuple[Operation, ...]] = [(SnapshotServer(server, image, size, tuple(snapshots)),)]
     return [*stages, (Remove(image), *unwanted)], room
 
 
@@ -230,7 +230,7 @@ def _from_image(
         place = DiskPlacement(root, f"/dev/{root}", "boot", 0, {"delete_on_termination": True})
         observed = {"image_id": found.server.image_id}
         draft.add_made_image(image, place, disk_format=form, size=size, observed=observed)
-        stages.append((ServerImage(server, image, size),))
+        stages.append((SnapshotServer(server, image, size),))
     else:
         draft.not_captured.append(NotCaptured(root, None, "not-selected", "--disk did not name this disk"))
     snapshots: list[Operation] = []
@@ -244,7 +244,7 @@ def _from_image(
             draft.problems.append(_no_volume(found, attached, name))
         elif draft.volume_is_usable(volume, place):
             made = draft.snapshot_of(place)
-            snapshots.append(SnapshotVolume(Reference("volume", volume.id, volume.label), made, volume.size))
+            snapshots.append(CreateSnapshot(Reference("volume", volume.id, volume.label), made, volume.size))
             draft.add_snapshotted(made, volume, place)
             room.append(
                 VolumeUse(volume.size // GIB, volume.volume_type, with_snapshot=True, with_volume=False)

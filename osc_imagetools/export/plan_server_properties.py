@@ -9,7 +9,7 @@ is gone nobody tells them before the export; the image that Nova makes of the se
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass
 from typing import Any
 
 from osc_imagetools.cloud.image import Image
@@ -92,19 +92,27 @@ def vtpm() -> NotCaptured:
     return NotCaptured("vtpm", None, "vtpm", text)
 
 
-def with_made_image(plan: ExportPlan, image: Image | None) -> ExportPlan:
-    """The plan with what only the image tells that Nova has made of the server; as it was if all is known."""
+@dataclass(frozen=True)
+class ExportedFacts:
+    """What the manifest tells of the subject besides its disks: the plan's, or more where more is known."""
+
+    replayable: Mapping[str, Any]
+    not_captured: tuple[NotCaptured, ...]
+    consistency: str
+
+
+def facts_with_made_image(plan: ExportPlan, image: Image | None) -> ExportedFacts:
+    """The plan's facts, with what only the image tells that Nova has made of the server."""
     subject = plan.subject
     if image is None or subject.replayable.get("image_properties", {}) is not None:
-        return plan
+        return ExportedFacts(subject.replayable, plan.not_captured, plan.consistency)
     properties = {k: v for k, v in without_marks(image.properties).items() if k not in OF_NOVA}
     known = {entry.name for entry in plan.not_captured}
     more = [entry for entry in uncopied(properties) if entry.name not in known]
     running_alone = subject.observed["status"] == "ACTIVE" and not subject.observed["volumes"]
     frozen = plan.consistency == "crash" and running_alone and freeze_requested(properties)
-    return replace(
-        plan,
-        subject=replace(subject, replayable={**subject.replayable, "image_properties": properties}),
+    return ExportedFacts(
+        replayable={**subject.replayable, "image_properties": properties},
         not_captured=(*plan.not_captured, *more),
         consistency="freeze-requested" if frozen else plan.consistency,
     )

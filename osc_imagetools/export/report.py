@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an export reports: the fields of ``* export-full``.
+"""What an export reports: the fields of ``* export-full``, and a line that sums it up.
 
 Contract: pure. Bytes are integers, seconds a float; the command layer makes them readable.
 """
@@ -9,14 +9,20 @@ from __future__ import annotations
 from typing import Any
 
 from osc_imagetools.export.execute import ExportReport
+from osc_imagetools.progress import words
 
 # The weakest proof of all disks is the proof of the bundle.
 PROOFS = ("none", "checksum", "os_hash")
+PROVEN = {
+    "none": "the cloud has no hash to verify the data against",
+    "checksum": "verified against the cloud's MD5 checksums",
+    "os_hash": "verified against the cloud's {algorithm} hashes",
+}
 
 
 def export_fields(report: ExportReport) -> dict[str, Any]:
     """Field names and values, in the order of the documentation."""
-    plan, subject = report.plan, report.plan.subject
+    subject = report.plan.subject
     fetched = [disk.fetched for disk in report.disks]
     return {
         "bundle": str(report.path),
@@ -29,8 +35,24 @@ def export_fields(report: ExportReport) -> dict[str, Any]:
         "bytes_reused": sum(f.bytes_reused for f in fetched),
         "retries": sum(f.retries for f in fetched),
         "hash_algorithm": report.algorithm,
-        "verified": min((f.verified for f in fetched), key=PROOFS.index),
-        "consistency": plan.consistency,
-        "not_captured": [f"{n.name}: {n.reason}" for n in plan.not_captured],
+        "verified": _proof(report),
+        "consistency": report.facts.consistency,
+        "not_captured": [f"{n.name}: {n.reason}" for n in report.facts.not_captured],
         "seconds": round(report.seconds, 1),
     }
+
+
+def export_summary(report: ExportReport) -> str:
+    """What was exported, how much, how fast, to where, and how it was proven."""
+    subject, fetched = report.plan.subject, [disk.fetched for disk in report.disks]
+    moved, reused = sum(f.bytes_fetched for f in fetched), sum(f.bytes_reused for f in fetched)
+    kept = f", {words.size(reused)} reused of an earlier run" if reused else ""
+    return (
+        f"Exported {subject.kind} {subject.name or subject.id} to {report.path}: "
+        f"{words.counted(len(fetched), 'disk')}, {words.transfer(moved, report.seconds)}{kept}, "
+        f"{PROVEN[_proof(report)].format(algorithm=report.algorithm)}."
+    )
+
+
+def _proof(report: ExportReport) -> str:
+    return min((disk.fetched.verified for disk in report.disks), key=PROOFS.index)

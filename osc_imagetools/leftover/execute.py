@@ -53,6 +53,8 @@ def remove_leftovers(
     left = {r.run for r in found.resources} - {d.resource.run for d in done if not d.failed}
     left |= {d.resource.run for d in done if d.failed}
     left |= {r.run for r in found.resources if r not in chosen}
+    if found.unread:  # there may be more of each run
+        left |= {journal.run.id for journal in found.journals}
     named = {r.run for r in chosen}
     for journal in found.journals:
         if journal.run.id not in left and (journal.alive is False or journal.run.id in named):

@@ -59,12 +59,16 @@ class Leftover:
 
 @dataclass(frozen=True)
 class LeftoverInventory:
-    """All that is left over, the runs that live, the journals that are over, and where other ones belong."""
+    """All that is left over, the runs that live, the journals that are over, and where other ones belong.
+
+    ``unread`` says what could not be looked at, and why: there may be more.
+    """
 
     resources: tuple[Leftover, ...]
     living: tuple[str, ...]
     journals: tuple[JournaledRun, ...]
     elsewhere: tuple[JournaledRun, ...]
+    unread: tuple[str, ...] = ()
 
 
 @dataclass
@@ -73,6 +77,7 @@ class _Search:
     journals: Mapping[str, JournaledRun]
     found: dict[tuple[str, str], Leftover] = field(default_factory=dict)
     living: set[str] = field(default_factory=set)
+    unread: dict[str, str] = field(default_factory=dict)  # by service
 
     def add(self, kind: str, document: Mapping[str, Any], run: str, process: str | None) -> None:
         journal = self.journals.get(run)
@@ -109,7 +114,9 @@ class _Search:
 def leftover_inventory(cloud: Cloud) -> LeftoverInventory:
     """Everything of ours in the project of the login whose run is over.
 
-    :raises errors.ImagetoolsError: a service does not answer, or refuses its list.
+    A service that does not answer, or refuses its list, hides nothing of the others.
+
+    :raises errors.ImagetoolsError: there is no login, or the journals cannot be read.
     """
     origin = cloud.origin
     place = RunLocation(origin.auth_url, origin.region, origin.project_id)
@@ -117,8 +124,12 @@ def leftover_inventory(cloud: Cloud) -> LeftoverInventory:
     here = {run.run.id: run for run in runs if run.place == place}
     search = _Search(cloud, here)
     for kind in KINDS:
-        if cloud.has_service(KINDS[kind][0]):
-            _by_marks(search, kind)
+        service = KINDS[kind][0]
+        if service not in search.unread and cloud.has_service(service):
+            try:
+                _by_marks(search, kind)
+            except errors.ImagetoolsError as exc:
+                search.unread[service] = exc.message
     for run in here.values():
         if run.alive:
             search.living.add(run.run.id)
@@ -129,6 +140,7 @@ def leftover_inventory(cloud: Cloud) -> LeftoverInventory:
         living=tuple(sorted(search.living)),
         journals=tuple(run for run in here.values() if not run.alive),
         elsewhere=tuple(run for run in runs if run.place != place and not run.alive),
+        unread=tuple(search.unread.values()),
     )
 
 
@@ -182,13 +194,16 @@ def _by_journal(search: _Search, run: JournaledRun) -> None:
         if noted.id is None or kind not in KINDS or (noted.kind, noted.id) in search.found:
             continue
         service, _, _, path, key = KINDS[kind]
-        if not search.cloud.has_service(service):
+        if service in search.unread or not search.cloud.has_service(service):
             continue
+        what = f"{kind} {noted.id}"
         try:
-            answer = search.cloud.get(service, path + quote(noted.id, safe=""), what=f"{kind} {noted.id}")
+            document = search.cloud.get(service, path + quote(noted.id, safe=""), what=what, key=key)
         except errors.ResourceNotFound:
             continue
-        document = answer[key] if key else answer
+        except errors.ImagetoolsError as exc:
+            search.unread[service] = exc.message
+            continue
         if noted.kind == "stopped-server" and document.get("status") != "SHUTOFF":
             continue
         search.add(noted.kind, document, run.run.id, run.run.process)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from graphlib import CycleError, TopologicalSorter
 
 from osc_imagetools.leftover.inventory import Leftover
-from osc_imagetools.operations.vocabulary import Step
+from osc_imagetools.operations.steps import Step
 
 ACTIONS = {"stopped-server": "start server"}
 # Servers first: they hold ports and volumes. One that is left stopped runs again before all else.

@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What came from what: a resource, all that it came from, and all that came from it, in one project.
+"""Reads the lineage of a resource: everything it was made from, and everything made from it, in one project.
 
-Contract: read-only; five lists, whatever there is in the project, and one request more for each origin that
-is in none of them (it is gone, or in another project). Every fact is one that a service states: nothing is
-guessed from names or dates. What Cinder writes into an image when it uploads a volume does not tell which
-volume it was: there is no such link.
-Sources: ``volume_id`` of a snapshot; ``snapshot_id``, ``source_volid``, ``volume_image_metadata`` and
-``attachments`` of a volume; ``image`` and the volumes of a server; the image properties that Nova writes
-(nova/compute/api.py: block_device_mapping, instance_uuid, base_image_ref).
+Contract: read-only. It reads five lists, whatever the project has, and makes one more request for each origin
+that is in none of them (it is gone, or in another project). Every fact is stated by a service; nothing is
+guessed from names or times. When Cinder uploads a volume to an image, the image does not name the volume, so
+there is no such link. Sources: ``volume_id`` of a snapshot; ``snapshot_id``, ``source_volid``,
+``volume_image_metadata`` and ``attachments`` of a volume; ``image`` and the volumes of a server; the image
+properties that Nova writes (nova/compute/api.py: block_device_mapping, instance_uuid, base_image_ref).
 """
 
 from __future__ import annotations
@@ -39,11 +38,12 @@ AnyResource = Image | Volume | Snapshot | Server
 
 @dataclass(frozen=True)
 class Link:
-    """Where something came from.
+    """An origin of a resource.
 
-    ``relation`` is mapping (an image points at it), snapshot (is one of it), copy (was made from it), boot (a
-    server was made from it), attachment (a server has it), capture (an image was taken of it) or base (an
-    image was taken of a server that was made from it). A ``second`` link counts where the first is broken.
+    ``relation`` is mapping (an image points to it), snapshot (a snapshot of it), copy (made from it), boot (a
+    server was created from it), attachment (attached to a server), capture (an image was created from it) or
+    base (an image was created from a server that was created from it). A ``second`` link is used if the first
+    one is broken.
     """
 
     relation: str
@@ -54,10 +54,10 @@ class Link:
 
 @dataclass(frozen=True)
 class LineageResource:
-    """A resource with its ``origins``; ``size`` in bytes, None where it has none.
+    """A resource with its ``origins``; ``size`` in bytes, None if it has none.
 
-    ``servers`` are the IDs of those that a volume says it is attached to. ``found`` is False where this login
-    sees none with this ID, and None where nobody could be asked; the rest is then empty.
+    ``servers`` are the IDs of the servers to which a volume says it is attached. ``found`` is False if this
+    login does not see the resource, and None if it could not be read; the rest is empty then.
     """
 
     kind: str
@@ -77,9 +77,9 @@ class LineageResource:
 
 @dataclass(frozen=True)
 class Lineage:
-    """All resources that were found, by key, and the one that was asked for.
+    """All resources that were found, by key, and the key of the one that was ``asked`` for.
 
-    Without block storage volumes and snapshots are known by their IDs alone.
+    Without block storage, only the IDs of volumes and snapshots are known.
     """
 
     asked: Key
@@ -87,21 +87,21 @@ class Lineage:
 
     @cached_property
     def derived(self) -> Mapping[Key, tuple[Key, ...]]:
-        """The keys of what came from a key, by kind and name."""
+        """For each key, the keys of what was made from it, by kind and name."""
         return _reversed(self.resources)
 
 
 def read_lineage(cloud: Cloud, kind: str, name_or_id: str, *, all_projects: bool) -> Lineage:
-    """Reads what there is to know of the lineage of a resource.
+    """Read the lineage of a resource.
 
     :param kind: image, volume, snapshot or server.
-    :param all_projects: whether to look at all projects for what came from it (administrators only).
-    :raises errors.ResourceNotFound, errors.ResourceAmbiguous: of the resource.
-    :raises errors.ServiceAbsent: a volume or snapshot where there is no block storage.
+    :param all_projects: whether to search all projects (administrators only).
+    :raises errors.ResourceNotFound, errors.ResourceAmbiguous: for the resource.
+    :raises errors.ServiceAbsent: it is a volume or snapshot, and there is no block storage.
     """
     if kind in STORED:
         cloud.require_block_storage(
-            f"the lineage of a {kind}", "The lineage of an image or a server can be shown here."
+            f"the lineage of a {kind}", "Only the lineage of images and servers can be shown here."
         )
     asked = _resource(FIND[kind](cloud, name_or_id))
     query = {"all_tenants": "1"} if all_projects else {}
@@ -154,7 +154,7 @@ def _listed(cloud: Cloud, query: Mapping[str, str], block_storage: bool) -> Iter
 
 
 def _readable(document: Mapping[str, Any]) -> Image:
-    """An image of a list; a mapping that cannot be read leads nowhere."""
+    """An image of a list; an invalid mapping is ignored."""
     try:
         return read_image(document, None)
     except errors.ResourceUnusable:
@@ -212,7 +212,7 @@ def _origins_of_image(image: Image) -> Iterator[Link]:
 
 
 def _origins_of_volume(volume: Volume) -> Iterator[Link]:
-    """A volume made from a snapshot or a volume has the image metadata of that."""
+    """A volume made from a snapshot or volume has inherited its image metadata."""
     source = volume.document.get("source_volid")
     if volume.snapshot_id:
         yield Link("copy", ("snapshot", volume.snapshot_id))
@@ -234,7 +234,8 @@ def _reversed(known: Mapping[Key, LineageResource]) -> dict[Key, tuple[Key, ...]
 
 
 def _complete(cloud: Cloud, known: dict[Key, LineageResource], asked: Key, block_storage: bool) -> None:
-    """Adds the origins that are in no list: of what came from it, of itself, and of these in turn."""
+    """Add the origins that are in no list: of the resource, of what was made from it, and their own
+    origins."""
     for key in (attached := _attached(known[asked])):
         if key not in known:
             known[key] = _fetched(cloud, key, block_storage)
@@ -256,7 +257,7 @@ def _complete(cloud: Cloud, known: dict[Key, LineageResource], asked: Key, block
 
 
 def _attached_to(cloud: Cloud, server_id: str, volume: Key) -> LineageResource:
-    """A server that a volume says it is attached to; Nova may know nothing of it."""
+    """A server to which a volume says it is attached; Nova may not know it."""
     server = _fetched(cloud, ("server", server_id), True)
     return server if server.found else replace(server, origins=(Link("attachment", volume),))
 

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The tree of a lineage: a resource at its root, what it came from and what came from it as its branches.
+"""The tree of a lineage: a resource at the root, its origins and what was made from it as branches.
 
-Contract: pure. A row hangs from its parent in one of two directions: *from* (the parent came from it) or *to*
-(it came from the parent). From an origin the tree goes on to that one's origins alone, and from what was
-derived to what was derived of that; but a volume always shows the servers that have it, and of a server that
-was asked for each volume is followed both ways. What would hang in two places is followed at the first.
+Contract: pure. A row has one of two directions: *from* (its parent was made from it) or *to* (it was made
+from its parent). Below an origin, only its own origins follow; below what was made from a resource, only what
+was made from that. Exceptions: a volume always shows the servers it is attached to, and the volumes of a
+server at the root are followed in both directions. A resource that occurs twice is followed at its first
+occurrence only.
 """
 
 from __future__ import annotations
@@ -16,19 +17,19 @@ from typing import Literal
 from osc_imagetools.lineage.inventory import Key, Lineage, LineageResource, Link
 
 Direction = Literal["from", "to"]
-# What came from it by these links is nothing without it.
+# What was made by these links cannot be used without its origin.
 HARD = frozenset({"mapping", "snapshot", "attachment"})
 FAILED = frozenset({"error", "error_deleting", "error_restoring", "killed", "deleted"})
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the tree; ``parent`` is the resource of the line that it hangs from.
+    """One line of the tree; ``parent`` is the resource of its parent line.
 
-    ``broken``: it is not there, it has failed, or it is nothing without something of which that is true; None
-    where that is not known. ``if_deleted`` is what would become of it if the one that was asked for were
-    deleted, None for nothing. ``last`` tells of each level whether the branch ends there, ``repeated``
-    whether what hangs from it is shown further up.
+    ``broken``: it is missing, has failed, or cannot be used without such a resource; None if unknown.
+    ``if_deleted`` is what would happen to it if the resource at the root were deleted, None for nothing.
+    ``last`` tells for each level whether the branch ends there, ``repeated`` whether its branches are shown
+    further up.
     """
 
     depth: int
@@ -51,7 +52,7 @@ class _Branch:
 
 
 def lineage_rows(found: Lineage) -> tuple[Row, ...]:
-    """The tree from its root to its leaves; the first row is the resource that was asked for."""
+    """The rows of the tree; the first one is the root."""
     return tuple(_Tree(found).rows())
 
 
@@ -116,7 +117,7 @@ class _Tree:
                     yield _Branch(key, link, "to", ("to",))
 
     def _origins(self, resource: LineageResource) -> list[Link]:
-        """Its origins; a second one only where a first is not there."""
+        """Its origins; the second ones only if one of the first ones is missing."""
         first = [link for link in resource.origins if not link.second]
         whole = all(
             self._resource(link.origin).found for link in first if link.origin in self.found.resources
@@ -126,7 +127,7 @@ class _Tree:
     def _broken(self, key: Key) -> bool | None:
         if key in self.states:
             return self.states[key]
-        self.states[key] = False  # for a circle
+        self.states[key] = False  # ends a cycle
         resource = self._resource(key)
         values = [None if resource.found is None else not resource.found]
         values.append((resource.status or "").lower() in FAILED)
@@ -140,26 +141,26 @@ class _Tree:
 
 
 def _fates(found: Lineage) -> Iterator[tuple[Key, str]]:
-    """What would become of others if the resource that was asked for were deleted."""
+    """What would happen to other resources if the one at the root were deleted."""
     asked = found.resources[found.asked]
-    lost = "holds no data any more and cannot boot"
+    lost = "loses its data and can no longer be booted"
     for key, link in _derived(found, asked.key):
         if link.relation == "attachment":
-            yield key, "prevents it while it has the volume"
+            yield key, "prevents the deletion while the volume is attached"
         elif link.relation == "snapshot":
-            yield key, "prevents it, or is deleted too (volume delete --purge)"
+            yield key, "prevents the deletion, or is deleted too (volume delete --purge)"
             for image, below in _derived(found, key):
                 if below.relation == "mapping":
-                    yield image, f"without its snapshot {lost}"
+                    yield image, f"{lost}, once its snapshot is deleted"
         elif link.relation == "mapping":
             yield key, lost
         elif link.relation == "boot":
-            yield key, "stays, and cannot be rebuilt from it"
+            yield key, "stays, but can no longer be rebuilt from the image"
     for link in asked.origins:
         if link.delete_on_termination:
             snapshots = [k for k, below in _derived(found, link.origin) if below.relation == "snapshot"]
-            prevented = ", which its snapshots prevent" if snapshots else ""
-            yield link.origin, f"is deleted with it (delete_on_termination){prevented}"
+            prevented = ", unless its snapshots prevent it" if snapshots else ""
+            yield link.origin, f"is deleted too (delete_on_termination){prevented}"
 
 
 def _derived(found: Lineage, key: Key) -> Iterator[tuple[Key, Link]]:

@@ -7,14 +7,17 @@ Contract: pure; shared by the imports of images, volumes and servers.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from osc_imagetools import errors
 from osc_imagetools.cloud.image import RESERVED_PREFIX
 from osc_imagetools.cloud.ownership import MARK, plain_description, without_marks
 from osc_imagetools.cloud.volume import GIB
-from osc_imagetools.operations.drafts import CORE, MAPPING, ImageDraft, VolumeDraft
+from osc_imagetools.operations.drafts import CORE, MAPPING, ImageDraft, KeptVolume
+from osc_imagetools.operations.quota import VolumeUse
+from osc_imagetools.operations.reference import Reference
+from osc_imagetools.operations.vocabulary import CreateVolume, Lane, Remove, SendDisk
 
 # What Cinder keeps of the image itself among a volume's image metadata (cinder/db, volume_glance_metadata).
 VOLUME_FACTS = CORE | {"image_id", "image_name", "signature_verified", *MAPPING}
@@ -75,31 +78,72 @@ def disk_volume(
     *,
     fallback: str,
     volume_type: str | None,
-    availability_zone: str | None = None,
+    zone: str | None = None,
     properties: Mapping[str, str] | None = None,
-    entry: Mapping[str, Any] | None = None,
-) -> VolumeDraft:
+    store: str | None = None,
+) -> VolumeOfDisk:
     """A volume with a disk's data and with what the bundle says of the volume that it was.
 
     :param fallback: its name where the bundle has none.
-    :param properties: of the image that it is made from; None: those that the volume had.
+    :param properties: image properties of the volume; None: those that the volume had.
     """
     facts = disk["replayable"].get("volume") or {}
     name = str(facts.get("name") or fallback)[:255]
     if properties is None:
         properties = image_properties(facts.get("image_metadata"))
-    return VolumeDraft(
+    size = max(smallest_size(disk), int(facts.get("size") or 1) * GIB)
+    image = Reference("image", None, f"image of {disk['name']}", temporary=True)
+    return VolumeOfDisk(
         disk=disk["name"],
-        image=disk_image(disk, f"{fallback}-{disk['name']}"[:255], properties),
-        name=name,
-        description=plain_description(facts.get("description")),
-        size=max(smallest_size(disk), int(facts.get("size") or 1) * GIB),
-        volume_type=volume_type,
-        availability_zone=availability_zone,
-        bootable=bool(facts.get("bootable")) or disk["role"] == "boot",
-        metadata={k: str(v) for k, v in without_marks(facts.get("metadata") or {}).items()},
-        entry=entry or {},
+        send=SendDisk(image, disk_image(disk, f"{fallback}-{disk['name']}"[:255], {}), store=store),
+        create=CreateVolume(
+            source=image,
+            makes=Reference("volume", None, f"volume {name} of {disk['name']}"),
+            size=size,
+            volume_type=volume_type,
+            quota_type=volume_type,
+            zone=zone,
+            keep=KeptVolume(
+                name=name,
+                description=plain_description(facts.get("description")),
+                metadata={k: str(v) for k, v in without_marks(facts.get("metadata") or {}).items()},
+                properties=properties,
+                bootable=bool(facts.get("bootable")) or disk["role"] == "boot",
+            ),
+        ),
     )
+
+
+@dataclass(frozen=True)
+class VolumeOfDisk:
+    """How a disk of a bundle becomes a volume: by a temporary image."""
+
+    disk: str
+    send: SendDisk
+    create: CreateVolume
+
+    @property
+    def volume(self) -> Reference:
+        return self.create.makes
+
+    @property
+    def keep(self) -> KeptVolume:
+        assert self.create.keep is not None
+        return self.create.keep
+
+    @property
+    def use(self) -> VolumeUse:
+        """What it takes of the volume quota."""
+        return VolumeUse(self.create.size // GIB, self.create.volume_type, with_snapshot=False)
+
+    @property
+    def lane(self) -> Lane:
+        return (self.send, self.create, Remove(self.send.makes))
+
+    def changed(self, *, size: int | None = None, **keep: Any) -> VolumeOfDisk:
+        """The same with another size (bytes) or with other facts of the volume that stays."""
+        create = replace(self.create, keep=replace(self.keep, **keep))
+        return replace(self, create=replace(create, size=size or create.size))
 
 
 def encrypted_problem(disk: Mapping[str, Any]) -> errors.ImagetoolsError | None:

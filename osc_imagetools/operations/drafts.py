@@ -1,19 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an import of an image is planned as: options, drafts of what will be made, the plan.
+"""Drafts of resources: what an image, volume, snapshot, port or server will be.
 
-Contract: values. A draft says what a resource will be, all of it; the execution makes it.
+Contract: values. A draft says all of what a resource will be; the interpreter of operations creates it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-from osc_imagetools import errors
-from osc_imagetools.cloud.image import BASE, RESERVED_PREFIX
-from osc_imagetools.operations.quota import QuotaNeed
-from osc_imagetools.operations.vocabulary import Step, quota_steps
+from osc_imagetools.cloud.image import BASE
+from osc_imagetools.operations.reference import Reference
 
 # Glance's disk_format -> the name of the format in qemu-img
 CONVERTIBLE = {
@@ -30,37 +28,6 @@ MAPPING = ("block_device_mapping", "bdm_v2")
 # Glance deletes the key together with the image: the key is the original's as well (api-ref, Barbican).
 KEY_DELETION = "cinder_encryption_key_deletion_policy"
 CORE = BASE | {"locations", "direct_url", "members"}
-
-
-@dataclass(frozen=True)
-class ImportOptions:
-    """What the user asked for; None and empty: as in the bundle."""
-
-    name: str | None = None
-    properties: Mapping[str, str] = field(default_factory=dict)
-    remove_properties: frozenset[str] = frozenset()
-    visibility: str | None = None
-    project: str | None = None  # of the owner, as it was typed; the destination has its ID
-    store: str | None = None
-    disk_format: str | None = None
-    as_volumes: bool = False
-
-    def check(self) -> None:
-        """:raises errors.UsageError: options that contradict each other, all of them at once."""
-        wrong = [
-            f"--property {k} and --remove-property {k}"
-            for k in self.properties
-            if k in self.remove_properties
-        ]
-        if self.as_volumes and self.disk_format:
-            wrong.append("--as-volumes and --disk-format (a volume has none)")
-        if self.as_volumes and self.store:
-            wrong.append("--as-volumes and --store (the data goes into volumes)")
-        for key in self.properties:
-            if key in CORE or key.startswith(RESERVED_PREFIX):
-                wrong.append(f"--property {key}: it is no custom property")
-        if wrong:
-            raise errors.UsageError("these options do not go together: " + "; ".join(wrong))
 
 
 @dataclass(frozen=True)
@@ -92,21 +59,53 @@ class ImageDraft:
 
 
 @dataclass(frozen=True)
-class VolumeDraft:
-    """A volume to make of the disk ``disk`` from ``image``, which is removed again; ``size`` in bytes.
+class KeptImage:
+    """What an image becomes that the cloud writes of a volume; ``min_ram`` in MiB, None: as the volume's
+    image metadata says.
 
-    ``entry`` is the part of a block device mapping that does not name the volume or its snapshot.
+    ``properties`` win over those that the volume hands on.
+    """
+
+    name: str
+    properties: Mapping[str, str]
+    tags: tuple[str, ...]
+    min_ram: int | None
+
+
+@dataclass(frozen=True)
+class KeptVolume:
+    """What a new volume becomes; ``bootable`` None: as what it is created from.
+
+    ``properties`` are set over the image properties that it inherits; ``reason`` why it is kept beside what
+    was asked for, None where it is what was asked for.
+    """
+
+    name: str
+    description: str | None
+    metadata: Mapping[str, str]
+    properties: Mapping[str, str]
+    bootable: bool | None
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class KeptSnapshot:
+    """What a new snapshot becomes."""
+
+    name: str
+    description: str | None
+    metadata: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class MappingEntry:
+    """A disk in a block device mapping: the volume, image or snapshot that it is, and the rest of its entry.
+
+    ``disk`` is its name in the bundle.
     """
 
     disk: str
-    image: ImageDraft
-    name: str
-    description: str | None
-    size: int
-    volume_type: str | None
-    availability_zone: str | None
-    bootable: bool
-    metadata: Mapping[str, str]
+    source: Reference
     entry: Mapping[str, Any]
 
 
@@ -120,72 +119,23 @@ class PortDraft:
 
 
 @dataclass(frozen=True)
-class ServerDraft:
-    """A server to make of the volumes and images of the same plan.
+class Plug:
+    """Where a server is plugged in: a port, and the tag of the device that the server has for it."""
 
-    ``body`` is the request without its block devices and ports; ``devices`` are its block devices in order,
-    each with the kind of its source (volume or image) and the place of that in the plan. ``expected`` are
-    the names of its devices by the disk, as the original had them.
+    port: Reference
+    tag: str | None
+
+
+@dataclass(frozen=True)
+class ServerDraft:
+    """A server to create.
+
+    ``body`` is the request without its block devices and ports. ``expected`` are the names of its devices by
+    the disk, as the original had them.
     """
 
     name: str
     description: str | None
     body: Mapping[str, Any]
     hints: Mapping[str, Any]
-    devices: tuple[tuple[Mapping[str, Any], str, int], ...]
-    ports: tuple[PortDraft, ...]
     expected: Mapping[str, str | None]
-
-
-@dataclass(frozen=True)
-class ImportPlan:
-    """What an import does: the images, the volumes and the server that will stay.
-
-    Of an image these are images in the order of the disks; or volumes with their snapshots, and one image
-    that maps them (``structure``), in which ``blank`` are the entries that need no data (swap, ephemeral).
-    """
-
-    images: tuple[ImageDraft, ...]
-    volumes: tuple[VolumeDraft, ...]
-    not_replayed: tuple[NotReplayed, ...]
-    mapped: tuple[str, ...]
-    needs: tuple[QuotaNeed, ...]
-    algorithm: str
-    structure: bool = False
-    blank: tuple[Mapping[str, Any], ...] = ()
-    owner: str | None = None
-    store: str | None = None
-    server: ServerDraft | None = None
-
-    def steps(self) -> tuple[Step, ...]:
-        """The plan as rows for a dry run."""
-        rows = list(quota_steps(self.needs))
-        for volume in self.volumes:
-            title = volume.image.title
-            rows += [
-                _step("create image", f"{title}, temporary", True, volume.image.size),
-                _step("create volume", f"{volume.name} from {title}", False, volume.size),
-                _step("delete image", title, True, None),
-            ]
-            if self.structure:
-                rows.append(_step("create snapshot", f"of volume {volume.name}", False, volume.size))
-        for image in self.images:
-            if image.convert:
-                text = f"{image.file} from {image.content_format} to {image.convert}"
-                rows.append(_step("convert", text, True, image.size))
-            rows.append(_step("create image", image.title, False, image.size))
-            rows.append(_step("set metadata", image.title, False, None))
-        if self.server is not None:
-            rows += [_step("create port", port.title, False, None) for port in self.server.ports]
-            rows.append(_step("create server", self.server.name, False, None))
-        numbers = iter(range(1, len(rows) + 1))
-        return tuple(
-            row
-            if row.action == "need quota"
-            else Step(next(numbers), row.action, row.resource, row.temporary, row.bytes)
-            for row in rows
-        )
-
-
-def _step(action: str, resource: str, temporary: bool, size: int | None) -> Step:
-    return Step(0, action, resource, temporary, size)

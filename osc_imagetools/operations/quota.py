@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How much of a volume quota the temporary resources of a plan need, and how many lanes fit at a time.
+"""The volume quota that the resources of a plan need, and how many lanes can run at the same time.
 
-Contract: pure. A lane gives back what it took before the next one of the same slot begins, so the need is
-that of the largest lanes that run together.
-Source of the names: ``GET /v3/os-quota-sets/{project}`` (volumes, snapshots, gigabytes, each also with
-``_<volume type>``; ``per_volume_gigabytes`` limits a single volume). Snapshots count as gigabytes unless
-the cloud sets ``no_snapshot_gb_quota``, which no API tells: here they count.
+Contract: pure. A lane releases its quota before the next lane in the same slot starts, so the need is that of
+the largest lanes that run together. Source of the names: ``GET /v3/os-quota-sets/{project}`` (volumes,
+snapshots, gigabytes, each also with ``_<volume type>``; ``per_volume_gigabytes`` limits a single volume).
+Snapshots count against gigabytes unless the cloud sets ``no_snapshot_gb_quota``, which no API tells: here
+they always count.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ ORDER = {"volumes": 0, "gigabytes": 1, "snapshots": 2}
 
 @dataclass(frozen=True)
 class QuotaNeed:
-    """What a plan takes from a quota while it runs; ``left`` None where there is no limit."""
+    """What a plan needs of one quota while it runs; ``left`` is None if there is no limit."""
 
     name: str
     amount: int
@@ -34,7 +34,7 @@ class QuotaNeed:
 
 @dataclass(frozen=True)
 class VolumeUse:
-    """What one lane takes: a volume of so many GiB, a snapshot of the same size, or both."""
+    """What one lane uses: a volume of this size, a snapshot of the same size, or both."""
 
     gigabytes: int
     volume_type: str | None
@@ -42,7 +42,7 @@ class VolumeUse:
     with_volume: bool = True
 
     def amounts(self) -> dict[str, int]:
-        """What it takes by quota name."""
+        """The amounts by quota name."""
         taken = {"gigabytes": self.gigabytes * (self.with_snapshot + self.with_volume)}
         if self.with_volume:
             taken["volumes"] = 1
@@ -62,12 +62,12 @@ def fit_quota(
     at_once: bool = False,
     besides: Sequence[VolumeUse] = (),
 ) -> tuple[int, tuple[QuotaNeed, ...]]:
-    """(how many lanes may run at a time, what they need): *wanted* lanes, or as many as fit.
+    """(number of lanes that can run at the same time, what they need): *wanted* lanes, or as many as fit.
 
-    :param at_once: what the lanes make stays, so that all of them must fit together.
-    :param besides: what is taken whatever lanes run.
+    :param at_once: what the lanes create stays, so that all of them must fit together.
+    :param besides: what is used independently of the lanes.
 
-    :raises errors.QuotaTooSmall: not even one lane at a time fits.
+    :raises errors.QuotaTooSmall: not even a single lane fits.
     """
     if quota is None or not room:
         return wanted, ()
@@ -80,15 +80,15 @@ def fit_quota(
 
 @dataclass(frozen=True)
 class Taken:
-    """Something that takes room in a quota until ``gone``: a volume or a snapshot of so many GiB."""
+    """A change of the used quota: a volume or snapshot is created or, if ``gone``, deleted."""
 
     kind: str  # volume, snapshot
     gigabytes: int
     volume_type: str | None
-    gone: bool = False  # it gives back what it took
+    gone: bool = False
 
     def amounts(self) -> dict[str, int]:
-        """What it takes by quota name, below 0 what it gives back."""
+        """The amounts by quota name; negative if they are released."""
         sign = -1 if self.gone else 1
         suffixes = ["", f"_{self.volume_type}"] if self.volume_type else [""]
         taken = {f"{self.kind}s{suffix}": sign for suffix in suffixes}
@@ -96,9 +96,9 @@ class Taken:
 
 
 def fit_peak(quota: Quota | None, course: Sequence[Taken], *, project: str | None) -> tuple[QuotaNeed, ...]:
-    """What is needed at most while resources are made and removed in this order.
+    """The maximum needed while resources are created and deleted in this order.
 
-    :raises errors.QuotaTooSmall: there is not that much; :class:`errors.Unready` for several quotas.
+    :raises errors.QuotaTooSmall: it exceeds a quota; :class:`errors.Unready` for several quotas.
     """
     if quota is None or not course:
         return ()
@@ -123,10 +123,10 @@ def check_needs(needs: Sequence[QuotaNeed], project: str | None) -> list[errors.
     """The needs that do not fit, as errors."""
     return [
         errors.QuotaTooSmall(
-            f"{need.amount} of the quota {need.name} {'is' if need.amount == 1 else 'are'} needed, of which "
-            f"{need.left} are left in project {project}",
-            hint="What is used: openstack limits show --absolute; remove what is not needed, "
-            "or ask an administrator for more (openstack quota set <project>).",
+            f"the quota {need.name} of project {project} is too small: {need.amount} needed, {need.left} "
+            "left",
+            hint="To see what is used: openstack limits show --absolute. Delete what you do not need, or ask "
+            "an administrator for more (openstack quota set <project>).",
         )
         for need in needs
         if not need.fits
@@ -148,7 +148,7 @@ def _needs(
 
 
 def _known(quota: Quota, amounts: Mapping[str, int], largest: int) -> tuple[QuotaNeed, ...]:
-    """The needs that the quota knows of, and the general ones; *largest* is the largest volume in GiB."""
+    """The needs for which there is a quota, and the general ones; *largest* is the largest volume in GiB."""
     needs = [
         QuotaNeed(name, amount, quota.left.get(name))
         for name, amount in sorted(amounts.items(), key=lambda each: ORDER.get(each[0], len(ORDER)))

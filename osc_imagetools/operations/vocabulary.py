@@ -1,46 +1,51 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The operations of a plan, as values: what will be done, to what, and what it makes.
+"""The operations of a plan, as values: what is done, to what, and what it creates.
 
-Contract: pure. A plan is a set of lanes that can run at the same time; a lane is a sequence of
-operations, each working on resources by reference: those that exist have an ID, those that an earlier
-operation of the lane makes are known by their role until then. The execution interprets them; a dry run
-prints them. Undoing is not planned: the execution registers the removal of a temporary resource before it
-makes it, and :class:`Remove` only says when it is no longer needed.
+Contract: pure. A plan is a sequence of phases; the lanes of a phase may run at the same time, the operations
+of a lane run in their order. Operations name resources by reference: those that exist have an ID, those that
+an earlier operation creates are known by their role until then. One interpreter carries them out
+(:mod:`osc_imagetools.run.effects.interpreter`), a dry run prints them (``operations.steps``).
+Clean-up is not planned: the interpreter registers the removal of a resource before it creates it, and
+:class:`Remove` only says when a temporary one is no longer needed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from osc_imagetools.operations.quota import QuotaNeed
-
-
-@dataclass(frozen=True)
-class Reference:
-    """A resource that exists (``id``) or that the plan makes (``id`` None, told apart by ``role``)."""
-
-    kind: str  # image, volume, snapshot, server
-    id: str | None
-    role: str  # "snapshot of 0-vda", unique among what the plan makes
-    temporary: bool = False
-
-    @property
-    def label(self) -> str:
-        return f"{self.kind} {self.id}" if self.id else self.role
+from osc_imagetools.cloud.image import Image
+from osc_imagetools.operations.drafts import (
+    ImageDraft,
+    KeptImage,
+    KeptSnapshot,
+    KeptVolume,
+    MappingEntry,
+    Plug,
+    PortDraft,
+    ServerDraft,
+)
+from osc_imagetools.operations.reference import Reference
 
 
 @dataclass(frozen=True)
-class SnapshotVolume:
-    """Take a snapshot of a volume (also of one in use); ``size`` in bytes."""
+class CreateSnapshot:
+    """Take a snapshot of a volume (also of one in use); ``size`` in bytes.
+
+    ``quota_type`` is the volume type whose quota it takes, None where it is not known; ``keep`` is what the
+    snapshot becomes, None for a temporary one.
+    """
 
     volume: Reference
     makes: Reference
     size: int
+    quota_type: str | None = None
+    keep: KeptSnapshot | None = None
 
 
 @dataclass(frozen=True)
-class ServerImage:
+class SnapshotServer:
     """Let Nova make an image of a server (createImage); ``size`` in bytes.
 
     Of a server that boots from an image it holds the root disk. Of one that boots from a volume it is empty,
@@ -56,7 +61,7 @@ class ServerImage:
 
 @dataclass(frozen=True)
 class StopServer:
-    """Stop a running server, which the undo starts again whatever happens."""
+    """Stop a running server; the clean-up starts it again whatever happens."""
 
     server: Reference
 
@@ -69,32 +74,121 @@ class StartServer:
 
 
 @dataclass(frozen=True)
-class VolumeFromSnapshot:
-    """Make a volume from a snapshot, as soon as that is available; ``size`` in bytes."""
+class CreateVolume:
+    """Create a volume from a snapshot or an image, as soon as that is available; ``size`` in bytes.
 
-    snapshot: Reference
+    ``begin`` is the size that it is created with, in bytes (None: ``size``): drivers such as NFS make a disk
+    no larger than the snapshot's without saying so, and extend it when they are asked to.
+    ``volume_type`` and ``zone`` None: what the cloud chooses, which for a snapshot is its volume's.
+    ``quota_type`` and ``keep`` as of :class:`CreateSnapshot`.
+    """
+
+    source: Reference
     makes: Reference
     size: int
+    begin: int | None = None
+    volume_type: str | None = None
+    quota_type: str | None = None
+    zone: str | None = None
+    keep: KeptVolume | None = None
 
 
 @dataclass(frozen=True)
-class ImageFromVolume:
-    """Let Cinder write a volume into an image in this format (raw or qcow2)."""
+class UploadVolume:
+    """Let Cinder write a volume into an image in this format; ``size`` of the volume in bytes."""
 
     volume: Reference
     makes: Reference
     disk_format: str
     size: int
+    keep: KeptImage | None = None
 
 
 @dataclass(frozen=True)
 class FetchImage:
-    """Bring an image's data into the bundle; ``size`` in bytes, None where only the upload will tell."""
+    """Fetch an image's data into the bundle; ``size`` in bytes, None where only the upload will tell."""
 
     image: Reference
     disk: int  # index into the plan's disks
     file: str
     size: int | None
+
+    @property
+    def makes(self) -> Reference:
+        return Reference("file", None, self.file)
+
+
+@dataclass(frozen=True)
+class SendDisk:
+    """Send a disk of the bundle into a new image, converted where the draft says so.
+
+    ``makes`` is temporary, or stays and gets the metadata of the draft. ``owner`` is the ID of a project,
+    ``store`` the name of an image store; None: the login's, the default one.
+    """
+
+    makes: Reference
+    draft: ImageDraft
+    owner: str | None = None
+    store: str | None = None
+
+
+@dataclass(frozen=True)
+class CreateMappingImage:
+    """Create the image of 0 bytes whose block device mapping points at the snapshots of ``disks``.
+
+    ``blank`` are the entries of the mapping that need no data (swap, ephemeral disks).
+    """
+
+    makes: Reference
+    draft: ImageDraft
+    disks: tuple[MappingEntry, ...]
+    blank: tuple[Mapping[str, Any], ...] = ()
+    owner: str | None = None
+
+
+@dataclass(frozen=True)
+class ReformatImage:
+    """Fetch an image, convert it, send it as another one."""
+
+    image: Image
+    makes: Reference
+    draft: ImageDraft
+
+
+@dataclass(frozen=True)
+class CreatePort:
+    """Create a port of a server."""
+
+    makes: Reference
+    draft: PortDraft
+
+
+@dataclass(frozen=True)
+class CreateServer:
+    """Create a server of the volumes and images ``disks``, plugged in at ``ports``.
+
+    :param wait: until it is ACTIVE; else the request has only to be accepted.
+    """
+
+    makes: Reference
+    draft: ServerDraft
+    disks: tuple[MappingEntry, ...]
+    ports: tuple[Plug, ...]
+    wait: bool = False
+
+
+@dataclass(frozen=True)
+class SetMetadata:
+    """Give a resource that stays its name and metadata, and take our marks from it."""
+
+    what: Reference
+
+
+@dataclass(frozen=True)
+class Protect:
+    """Protect an image: the last effect of all, for what is protected cannot be removed any more."""
+
+    what: Reference
 
 
 @dataclass(frozen=True)
@@ -104,60 +198,36 @@ class Remove:
     what: Reference
 
 
-Making = SnapshotVolume | ServerImage | VolumeFromSnapshot | ImageFromVolume
-Operation = Making | StopServer | StartServer | FetchImage | Remove
+Creation = (
+    CreateSnapshot
+    | SnapshotServer
+    | CreateVolume
+    | UploadVolume
+    | SendDisk
+    | CreateMappingImage
+    | ReformatImage
+    | CreatePort
+    | CreateServer
+)
+Operation = Creation | FetchImage | StopServer | StartServer | SetMetadata | Protect | Remove
+Lane = tuple[Operation, ...]
 
 
 @dataclass(frozen=True)
-class Step:
-    """One row of a printed plan; ``bytes`` None where they are not known beforehand."""
+class Phase:
+    """Lanes that may run at the same time, ``width`` of them (None: as many as the run allows)."""
 
-    number: int
-    action: str
-    resource: str
-    temporary: bool
-    bytes: int | None
+    lanes: tuple[Lane, ...]
+    width: int | None = None
 
-
-def steps(lanes: tuple[tuple[Operation, ...], ...], needs: tuple[QuotaNeed, ...]) -> tuple[Step, ...]:
-    """The plan as rows, the quota that it needs first."""
-    rows = list(quota_steps(needs))
-    number = 0
-    for lane in lanes:
-        for operation in lane:
-            for action, resource, temporary, size in _rows(operation):
-                number += 1
-                rows.append(Step(number, action, resource, temporary, size))
-    return tuple(rows)
+    @classmethod
+    def of(cls, *operations: Operation) -> Phase:
+        """A phase of a single lane."""
+        return cls((tuple(operations),))
 
 
-def quota_steps(needs: tuple[QuotaNeed, ...]) -> tuple[Step, ...]:
-    """The rows that say what a plan needs of a quota; they are no steps and have the number 0."""
-    return tuple(Step(0, "need quota", f"{n.name}: {n.amount} ({_left(n.left)})", False, None) for n in needs)
-
-
-def _left(left: int | None) -> str:
-    return "no limit" if left is None else f"{left} left"
-
-
-def _rows(operation: Operation) -> Iterator[tuple[str, str, bool, int | None]]:
-    """(action, resource, temporary, bytes) of what an operation does, one for each resource."""
-    match operation:
-        case SnapshotVolume(volume, makes, size):
-            yield "create snapshot", f"{makes.label} from {volume.label}", True, size
-        case ServerImage(server, makes, size, snapshots):
-            yield "create image", f"{makes.label} from {server.label}", True, size
-            for volume_id, snapshot in snapshots:
-                yield "create snapshot", f"{snapshot.label} from volume {volume_id}", True, None
-        case VolumeFromSnapshot(snapshot, makes, size):
-            yield "create volume", f"{makes.label} from {snapshot.label}", True, size
-        case ImageFromVolume(volume, makes, disk_format, size):
-            yield "create image", f"{makes.label} from {volume.label}, as {disk_format}", True, size
-        case FetchImage(image, _, file, size):
-            yield "fetch", f"{file} from {image.label}", False, size
-        case Remove(what):
-            yield f"delete {what.kind}", what.label, True, None
-        case StopServer(server):
-            yield "stop server", server.label, False, None
-        case StartServer(server):
-            yield "start server", server.label, False, None
+def operations_of(phases: Iterable[Phase]) -> Iterator[Operation]:
+    """All operations, in the order in which a dry run prints them."""
+    for phase in phases:
+        for lane in phase.lanes:
+            yield from lane

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Progress of a run: its model, and how a terminal shows it."""
+"""The progress of a run: its model, and its display in a terminal."""

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Progress on stderr: one bar for each disk that moves or list that is read; nothing without a terminal.
+"""Progress bars on stderr, one for each transfer or list; nothing without a terminal.
 
-Contract: implements :class:`osc_imagetools.progress.model.Progress` with rich; stdout is never touched.
+Contract: implements :class:`osc_imagetools.progress.model.Progress` with rich; never writes to stdout.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from osc_imagetools.progress.model import Progress
 
 
 class _NoTask:
-    """A bar that nobody sees."""
+    """The progress of one transfer, not shown."""
 
     def set_total(self, total: int) -> None: ...
 
@@ -40,14 +40,14 @@ class _NoTask:
 
 
 class NoProgress:
-    """Tells nothing: stderr is no terminal."""
+    """Shows nothing, because stderr is not a terminal."""
 
     def task(self, label: str, total: int | None) -> _NoTask:
         return _NoTask()
 
 
 class _Task:
-    """One bar; bytes may go back when something is fetched again."""
+    """One bar; it goes back if data is fetched again."""
 
     def __init__(self, bars: RichProgress, task: TaskID) -> None:
         self._bars = bars
@@ -76,7 +76,7 @@ class _Bars:
 
 @contextmanager
 def terminal_progress() -> Iterator[Progress]:
-    """Bars on stderr as long as the context lasts, if stderr is a terminal."""
+    """Progress bars on stderr while the context lasts, if stderr is a terminal."""
     if sys.stderr is None or not sys.stderr.isatty():  # None: it is closed
         yield NoProgress()
         return
@@ -95,7 +95,7 @@ def terminal_progress() -> Iterator[Progress]:
 
 @contextmanager
 def terminal_counts() -> Iterator[Callable[[str, int], None]]:
-    """A line on stderr for each kind of thing that is read: its name and how many there are so far."""
+    """A line on stderr for each list that is read: its name and the number of entries so far."""
     if sys.stderr is None or not sys.stderr.isatty():  # None: it is closed
         yield lambda kind, number: None
         return

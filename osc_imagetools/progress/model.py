@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a transfer tells of its progress, and what it counts.
+"""How a transfer reports its progress, and what it counts.
 
-Contract: the two protocols are what a display must offer; it may be called from any thread.
-Progress may go backwards: a transfer that starts over takes back what it had announced.
+Contract: a display implements the two protocols; it may be called from any thread. Progress may go back: a
+transfer that starts over reports a negative number of bytes.
 """
 
 from __future__ import annotations
@@ -12,33 +12,33 @@ from typing import Protocol
 
 
 class TaskProgress(Protocol):
-    """One file on its way."""
+    """The display of one transfer."""
 
     def set_total(self, total: int) -> None:
-        """Tell the number of bytes that are to come, once it is known."""
+        """Set the total number of bytes, once it is known."""
 
     def advance(self, count: int) -> None:
-        """Tell of ``count`` more bytes; of fewer, if it is negative."""
+        """Add ``count`` bytes, which may be negative."""
 
     def message(self, text: str) -> None:
-        """Show a line about this file."""
+        """Show a message for this transfer."""
 
     def done(self) -> None:
-        """Nothing more will come, whether it went well or not."""
+        """End the display, whether the transfer succeeded or not."""
 
 
 class Progress(Protocol):
     """The display of a whole run."""
 
     def task(self, label: str, total: int | None) -> TaskProgress:
-        """Begin to show a file of ``total`` bytes (None: not known yet)."""
+        """Show a transfer of ``total`` bytes (None: not known yet)."""
 
 
 class NullProgress:
-    """Shows nothing; it is its own task."""
+    """Shows nothing; it is also its own task."""
 
     def task(self, label: str, total: int | None) -> TaskProgress:
-        """Begin to show nothing."""
+        """Show nothing."""
         return self
 
     def set_total(self, total: int) -> None:
@@ -51,11 +51,11 @@ class NullProgress:
         """Show nothing."""
 
     def done(self) -> None:
-        """Nothing was shown."""
+        """Show nothing."""
 
 
 class Account:
-    """What one fetch has moved so far; its task follows. Thread-safe."""
+    """The counters of one download, which also update its display. Thread-safe."""
 
     def __init__(self, task: TaskProgress) -> None:
         self._task = task
@@ -66,33 +66,33 @@ class Account:
         self.retries = 0
 
     def received(self, count: int) -> None:
-        """``count`` bytes came over the network, useful or not."""
+        """``count`` bytes were received, used or not."""
         with self._lock:
             self.fetched += count
 
     def accepted(self, count: int) -> None:
-        """``count`` bytes more are where they belong."""
+        """``count`` bytes were stored."""
         with self._lock:
             self._shown += count
             self._task.advance(count)
 
     def kept(self, count: int) -> None:
-        """``count`` bytes on disk need not be written again."""
+        """``count`` bytes on disk are used again."""
         with self._lock:
             self.reused += count
 
     def retried(self) -> None:
-        """A fault was met and is to be survived."""
+        """A transfer failed and is retried."""
         with self._lock:
             self.retries += 1
 
     def total(self, count: int) -> None:
-        """There will be ``count`` bytes: known only now."""
+        """The total is ``count`` bytes, which is known only now."""
         with self._lock:
             self._task.set_total(count)
 
     def restart(self) -> None:
-        """All bytes are gone through once more: nothing is shown or reused yet."""
+        """Start over: nothing is stored or used again yet."""
         with self._lock:
             if self._shown:
                 self._task.advance(-self._shown)
@@ -100,6 +100,6 @@ class Account:
             self.reused = 0
 
     def say(self, text: str) -> None:
-        """Show a line about this file."""
+        """Show a message for this transfer."""
         with self._lock:
             self._task.message(text)

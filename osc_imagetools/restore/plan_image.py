@@ -16,20 +16,36 @@ from osc_imagetools.cloud.block_device import parse_mapping
 from osc_imagetools.cloud.image import RESERVED_PREFIX
 from osc_imagetools.cloud.ownership import without_marks
 from osc_imagetools.cloud.volume import GIB
-from osc_imagetools.operations.disk_drafts import disk_volume, encrypted_problem, image_properties, with_data
+from osc_imagetools.operations.disk_drafts import (
+    VolumeOfDisk,
+    disk_volume,
+    encrypted_problem,
+    image_properties,
+    with_data,
+)
 from osc_imagetools.operations.drafts import (
     CONVERTIBLE,
     CORE,
     KEY_DELETION,
     MAPPING,
     ImageDraft,
-    ImportOptions,
-    ImportPlan,
+    KeptSnapshot,
+    MappingEntry,
     NotReplayed,
-    VolumeDraft,
 )
-from osc_imagetools.operations.quota import VolumeUse, fit_quota
+from osc_imagetools.operations.quota import fit_quota
+from osc_imagetools.operations.reference import Reference
+from osc_imagetools.operations.vocabulary import (
+    CreateMappingImage,
+    CreateSnapshot,
+    Lane,
+    Phase,
+    Protect,
+    SendDisk,
+    SetMetadata,
+)
 from osc_imagetools.restore.inventory import Destination
+from osc_imagetools.restore.plan_drafts import ImportOptions, ImportPlan
 
 
 def plan_image_import(manifest: Mapping[str, Any], to: Destination, options: ImportOptions) -> ImportPlan:
@@ -44,33 +60,87 @@ def plan_image_import(manifest: Mapping[str, Any], to: Destination, options: Imp
     main, lost = _main_image(manifest, disks, options)
     main, unknown_members = _with_known_members(main, manifest, to)
     lost += unknown_members
-    if not options.as_volumes:
-        images = _stand_alone(main, disks, options)
-        return ImportPlan(
-            images=images,
-            volumes=(),
-            not_replayed=tuple(lost),
-            mapped=_mapped(main, images),
-            needs=(),
-            algorithm=manifest["hash_algorithm"],
-            owner=to.owner,
-            store=options.store,
-        )
-    volumes, mapped = _volumes(main, disks, to)
-    blank = _blank_entries(manifest)
-    lost = [entry for entry in lost if not entry.what.startswith("disk ")] + _lost_of_volumes(disks, to)
-    rooms = [VolumeUse(v.size // GIB, v.volume_type, with_snapshot=True) for v in volumes]
-    _, needs = fit_quota(to.quota, rooms, len(rooms), project=to.origin.project_id, at_once=True)
+    if options.as_volumes:
+        return _structure(manifest, main, disks, to, lost)
+    return _images(manifest, main, disks, to, options, lost)
+
+
+def _images(
+    manifest: Mapping[str, Any],
+    main: ImageDraft,
+    disks: Sequence[Mapping[str, Any]],
+    to: Destination,
+    options: ImportOptions,
+    lost: Sequence[NotReplayed],
+) -> ImportPlan:
+    """One image per disk: the first (image, or boot disk) is the original, the others are its data."""
+    drafts = [
+        with_data(main if number == 0 else _data_image(main, disk), disk, options.disk_format)
+        for number, disk in enumerate(disks)
+    ]
+    images = [Reference("image", None, draft.title) for draft in drafts]
+    sent = tuple(
+        (SendDisk(image, draft, owner=to.owner, store=options.store),)
+        for image, draft in zip(images, drafts, strict=True)
+    )
+    protected = [Protect(image) for image in images] if main.document.get("protected") else []
+    several = zip(images, drafts, strict=True) if len(images) > 1 else ()
     return ImportPlan(
-        images=(main,),
-        volumes=volumes,
+        result=images[0],
+        phases=(Phase(sent), Phase.of(*map(SetMetadata, images), *protected)),
+        listed=tuple((f"{draft.file}: {draft.title}", image) for image, draft in several),
+        disks=len(disks),
+        bytes=sum(draft.size for draft in drafts),
+        algorithm=manifest["hash_algorithm"],
         not_replayed=tuple(lost),
+        mapped=(),
+        needs=(),
+    )
+
+
+def _structure(
+    manifest: Mapping[str, Any],
+    main: ImageDraft,
+    disks: Sequence[Mapping[str, Any]],
+    to: Destination,
+    lost: Sequence[NotReplayed],
+) -> ImportPlan:
+    """Volumes with their snapshots, and the image of 0 bytes that points at these."""
+    name = str(main.document["name"])
+    volumes, mapped = _volumes(main, disks, to)
+    lanes: list[Lane] = []
+    pointers: list[MappingEntry] = []
+    listed: list[tuple[str, Reference]] = []
+    for disk, volume in zip(disks, volumes, strict=True):
+        size, volume_type = volume.create.size, volume.create.volume_type
+        snapshot = Reference("snapshot", None, f"snapshot of {disk['name']}")
+        keep = KeptSnapshot(f"snapshot for {name}"[:255], None, {})
+        lanes.append((*volume.lane, CreateSnapshot(volume.volume, snapshot, size, volume_type, keep)))
+        entry = _entry(disk, to, size)
+        pointers.append(MappingEntry(disk["name"], snapshot, entry))
+        listed.append((f"disk {disk['name']}: volume {volume.keep.name}", volume.volume))
+        listed.append((f"disk {disk['name']}: snapshot {keep.name}", snapshot))
+    image = Reference("image", None, main.title)
+    make = CreateMappingImage(image, main, tuple(pointers), _blank_entries(manifest), to.owner)
+    given = [image, *(reference for _, reference in listed)]
+    protected = [Protect(image)] if main.document.get("protected") else []
+    uses = [replace(volume.use, with_snapshot=True) for volume in volumes]
+    _, needs = fit_quota(to.quota, uses, len(uses), project=to.origin.project_id, at_once=True)
+    lost = [entry for entry in lost if not entry.what.startswith("disk ")]
+    return ImportPlan(
+        result=image,
+        phases=(
+            Phase(tuple(lanes)),
+            Phase.of(make),
+            Phase.of(*map(SetMetadata, given), *protected),
+        ),
+        listed=tuple(listed),
+        disks=len(disks),
+        bytes=sum(volume.send.draft.size for volume in volumes),
+        algorithm=manifest["hash_algorithm"],
+        not_replayed=(*lost, *_lost_of_volumes(disks, to)),
         mapped=mapped,
         needs=needs,
-        algorithm=manifest["hash_algorithm"],
-        structure=True,
-        blank=blank,
-        owner=to.owner,
     )
 
 
@@ -200,16 +270,6 @@ def _with_known_members(
     return replace(main, members=kept), lost
 
 
-def _stand_alone(
-    main: ImageDraft, disks: Sequence[Mapping[str, Any]], options: ImportOptions
-) -> tuple[ImageDraft, ...]:
-    """One image per disk: the first (image, or boot disk) is the original, the others are its data."""
-    return tuple(
-        with_data(main if number == 0 else _data_image(main, disk), disk, options.disk_format)
-        for number, disk in enumerate(disks)
-    )
-
-
 def _data_image(main: ImageDraft, disk: Mapping[str, Any]) -> ImageDraft:
     volume = disk["replayable"].get("volume") or {}
     name = f"{main.document['name'] or 'image'}-{disk['name']}"[:255]
@@ -227,37 +287,37 @@ def _data_image(main: ImageDraft, disk: Mapping[str, Any]) -> ImageDraft:
     )
 
 
-def _mapped(main: ImageDraft, images: Sequence[ImageDraft]) -> tuple[str, ...]:
-    return tuple(f"{i.file}: {i.title}" for i in images) if len(images) > 1 else ()
-
-
 def _volumes(
     main: ImageDraft, disks: Sequence[Mapping[str, Any]], to: Destination
-) -> tuple[tuple[VolumeDraft, ...], tuple[str, ...]]:
-    made: list[VolumeDraft] = []
+) -> tuple[tuple[VolumeOfDisk, ...], tuple[str, ...]]:
+    made: list[VolumeOfDisk] = []
     mapped: list[str] = []
     for disk in disks:
-        volume = disk["replayable"].get("volume") or {}
-        device = disk["replayable"].get("block_device") or {}
-        wanted = volume.get("volume_type")
+        facts = disk["replayable"].get("volume") or {}
+        wanted = facts.get("volume_type")
         kept = wanted if wanted in to.volume_types else None
         if wanted and not kept:
             mapped.append(f"{disk['name']}: volume type {wanted} -> the default type")
-        keys = ("device_type", "disk_bus", "tag", "guest_format")
-        entry = {key: device.get(key) for key in keys}
-        if device.get("volume_type") in to.volume_types:
-            entry["volume_type"] = device["volume_type"]
-        draft = disk_volume(disk, fallback=str(main.document["name"] or "volume"), volume_type=kept)
-        entry.update(
-            source_type="snapshot",
-            destination_type="volume",
-            device_name=disk["device"],
-            boot_index=disk["boot_index"],
-            volume_size=draft.size // GIB,
-            delete_on_termination=bool(device.get("delete_on_termination")),
-        )
-        made.append(replace(draft, bootable=bool(volume.get("bootable")), entry=entry))
+        volume = disk_volume(disk, fallback=str(main.document["name"] or "volume"), volume_type=kept)
+        made.append(volume.changed(bootable=bool(facts.get("bootable"))))
     return tuple(made), tuple(mapped)
+
+
+def _entry(disk: Mapping[str, Any], to: Destination, size: int) -> dict[str, Any]:
+    """The entry of a block device mapping for a snapshot of *size* bytes, but for the snapshot's ID."""
+    device = disk["replayable"].get("block_device") or {}
+    entry = {key: device.get(key) for key in ("device_type", "disk_bus", "tag", "guest_format")}
+    if device.get("volume_type") in to.volume_types:
+        entry["volume_type"] = device["volume_type"]
+    return {
+        **entry,
+        "source_type": "snapshot",
+        "destination_type": "volume",
+        "device_name": disk["device"],
+        "boot_index": disk["boot_index"],
+        "volume_size": size // GIB,
+        "delete_on_termination": bool(device.get("delete_on_termination")),
+    }
 
 
 def _blank_entries(manifest: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Plans how a server is plugged in: its networks, its addresses, its security groups.
+"""Plans the networking of a server: networks, addresses and security groups.
 
-Contract: pure. By default Nova makes the ports, with addresses of the network's choosing; with
-``--keep-addresses`` they are made with the fixed addresses, the MACs and the settings that the original had.
+Contract: pure. By default Nova creates the ports and the networks assign new addresses; with
+``--keep-addresses`` the ports are created with the original IP addresses, MAC addresses and settings.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ NO_NETWORK = "none"  # --network <old>=none
 
 @dataclass(frozen=True)
 class Networking:
-    """``networks`` is what Nova is told (``none``, or one for each port) where ``ports`` is empty.
+    """``networks`` is the value for Nova (``none``, or one for each port) if ``ports`` is empty.
 
-    ``security_groups`` are IDs for the ports that Nova makes.
+    ``security_groups`` are the IDs for ports that Nova creates.
     """
 
     networks: str | Sequence[Mapping[str, Any]]
@@ -33,7 +33,7 @@ class Networking:
 
 
 def kept_addresses(facts: Mapping[str, Any]) -> list[str]:
-    """The fixed addresses and MACs of the original, which ``--keep-addresses`` needs to be free."""
+    """The original IP and MAC addresses, which must be free for ``--keep-addresses``."""
     found: list[str] = []
     for port in facts.get("ports") or ():
         found.append(port["mac_address"])
@@ -44,7 +44,7 @@ def kept_addresses(facts: Mapping[str, Any]) -> list[str]:
 def plan_networks(
     facts: Mapping[str, Any], to: ServerDestination, options: ServerImportOptions, found: Findings
 ) -> Networking:
-    """Resolves the networks and security groups of the original in this cloud."""
+    """Find the networks and security groups of the original in this cloud."""
     ports: Sequence[Mapping[str, Any]] = facts.get("ports") or ()
     _check_mapping(ports, options, found)
     plugged: list[tuple[Mapping[str, Any], Network]] = []
@@ -54,8 +54,8 @@ def plan_networks(
             plugged.append((port, network))
         for address in port.get("floating_ips") or ():
             found.lose(
-                f"floating address {address}",
-                "give it one: openstack server add floating ip <server> <address>",
+                f"floating IP address {address}",
+                "associate it yourself: openstack server add floating ip <server> <address>",
             )
     groups = _security_groups(ports, to, options, found)
     if not options.keep_addresses:
@@ -63,9 +63,7 @@ def plan_networks(
             _lose_settings(port, found)
             if not options.security_groups and set(port["security_groups"]) != set(groups):
                 label = f"port in network {port.get('network') or port['network_id']}"
-                found.lose(
-                    f"{label}: security groups of its own", "--keep-addresses makes the port as it was"
-                )
+                found.lose(f"{label}: its own security groups", "use --keep-addresses to restore the port")
         networks = [{"uuid": n.id, **({"tag": p["tag"]} if p.get("tag") else {})} for p, n in plugged]
         used = tuple(dict.fromkeys(groups.values())) if plugged else ()
         return Networking(networks or NO_NETWORK, (), used)
@@ -80,7 +78,7 @@ def _check_mapping(ports: Sequence[Mapping[str, Any]], options: ServerImportOpti
             names = ", ".join(sorted({str(port.get("network") or port["network_id"]) for port in ports}))
             found.problems.append(
                 errors.UsageError(
-                    f"--network {old}: the server had no such network; it had {names or 'none'}"
+                    f"--network {old}: the server was not in this network; its networks: {names or 'none'}"
                 )
             )
 
@@ -88,28 +86,28 @@ def _check_mapping(ports: Sequence[Mapping[str, Any]], options: ServerImportOpti
 def _network(
     port: Mapping[str, Any], to: ServerDestination, options: ServerImportOptions, found: Findings
 ) -> Network | None:
-    """The network that a port of the original shall be in; None for no port."""
+    """The new network of an original port; None to omit the port."""
     name, identifier = port.get("network"), port["network_id"]
     wanted = options.networks.get(str(name), options.networks.get(identifier))
     if wanted == NO_NETWORK:
-        found.lose(f"port in network {name or identifier}", "--network maps it to none")
+        found.lose(f"port in network {name or identifier}", "omitted by --network")
         return None
     if wanted is not None:
         matches = _matching(to, wanted)
     else:
-        # The same network, or the only one of its name.
+        # The same network, or the only one with its name.
         matches = [n for n in to.networks if n.id == identifier] or [n for n in to.networks if n.name == name]
     if len(matches) == 1:
         if wanted is not None or matches[0].id != identifier:
             found.mapped.append(f"network {name or identifier} -> {matches[0].name} ({matches[0].id})")
         return matches[0]
-    what = "several networks are" if matches else "no network is"
-    candidates = ", ".join(f"{n.name} ({n.id})" for n in _fitting(port, to.networks)) or "there are none"
+    what = "several networks have" if matches else "no network has"
+    candidates = ", ".join(f"{n.name} ({n.id})" for n in _fitting(port, to.networks)) or "none"
     found.problems.append(
         errors.ResourceNotFound(
-            f"network {name or identifier}: {what} called {wanted or name or identifier!r} here; "
+            f"network {name or identifier}: {what} the name {wanted or name or identifier!r} here; "
             f"candidates: {candidates}",
-            hint=f"--network {name or identifier}=<network>, or --network {name or identifier}=none",
+            hint=f"Use --network {name or identifier}=<network>, or --network {name or identifier}=none.",
         )
     )
     return None
@@ -120,7 +118,7 @@ def _matching(to: ServerDestination, wanted: str) -> list[Network]:
 
 
 def _fitting(port: Mapping[str, Any], networks: Iterable[Network]) -> list[Network]:
-    """The networks, those first that have a subnet of the same range."""
+    """The networks; those with a subnet of the same range come first."""
     ranges = {ip.get("cidr") for ip in port.get("fixed_ips") or ()}
     return sorted(networks, key=lambda n: (ranges.isdisjoint(cidr for _, cidr in n.subnets), n.name))
 
@@ -131,7 +129,7 @@ def _security_groups(
     options: ServerImportOptions,
     found: Findings,
 ) -> dict[str, str]:
-    """The IDs of the security groups here by the names that they had, or that the user gives."""
+    """The IDs of the security groups in this cloud, by their original names or those of the option."""
     names = list(options.security_groups) or sorted(
         {group for port in ports for group in port["security_groups"]}
     )
@@ -141,13 +139,13 @@ def _security_groups(
         if len(matches) == 1:
             groups[name] = matches[0].id
             continue
-        candidates = ", ".join(sorted(g.name for g in to.security_groups)) or "none can be read"
-        what = "several have" if matches else "there is none with"
+        candidates = ", ".join(sorted(g.name for g in to.security_groups)) or "none"
+        what = "several have" if matches else "none has"
         found.problems.append(
             errors.ResourceNotFound(
                 f"security group {name!r}: {what} this name here; candidates: {candidates}",
-                hint="--security-group <group> (repeat for several) uses others for all ports; the rules of "
-                "the original are in the bundle's manifest.",
+                hint="Use --security-group <group> (repeat it for several) to set the groups of all ports. "
+                "The original rules are in the manifest of the bundle.",
             )
         )
     return groups
@@ -155,13 +153,13 @@ def _security_groups(
 
 def _lose_settings(port: Mapping[str, Any], found: Findings) -> None:
     label = f"port in network {port.get('network') or port['network_id']}"
-    kept = "--keep-addresses makes the port as it was"
+    kept = "use --keep-addresses to restore the port"
     if port.get("allowed_address_pairs"):
         found.lose(f"{label}: allowed address pairs", kept)
     if port.get("binding:vnic_type") not in (None, "normal"):
-        found.lose(f"{label}: vnic type {port['binding:vnic_type']}", kept)
+        found.lose(f"{label}: VNIC type {port['binding:vnic_type']}", kept)
     if port.get("port_security_enabled") is False:
-        found.lose(f"{label}: no port security", kept)
+        found.lose(f"{label}: disabled port security", kept)
 
 
 def _port(
@@ -172,7 +170,7 @@ def _port(
     groups: Mapping[str, str],
     found: Findings,
 ) -> PortDraft:
-    """The port as it was: its addresses, its MAC, its settings."""
+    """The port with its original addresses and settings."""
     label = f"port in network {network.name}"
     fixed: list[dict[str, str]] = []
     for ip in port.get("fixed_ips") or ():
@@ -182,7 +180,7 @@ def _port(
             found.problems.append(
                 errors.UsageError(
                     f"--keep-addresses: {ip['ip_address']} is in no subnet of {network.name} ({ranges})",
-                    hint="Leave --keep-addresses out, or choose another network: --network <old>=<new>",
+                    hint="Leave out --keep-addresses, or map the network: --network <old>=<new>",
                 )
             )
         else:
@@ -192,7 +190,8 @@ def _port(
             found.problems.append(
                 errors.ResourceUnusable(
                     f"--keep-addresses: {address} is in use by another port",
-                    hint="Is the original still there? Leave --keep-addresses out, or remove that port.",
+                    hint="Does the original server still exist? Leave out --keep-addresses, or delete that "
+                    "port.",
                 )
             )
     names = options.security_groups or port["security_groups"]

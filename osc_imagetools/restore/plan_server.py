@@ -15,6 +15,7 @@ from osc_imagetools import errors
 from osc_imagetools.cloud.ownership import plain_description
 from osc_imagetools.cloud.volume import GIB
 from osc_imagetools.operations.disk_drafts import (
+    VolumeOfDisk,
     disk_image,
     disk_volume,
     encrypted_problem,
@@ -22,11 +23,21 @@ from osc_imagetools.operations.disk_drafts import (
     smallest_size,
     volume_type_of,
 )
-from osc_imagetools.operations.drafts import ImageDraft, ImportPlan, ServerDraft, VolumeDraft
-from osc_imagetools.operations.quota import QuotaNeed, VolumeUse, check_needs, fit_quota
+from osc_imagetools.operations.drafts import ImageDraft, MappingEntry, Plug, PortDraft, ServerDraft
+from osc_imagetools.operations.quota import QuotaNeed, check_needs, fit_quota
+from osc_imagetools.operations.reference import Reference
+from osc_imagetools.operations.vocabulary import (
+    CreatePort,
+    CreateServer,
+    Lane,
+    Phase,
+    SendDisk,
+    SetMetadata,
+)
 from osc_imagetools.restore.inventory_server import Flavor, ServerDestination
+from osc_imagetools.restore.plan_drafts import ImportPlan
 from osc_imagetools.restore.plan_image import check_kind
-from osc_imagetools.restore.plan_networks import Networking, plan_networks
+from osc_imagetools.restore.plan_networks import plan_networks
 from osc_imagetools.restore.plan_server_attributes import choose_flavor, server_traits
 from osc_imagetools.restore.plan_server_options import Findings, ServerImportOptions
 
@@ -61,14 +72,45 @@ def plan_server_import(
     if found.problems:
         problems = found.problems
         raise problems[0] if len(problems) == 1 else errors.Unready("it cannot be imported", problems)
+    draft = ServerDraft(
+        name=name,
+        description=plain_description(facts.get("description")),
+        body=body,
+        hints=hints,
+        expected=disks.expected,
+    )
+    server = Reference("server", None, f"server {name}")
     return ImportPlan(
-        images=tuple(disks.images),
-        volumes=tuple(disks.volumes),
+        result=server,
+        phases=_phases(server, draft, disks, network.ports, wait=options.wait),
+        listed=tuple(disks.listed),
+        disks=len(disks.lanes),
+        bytes=disks.bytes,
+        algorithm=manifest["hash_algorithm"],
         not_replayed=tuple(found.lost),
         mapped=tuple(found.mapped),
         needs=needs,
-        algorithm=manifest["hash_algorithm"],
-        server=_server(name, facts, body, hints, network, disks),
+    )
+
+
+def _phases(
+    server: Reference,
+    draft: ServerDraft,
+    disks: _ImportedDisks,
+    drafts: Sequence[PortDraft],
+    *,
+    wait: bool,
+) -> tuple[Phase, ...]:
+    """The disks, then the ports and the server, then what makes them the user's."""
+    ports = [Reference("port", None, f"port-{number}") for number, _ in enumerate(drafts)]
+    plugs = tuple(Plug(port, port_draft.tag) for port, port_draft in zip(ports, drafts, strict=True))
+    return (
+        Phase(tuple(disks.lanes)),
+        Phase.of(
+            *(CreatePort(port, port_draft) for port, port_draft in zip(ports, drafts, strict=True)),
+            CreateServer(server, draft, tuple(disks.devices), plugs, wait),
+        ),
+        Phase.of(*map(SetMetadata, (*disks.stay, *ports, server))),
     )
 
 
@@ -79,25 +121,6 @@ def _lose_unreadable(facts: Mapping[str, Any], found: Findings) -> None:
             continue
         without = "; the server gets no network" if fact == "ports" and not facts.get("ports") else ""
         found.lose(str(fact), f"it is not in the bundle: {reason}{without}")
-
-
-def _server(
-    name: str,
-    facts: Mapping[str, Any],
-    body: Mapping[str, Any],
-    hints: Mapping[str, Any],
-    network: Networking,
-    disks: _ImportedDisks,
-) -> ServerDraft:
-    return ServerDraft(
-        name=name,
-        description=plain_description(facts.get("description")),
-        body=body,
-        hints=hints,
-        devices=tuple(disks.devices),
-        ports=network.ports,
-        expected=disks.expected,
-    )
 
 
 class _ImportedDisks:
@@ -119,9 +142,12 @@ class _ImportedDisks:
         self._found = found
         self._name = name
         self._facts = manifest["replayable"]
-        self.volumes: list[VolumeDraft] = []
-        self.images: list[ImageDraft] = []
-        self.devices: list[tuple[Mapping[str, Any], str, int]] = []
+        self.lanes: list[Lane] = []
+        self.volumes: list[VolumeOfDisk] = []
+        self.devices: list[MappingEntry] = []
+        self.stay: list[Reference] = []  # what the server is made of
+        self.listed: list[tuple[str, Reference]] = []
+        self.bytes = 0
         self.expected: dict[str, str | None] = {}
         self.root: str | None = None
         self.root_size: int | None = None  # GiB that the flavor's own disk must have; None: any will do
@@ -176,8 +202,8 @@ class _ImportedDisks:
                 self._found.problems.append(problem)
             self.root_size = smallest_size(disk) // GIB
             entry = {**_entry(disk, 0), "destination_type": "local", "delete_on_termination": True}
-            self.devices.append(({**entry, "source_type": "image"}, "image", len(self.images)))
-            self.images.append(image)
+            reference = self._image(image)
+            self.devices.append(MappingEntry(disk["name"], reference, {**entry, "source_type": "image"}))
         else:
             self._volume(disk, 0, properties=self._boot_properties(disk))
 
@@ -191,11 +217,20 @@ class _ImportedDisks:
             self._volume(disk, -1)
             return
         name = f"{self._name}-{disk['name']}"[:255]
-        self.images.append(disk_image(disk, name, {}))
+        self._image(disk_image(disk, name, {}))
         self._found.lose(
             f"disk {disk['name']}",
             f"this region has no block storage, so no disk can be attached; its data is in image {name}",
         )
+
+    def _image(self, draft: ImageDraft) -> Reference:
+        """An image that stays, with a disk's data."""
+        image = Reference("image", None, draft.title)
+        self.lanes.append((SendDisk(image, draft),))
+        self.stay.append(image)
+        self.listed.append((f"{draft.file}: {draft.title}", image))
+        self.bytes += draft.size
+        return image
 
     def _volume(
         self, disk: Mapping[str, Any], boot_index: int, properties: Mapping[str, str] | None = None
@@ -217,17 +252,21 @@ class _ImportedDisks:
             self._found.mapped.append(
                 f"{disk['name']}: volume type {facts.get('volume_type')} -> {volume_type}"
             )
-        draft = disk_volume(
+        volume = disk_volume(
             disk,
             fallback=self._name,
             volume_type=volume_type,
-            availability_zone=self._zone(disk),
+            zone=self._zone(disk),
             properties=properties,
         )
         self.expected[disk["name"]] = disk["device"]
         entry = {**_entry(disk, boot_index), "source_type": "volume", "destination_type": "volume"}
-        self.devices.append((entry, "volume", len(self.volumes)))
-        self.volumes.append(draft)
+        self.devices.append(MappingEntry(disk["name"], volume.volume, entry))
+        self.volumes.append(volume)
+        self.lanes.append(volume.lane)
+        self.stay.append(volume.volume)
+        self.listed.append((f"disk {disk['name']}: volume {volume.keep.name}", volume.volume))
+        self.bytes += volume.send.draft.size
 
     def _zone(self, disk: Mapping[str, Any]) -> str | None:
         zone = (disk["replayable"].get("volume") or {}).get("availability_zone")
@@ -256,7 +295,7 @@ def _entry(disk: Mapping[str, Any], boot_index: int) -> dict[str, Any]:
 
 
 def _needs(
-    to: ServerDestination, volumes: Sequence[VolumeDraft], flavor: Flavor | None, found: Findings
+    to: ServerDestination, volumes: Sequence[VolumeOfDisk], flavor: Flavor | None, found: Findings
 ) -> tuple[QuotaNeed, ...]:
     """What the import takes of the quotas; what does not fit is a problem."""
     project = to.storage.origin.project_id
@@ -265,9 +304,9 @@ def _needs(
         wanted = {"instances": 1, "cores": flavor.vcpus, "ram": flavor.ram}
         needs = [QuotaNeed(name, amount, to.left.get(name)) for name, amount in wanted.items()]
         found.problems += check_needs(needs, project)
-    rooms = [VolumeUse(v.size // GIB, v.volume_type, with_snapshot=False) for v in volumes]
+    uses = [volume.use for volume in volumes]
     try:
-        _, more = fit_quota(to.storage.quota, rooms, max(1, len(rooms)), project=project, at_once=True)
+        _, more = fit_quota(to.storage.quota, uses, max(1, len(uses)), project=project, at_once=True)
     except errors.Unready as exc:
         found.problems += exc.problems
         more = ()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the plan of a server's import is asked for, and what it comes upon.
+"""The options of a server import, and the notes that its plan collects.
 
 Contract: values.
 """
@@ -15,9 +15,10 @@ from osc_imagetools.operations.drafts import NotReplayed
 
 @dataclass(frozen=True)
 class ServerImportOptions:
-    """What the user asked for; None and empty: as in the bundle.
+    """The options of the user; None and empty mean as in the bundle.
 
-    ``networks`` and ``volume_types`` map old names (or IDs) to new ones; ``user_data`` is base64.
+    ``networks`` and ``volume_types`` map old names (or IDs) to new ones; ``user_data`` is base64; ``wait``:
+    until the server is ACTIVE.
     """
 
     name: str | None = None
@@ -30,11 +31,12 @@ class ServerImportOptions:
     user_data: str | None = None
     keep_addresses: bool = False
     boot_from: str | None = None
+    wait: bool = False
 
 
 @dataclass
 class Findings:
-    """What a plan comes upon: problems to raise together, what is lost, what is mapped."""
+    """What a plan collects: problems to raise together, what cannot be restored, and what is mapped."""
 
     problems: list[errors.ImagetoolsError] = field(default_factory=list)
     lost: list[NotReplayed] = field(default_factory=list)

@@ -7,7 +7,7 @@ Contract: pure; all problems at once, before any effect.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from osc_imagetools import errors
@@ -18,9 +18,11 @@ from osc_imagetools.operations.disk_drafts import (
     smallest_size,
     volume_type_of,
 )
-from osc_imagetools.operations.drafts import ImportPlan, NotReplayed
-from osc_imagetools.operations.quota import VolumeUse, fit_quota
+from osc_imagetools.operations.drafts import NotReplayed
+from osc_imagetools.operations.quota import fit_quota
+from osc_imagetools.operations.vocabulary import Phase, SetMetadata
 from osc_imagetools.restore.inventory import Destination
+from osc_imagetools.restore.plan_drafts import ImportPlan
 from osc_imagetools.restore.plan_image import check_kind
 
 
@@ -59,29 +61,31 @@ def plan_volume_import(
     if problems:
         raise problems[0] if len(problems) == 1 else errors.Unready("it cannot be imported", problems)
     zone, lost = _zone(disk, to, options)
-    draft = disk_volume(
+    volume = disk_volume(
         disk,
         fallback=str(manifest["resource"]["name"] or "volume"),
         volume_type=volume_type,
-        availability_zone=zone,
+        zone=zone,
     )
-    draft = replace(
-        draft,
-        name=options.name if options.name is not None else draft.name,
-        size=options.size * GIB if options.size else draft.size,
-        bootable=draft.bootable if options.bootable is None else options.bootable,
+    keep = volume.keep
+    volume = volume.changed(
+        size=options.size * GIB if options.size else None,
+        name=options.name if options.name is not None else keep.name,
+        bootable=keep.bootable if options.bootable is None else options.bootable,
     )
     old = (disk["replayable"].get("volume") or {}).get("volume_type")
     mapped = (f"volume type {old} -> {volume_type}",) if old and volume_type != old else ()
-    room = [VolumeUse(draft.size // GIB, volume_type, with_snapshot=False)]
-    _, needs = fit_quota(to.quota, room, 1, project=to.origin.project_id)
+    _, needs = fit_quota(to.quota, [volume.use], 1, project=to.origin.project_id)
     return ImportPlan(
-        images=(),
-        volumes=(draft,),
+        result=volume.volume,
+        phases=(Phase((volume.lane,)), Phase.of(SetMetadata(volume.volume))),
+        listed=(),
+        disks=1,
+        bytes=volume.send.draft.size,
+        algorithm=manifest["hash_algorithm"],
         not_replayed=lost,
         mapped=mapped,
         needs=needs,
-        algorithm=manifest["hash_algorithm"],
     )
 
 

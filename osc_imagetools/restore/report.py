@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an import reports: the fields of ``* import-full``.
+"""What an import reports: the fields of ``* import-full``, and a line that sums it up.
 
 Contract: pure. Bytes are integers, seconds a float; the command layer makes them readable.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from osc_imagetools.progress import words
 from osc_imagetools.restore.result import ImportReport
 
 
@@ -24,3 +25,14 @@ def import_fields(report: ImportReport) -> dict[str, Any]:
         "mapped": list(report.mapped),
         "seconds": round(report.seconds, 1),
     }
+
+
+def import_summary(report: ImportReport) -> str:
+    """What was imported, how much, how fast, to where, and what reading it back has shown."""
+    proof = "read back, it is as in the bundle"
+    if report.differences:
+        proof = f"read back, it differs from the bundle in {words.counted(len(report.differences), 'point')}"
+    return (
+        f"Imported {report.kind} {report.name or ''} ({report.id}): {words.counted(report.disks, 'disk')}, "
+        f"{words.transfer(report.bytes, report.seconds)}; {proof}."
+    )

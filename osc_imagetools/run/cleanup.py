@@ -8,9 +8,11 @@ end of a run that failed are the same entry, run once. Thread-safe.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 from osc_imagetools import errors
 
@@ -19,30 +21,47 @@ FIND_LEFT = "openstack leftover list shows what is left behind, openstack leftov
 
 
 class CleanupStep:
-    """A registered removal of *what* (for messages); ``remove`` raises an ImagetoolsError on failure.
+    """A registered removal of what *label* names; ``remove`` raises an ImagetoolsError on failure.
 
-    ``settled`` is called once, when it is removed or kept. What is ``urgent`` is undone before all else.
+    ``settled`` is called once, when it is removed or kept. What is ``urgent`` is undone before all else. What
+    certainly was never made, says ``exists``, is neither removed nor told.
     """
 
     def __init__(
-        self, what: str, remove: Callable[[], None], settled: Callable[[], None], urgent: bool = False
+        self,
+        label: Callable[[], str],
+        remove: Callable[[], None],
+        settled: Callable[[], None],
+        urgent: bool,
+        exists: Callable[[], bool],
     ) -> None:
-        self.what = what
         self.urgent = urgent
+        self._label = label
+        self._exists = exists
         self._remove = remove
         self._settled = settled
         self._done = False
         self._lock = threading.Lock()
 
     @property
+    def what(self) -> str:
+        return self._label()
+
+    @property
     def done(self) -> bool:
         return self._done
+
+    @property
+    def exists(self) -> bool:
+        """Whether there may be something to remove."""
+        return not self._done and self._exists()
 
     def run(self) -> None:
         """Removes it, unless that has been done already."""
         with self._lock:
             if not self._done:
-                self._remove()
+                if self._exists():
+                    self._remove()
                 self._end()
 
     def keep(self) -> None:
@@ -62,22 +81,34 @@ class CleanupStep:
 
 
 class Cleanup:
-    """The removals of one run."""
+    """The removals of one run.
 
-    def __init__(self) -> None:
+    :param frame: what holds while they are carried out: how patient requests are then.
+    :param cancelled: set by the user who does not want to wait for them.
+    """
+
+    def __init__(
+        self,
+        frame: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext,
+        cancelled: threading.Event | None = None,
+    ) -> None:
+        self._frame = frame
+        self._cancelled = cancelled or threading.Event()
         self._entries: list[CleanupStep] = []
         self._lock = threading.Lock()
 
     def register(
         self,
-        what: str,
+        label: str | Callable[[], str],
         remove: Callable[[], None],
         settled: Callable[[], None] = lambda: None,
         *,
         urgent: bool = False,
+        exists: Callable[[], bool] = lambda: True,
     ) -> CleanupStep:
         """A removal to come; see :class:`CleanupStep`."""
-        entry = CleanupStep(what, remove, settled, urgent)
+        text = label if callable(label) else lambda: label
+        entry = CleanupStep(text, remove, settled, urgent, exists)
         with self._lock:
             self._entries.append(entry)
         return entry
@@ -94,12 +125,21 @@ class Cleanup:
         A failure does not stop the rest.
         """
         left: list[str] = []
-        for entry in self.pending():
-            try:
-                entry.run()
-            except Exception as exc:
-                left.append(f"{entry.what} ({getattr(exc, 'message', exc)})")
+        with self._frame():
+            for entry in self.pending():
+                if self._cancelled.is_set() and entry.exists:
+                    left.append(entry.what)
+                    continue
+                try:
+                    entry.run()
+                except Exception as exc:
+                    left.append(f"{entry.what} ({getattr(exc, 'message', exc)})")
         return tuple(left)
+
+    def last_words(self) -> str:
+        """What is to be said when the process is ended in the middle of it."""
+        left = [entry.what for entry in self.pending() if entry.exists]
+        return f"These resources may still exist: {'; '.join(left)}\n{FIND_LEFT}" if left else ""
 
 
 def clean_up_after(cleanup: Cleanup, exc: BaseException) -> None:
@@ -108,17 +148,17 @@ def clean_up_after(cleanup: Cleanup, exc: BaseException) -> None:
     An interrupt that could not wait (KeyboardInterrupt) finds requests still under way: nothing can be
     removed safely then, and what there may be is told.
     """
-    pending = cleanup.pending()
-    if not pending:
-        return
+    count = sum(entry.exists for entry in cleanup.pending())
     if isinstance(exc, KeyboardInterrupt):
-        LOG.error("These resources may still exist: %s", "; ".join(entry.what for entry in pending))
+        if count:
+            LOG.error("%s", cleanup.last_words())
         return
-    LOG.warning("Removing what was made so far (%d); please wait.", len(pending))
+    if count:
+        LOG.warning("Removing what was made so far (%d); please wait.", count)
     try:
         left = cleanup.unwind()
     except KeyboardInterrupt:
-        LOG.error("Left behind: %s", "; ".join(entry.what for entry in cleanup.pending()))
+        LOG.error("%s", cleanup.last_words())
         raise
     if isinstance(exc, errors.ImagetoolsError):
         exc.left = (*exc.left, *left)

@@ -30,16 +30,19 @@ class Deadline:
         if self.cancelled.is_set():
             raise errors.Cancelled("interrupted")
 
-    def until(self, what: str, reached: Callable[[], bool]) -> None:
+    def until(self, what: str, reached: Callable[[], bool], *, once: bool = False) -> None:
         """Asks *reached* again and again, pausing longer each time.
 
         :param what: for the message, "volume 1234 to become available".
+        :param once: ask once even if the run is interrupted: what is over must not be told otherwise.
         :raises errors.WaitTimeout: the time is over; :raises errors.Cancelled: interrupted.
         """
-        pause = FIRST_PAUSE
+        pause, first = FIRST_PAUSE, once
         end = None if self.timeout is None else time.monotonic() + self.timeout
         while True:
-            self.check()
+            if not first:
+                self.check()
+            first = False
             if reached():
                 return
             if end is not None and time.monotonic() >= end:

@@ -15,20 +15,29 @@ from pathlib import Path
 
 from osc_imagetools.cloud.ownership import MARK, PREFIX, PROCESS, PURPOSE, RUN, SINCE, now
 
+# What stands in a mark in the place of what the system does not say.
+UNKNOWN = "unknown"
+
 
 def this_process() -> str:
     """Tells this process from any other on any machine: ``<machine>.<pid>.<start time>``.
 
-    The machine is a hash of the boot and of the process namespace: neither a name nor an address.
+    The machine is a hash of the boot and of the process namespace: neither a name nor an address. Where the
+    system does not say them, it is ``unknown``, and nobody will ever be told that this process is over.
     """
-    return f"{_machine()}.{os.getpid()}.{_start_time(_read('/proc/self/stat'))}"
+    start = _start_time(_read("/proc/self/stat"))
+    return f"{_machine() or UNKNOWN}.{os.getpid()}.{start or UNKNOWN}"
 
 
 def is_alive(process: str | None) -> bool | None:
-    """Whether the process with this mark lives; None where only another machine can tell."""
+    """Whether the process with this mark lives; None where nobody here can tell.
+
+    False is certain: what such a process has made may be deleted. So everything that is not known, because it
+    was another machine or because this one has no /proc (macOS, FreeBSD), is None.
+    """
     machine, _, rest = (process or "").partition(".")
     pid, _, start = rest.partition(".")
-    if machine != _machine() or not pid.isdigit():
+    if machine != _machine() or not pid.isdigit() or not start.isdigit():
         return None
     told = _read(f"/proc/{pid}/stat")
     return _start_time(told) == start if told else _may_be_there(int(pid))
@@ -62,13 +71,16 @@ class Run:
         return [f"{key}={value}"[:255] for key, value in self.marks().items()]
 
 
-def _machine() -> str:
+def _machine() -> str | None:
+    """Tells this boot of this machine, and this process namespace in it, from all others; None where the
+    system does not say both: the numbers of processes then mean nothing to anybody else.
+    """
     boot = _read("/proc/sys/kernel/random/boot_id")
     try:
         namespace = os.readlink("/proc/self/ns/pid")
     except OSError:
-        namespace = ""
-    return hashlib.sha256(f"{boot} {namespace}".encode()).hexdigest()[:12]
+        return None
+    return hashlib.sha256(f"{boot} {namespace}".encode()).hexdigest()[:12] if boot else None
 
 
 def _start_time(stat: str) -> str:

@@ -3,42 +3,67 @@
 
 Contract: the first two of SIGINT, SIGTERM and SIGHUP set events and raise nothing, so that no effect is cut
 off between its request and its answer: whoever waits looks at the event. The first stops the work, the
-second the clean-up, and the third ends the process even if a service never answers.
+second the clean-up, and where that has not ended the process within two seconds, it is ended whatever hangs.
 """
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+INTERRUPTED = 130  # exit code
+GRACE = 1.5  # seconds
 
 
 @contextmanager
-def interrupts_set(*events: threading.Event) -> Iterator[None]:
+def interrupts_set(*events: threading.Event, last_words: Callable[[], str] = str) -> Iterator[None]:
     """Within it, the first of the three signals sets the first event, the next one the next.
 
-    When all are set, a signal raises KeyboardInterrupt. One that is ignored (``nohup``) stays ignored.
-    Outside the main thread it does nothing.
+    With the last of several events the process gets a moment to end; then it is ended, with what
+    *last_words* gives on stderr. When all are set, a signal raises KeyboardInterrupt. One that is ignored
+    (``nohup``) stays ignored. Outside the main thread it does nothing.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     before = {n: h for n in SIGNALS if (h := signal.getsignal(n)) is not signal.SIG_IGN}
     waiting = list(events)
+    ended = threading.Event()
+
+    def end() -> None:
+        if not ended.wait(GRACE):
+            end_process(last_words)
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         if not waiting:
             raise KeyboardInterrupt(signal.Signals(number).name)
         waiting.pop(0).set()
+        if not waiting and len(events) > 1:
+            threading.Thread(target=end, name="end", daemon=True).start()
 
     for number in before:
         signal.signal(number, interrupt)
     try:
         yield
     finally:
+        ended.set()
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def end_process(last_words: Callable[[], str]) -> None:
+    """Ends the process at once, with all threads, whatever they wait for.
+
+    Nothing but the system is used: a lock of the log may be held by what hangs.
+    """
+    words = ""
+    try:
+        words = last_words()
+    finally:
+        os.write(2, f"Interrupted; a request hangs and is given up.\n{words}\n".encode(errors="replace"))
+        os._exit(INTERRUPTED)

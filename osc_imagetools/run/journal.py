@@ -17,7 +17,7 @@ import logging
 import os
 import threading
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,8 @@ from osc_imagetools.run.identity import Run, is_alive
 LOG = logging.getLogger(__name__)
 SUFFIX = ".jsonl"
 END = {"event": "end"}
+# Of the journal's form; a reader takes newer ones for what it understands of them.
+VERSION = 1
 
 
 @dataclass(frozen=True)
@@ -128,17 +130,28 @@ class Journal:
     def _begin(self) -> int:
         path = path_of(self._run.id)
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
-        self._write(self._first())
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
         try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-        return self._file
+            self._write(self._first(), number)
+            folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+        except OSError:
+            # Without its first line nobody could read what later ones say.
+            os.close(number)
+            forget(path)
+            raise
+        return number
 
     def _first(self) -> dict[str, Any]:
-        return {"event": "begin", "run": asdict(self._run), "place": asdict(self._place)}
+        return {
+            "event": "begin",
+            "version": VERSION,
+            "run": asdict(self._run),
+            "place": asdict(self._place),
+        }
 
     def _note(self, record: Mapping[str, Any]) -> None:
         """Where there is no room for it, it is made up for at the end."""
@@ -148,19 +161,20 @@ class Journal:
             except OSError:
                 self._lost = True
 
-    def _write(self, record: Mapping[str, Any]) -> None:
+    def _write(self, record: Mapping[str, Any], number: int | None = None) -> None:
         """A whole line or nothing: the next one must not be glued to half of it."""
-        if self._file is None:
+        file = self._file if number is None else number
+        if file is None:
             return
         line = _line(record)
-        size = os.fstat(self._file).st_size
+        size = os.fstat(file).st_size
         try:
-            if os.write(self._file, line) < len(line):
+            if os.write(file, line) < len(line):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError:
-            os.ftruncate(self._file, size)
+            os.ftruncate(file, size)
             raise
-        os.fsync(self._file)
+        os.fsync(file)
 
     def _write_again(self) -> None:
         """Only what is left, in the room that the file has: a kept resource must not be listed in it."""
@@ -216,24 +230,46 @@ def journaled_runs() -> list[JournaledRun]:
 
 
 def _read(path: Path) -> JournaledRun | None:
-    """A journal; None where it is gone meanwhile, or was not even begun."""
+    """A journal; None where it is gone meanwhile, or was not even begun.
+
+    What a newer version has written besides is passed over: it hides neither the run nor the rest of it.
+    """
     try:
         records = list(_records(path.read_text(errors="replace")))
-        begin = next(record for record in records if record["event"] == "begin")
-        run, place = Run(**begin["run"]), RunLocation(**begin["place"])
-        entries: dict[int, JournalEntry] = {}
-        for record in records:
-            entry = record.get("entry", 0)
-            if record["event"] == "make":
-                entries[entry] = JournalEntry(record["kind"], record["name"], record["id"])
-            elif record["event"] == "made":
-                entries[entry] = JournalEntry(entries[entry].kind, entries[entry].name, record["id"])
-            elif record["event"] == "settled":
-                entries.pop(entry, None)
-    except (FileNotFoundError, StopIteration, KeyError, TypeError):
+    except FileNotFoundError:
         return None
-    alive = False if END in records else is_alive(run.process)
+    begin = next((record for record in records if record.get("event") == "begin"), None)
+    if begin is None or not isinstance(begin.get("run"), dict):
+        if records:
+            LOG.warning("The journal %s cannot be read: it has no beginning", path)
+        return None
+    if begin.get("version", VERSION) != VERSION:
+        LOG.warning("The journal %s is of a newer version of osc-imagetools", path)
+    run = Run(**_known(Run, begin.get("run"), id=path.stem, purpose="", since="", process=""))
+    place = RunLocation(
+        **_known(RunLocation, begin.get("place"), auth_url=None, region=None, project_id=None)
+    )
+    entries: dict[Any, JournalEntry] = {}
+    for record in records:
+        entry = str(record.get("entry"))
+        identifier = record.get("id")
+        identifier = str(identifier) if identifier else None
+        match record.get("event"):
+            case "make":
+                entries[entry] = JournalEntry(str(record.get("kind")), str(record.get("name")), identifier)
+            case "made" if entry in entries:
+                entries[entry] = replace(entries[entry], id=identifier)
+            case "settled":
+                entries.pop(entry, None)
+    over = any(record.get("event") == END["event"] for record in records)
+    alive = False if over else is_alive(run.process)
     return JournaledRun(run, place, tuple(entries.values()), alive, path)
+
+
+def _known(kind: type[Any], told: Any, **default: Any) -> dict[str, Any]:
+    """The fields of a class that a record has, and the default of each that it has not."""
+    found = told if isinstance(told, dict) else {}
+    return {f.name: found.get(f.name, default[f.name]) for f in fields(kind)}
 
 
 def _records(text: str) -> Iterator[dict[str, Any]]:

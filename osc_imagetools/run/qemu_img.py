@@ -14,7 +14,7 @@ import os
 import shutil
 import stat
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -23,6 +23,7 @@ from osc_imagetools import errors
 from osc_imagetools.cloud.ownership import PREFIX
 from osc_imagetools.data import qemu_img
 from osc_imagetools.data.disk_format import DiskFacts, inspect_stream
+from osc_imagetools.data.download_source import Proof
 from osc_imagetools.operations.drafts import CONVERTIBLE
 from osc_imagetools.run.context import CreatedResource, RunContext
 
@@ -36,22 +37,17 @@ def check_converter() -> None:
     qemu_img.require_installed("--disk-format")
 
 
-@contextmanager
-def converted(
-    context: RunContext,
-    source: Path,
-    content_format: str,
-    disk_format: str,
-    *,
-    proof: tuple[str, str] | None = None,
-) -> Iterator[Path]:
-    """The path of a file with the same disk in another format, as long as the context lasts.
+def temporary_parent(beside: Path) -> Path:
+    """``TMPDIR``, or *beside* where that is not set and can be written to, or ``/var/tmp``.
 
-    It is in ``TMPDIR``, or beside the bundle where that is not set; parameters and errors are those of
-    :func:`convert_file`.
+    :raises errors.ResourceUnusable: it is not a directory.
     """
-    with temporary_folder(context, source.absolute().parents[2]) as folder:
-        yield convert_file(context, source, folder, content_format, disk_format, proof=proof)
+    wanted = os.environ.get("TMPDIR")
+    parent = Path(wanted or (beside if os.access(beside, os.W_OK) else "/var/tmp")).absolute()  # noqa: S108
+    if not parent.is_dir():
+        what = "TMPDIR" if wanted else "the place for temporary files"
+        raise errors.ResourceUnusable(f"{what} is {parent}, which is not a directory", hint=NO_TMPDIR)
+    return parent
 
 
 @contextmanager
@@ -61,12 +57,8 @@ def temporary_folder(context: RunContext, beside: Path) -> Iterator[Path]:
     :raises errors.ResourceUnusable: it cannot be made.
     :raises errors.JournalUnwritable: it must not be made.
     """
-    wanted = os.environ.get("TMPDIR")
-    parent = Path(wanted or (beside if os.access(beside, os.W_OK) else "/var/tmp")).absolute()  # noqa: S108
+    parent = temporary_parent(beside)
     folder = parent / f".{PREFIX}-{context.run.id}-{uuid.uuid4().hex[:8]}"
-    if not parent.is_dir():
-        what = "TMPDIR" if wanted else "the place for temporary files"
-        raise errors.ResourceUnusable(f"{what} is {parent}, which is not a directory", hint=NO_TMPDIR)
     made = context.register(DIRECTORY, str(folder), _remove)
     try:
         folder.mkdir(mode=0o700)
@@ -81,36 +73,45 @@ def temporary_folder(context: RunContext, beside: Path) -> Iterator[Path]:
 
 def convert_file(
     context: RunContext,
-    source: Path,
-    folder: Path,
+    opener: Callable[[], BinaryIO],
+    target: Path,
     content_format: str,
     disk_format: str,
     *,
-    label: str | None = None,
-    proof: tuple[str, str] | None = None,
-) -> Path:
-    """The path of a file in *folder* with the same disk in another format (both as Glance calls them).
+    label: str,
+    proof: Proof | None = None,
+) -> None:
+    """Writes the same disk into the file *target*, in another format (both as Glance calls them).
 
-    :param label: what messages call the disk; by default the name of the file.
-    :param proof: (algorithm, hex digest) that its bytes must have; None: they were proven when they came.
-    :raises errors.HashMismatch: they do not have it.
+    :param opener: gives the disk open for reading; it follows no link.
+    :param label: what messages call the disk.
+    :param proof: what its bytes must hash to; None: they were proven when they came.
+    :raises errors.HashMismatch: they do not.
     :raises errors.UnsafeDisk, errors.DamagedDisk, errors.ResourceUnusable: it must not be converted.
     :raises errors.NoSpace: not even the source's bytes have room there.
     """
-    label = label or source.name
-    with _opened(source, label) as stream:
+    with opener() as stream:
         if proof is not None:
-            _prove(context, stream, label, *proof)
-        facts = inspect_stream(stream, content_format, container_format="bare", label=label)
-        if CONVERTIBLE.get(facts.content_format) != CONVERTIBLE[content_format]:
-            raise errors.ResourceUnusable(
-                f"{label} says that it is {content_format}, but its content is {facts.content_format}",
-                hint="What a server would make of it is not certain: make an image that says what it is.",
-            )
-        check_readable(facts, label)
-        target = folder / f"{source.stem}.{disk_format}"
+            _prove(context, stream, label, proof)
+        readable_facts(context, stream, content_format, label)
         _convert(context, stream, content_format, target, disk_format, label)
-        return target
+
+
+def readable_facts(context: RunContext, stream: BinaryIO, content_format: str, label: str) -> DiskFacts:
+    """What an open disk is, whose content can be read whole.
+
+    :raises errors.UnsafeDisk, errors.DamagedDisk, errors.ResourceUnusable: it must not be converted.
+    """
+    facts = inspect_stream(stream, content_format, container_format="bare", label=label)
+    if CONVERTIBLE.get(facts.content_format) != CONVERTIBLE[content_format]:
+        raise errors.ResourceUnusable(
+            f"{label} says that it is {content_format}, but its content is {facts.content_format}",
+            hint="What a server would make of it is not certain: make an image that says what it is.",
+        )
+    check_readable(facts, label)
+    if damage := qemu_img.damage_of(stream, content_format, wait=_wait(context, label)):
+        raise damaged(label, damage)
+    return facts
 
 
 def check_readable(facts: DiskFacts, label: str) -> None:
@@ -165,42 +166,49 @@ def _remove(context: RunContext, made: CreatedResource) -> None:
     remove_folder(Path(made.name))
 
 
-@contextmanager
-def _opened(source: Path, label: str) -> Iterator[BinaryIO]:
+def open_plain(path: Path) -> BinaryIO:
+    """A file of ours, open for reading.
+
+    :raises errors.UnsafeDisk: it is a link, or no regular file; :raises OSError: it cannot be opened.
+    """
     try:
-        file = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError as exc:
         if exc.errno == errno.ELOOP:
-            raise errors.UnsafeDisk(f"{label} is a link") from None
-        raise errors.ImagetoolsError(f"Cannot read {source}: {exc.strerror or exc}") from exc
-    with open(file, "rb") as stream:
-        if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
-            raise errors.UnsafeDisk(f"{label} is no regular file")
-        yield stream
+            raise errors.UnsafeDisk(f"{path.name} is a symbolic link") from None
+        raise
+    stream = os.fdopen(file, "rb")
+    if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+        stream.close()
+        raise errors.UnsafeDisk(f"{path.name} is not a regular file")
+    return stream
 
 
-def _prove(context: RunContext, stream: BinaryIO, label: str, algorithm: str, wanted: str) -> None:
-    digest = hashlib.new(algorithm)
+def _prove(context: RunContext, stream: BinaryIO, label: str, proof: Proof) -> None:
+    digest = hashlib.new(proof.algorithm, usedforsecurity=False)
     stream.seek(0)
     while piece := stream.read(PIECE):
         context.deadline.check()
         digest.update(piece)
-    if digest.hexdigest() != wanted:
-        raise errors.HashMismatch(f"{label} has changed: its {algorithm} is not the one in the manifest")
+    if digest.hexdigest() != proof.value:
+        raise errors.HashMismatch(
+            f"{label} has changed: its {proof.algorithm} is not the one in the manifest"
+        )
+
+
+def _wait(context: RunContext, label: str) -> qemu_img.Wait:
+    return lambda ended: context.deadline.until(f"{label} to be converted", ended)
 
 
 def _convert(
     context: RunContext, stream: BinaryIO, content_format: str, target: Path, disk_format: str, label: str
 ) -> None:
-    def wait(ended: qemu_img.Ended) -> None:
-        context.deadline.until(f"{label} to be converted", ended)
-
     free, needed = shutil.disk_usage(target.parent).free, os.fstat(stream.fileno()).st_blocks * 512
     if free < needed:
         raise errors.NoSpace(
             f"{target.parent.parent}: {needed - free} bytes are missing to convert {label}",
-            hint="Set TMPDIR to a directory with more room.",
+            hint="Set TMPDIR to a directory with more space. Conversions to raw need none if nbdcopy is "
+            "installed (Debian: libnbd-bin).",
         )
-    if damage := qemu_img.damage_of(stream, content_format, wait=wait):
-        raise damaged(label, damage)
+    wait = _wait(context, label)
     qemu_img.convert(stream, content_format, target, disk_format, label=label, wait=wait)

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Shares an image with projects, accepts in their names, and takes it from them again.
+"""Shares an image with projects, accepts it on their behalf, and stops sharing it.
 
-Contract: an image is shared with all of the projects or, when the cloud refuses one of them, with none: what
-was done until then is undone. That a project could not accept is no failure: it is told, with the reason. An
-unsharing that breaks off has taken the image from some, and says from whom; it is simply run again.
-Source: https://docs.openstack.org/api-ref/image/v2/#sharing
+Contract: an image is shared with all projects or, if the cloud refuses one of them, with none: what was done
+before is undone. It is not a failure if a project could not accept; the reason is reported. If unsharing
+fails halfway, the error names the projects that were removed; it can be repeated. Source:
+https://docs.openstack.org/api-ref/image/v2/#sharing
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 from osc_imagetools import errors
-from osc_imagetools.cloud.connection import Cloud, StatusError
+from osc_imagetools.cloud.answers import StatusError
+from osc_imagetools.cloud.connection import Cloud
 from osc_imagetools.cloud.image import Image, get_image
 from osc_imagetools.cloud.project import Project
 from osc_imagetools.run.cleanup import Cleanup, CleanupStep, clean_up_after
@@ -26,30 +27,30 @@ from osc_imagetools.sharing.plan import Share, SharePlan, UnsharePlan
 
 @dataclass(frozen=True)
 class ShareResult:
-    """What became of one project; ``status`` as a member, ``unread`` why it could not accept."""
+    """The result for one project; ``status`` as a member, ``obstacle`` why it could not accept."""
 
     share: Share
     added: bool
     status: str
-    unread: str | None
+    obstacle: str | None
 
 
 @dataclass(frozen=True)
 class ShareReport:
-    """``visibility`` is what the image's visibility was, None where it has not changed.
+    """``visibility`` is the previous visibility of the image, None if it has not changed.
 
-    ``again`` are IDs of projects that nobody asked for: they were members when the image was shared
-    before, and are so again.
+    ``former_members`` are IDs of projects that were not asked for: they were members when the image was
+    shared before, and can use it again now.
     """
 
     image: Image
     visibility: str | None
     projects: tuple[ShareResult, ...]
-    again: tuple[str, ...]
+    former_members: tuple[str, ...]
 
 
 def share(cloud: Cloud, plan: SharePlan) -> ShareReport:
-    """Carries a plan out.
+    """Carry out a plan.
 
     :raises errors.ImagetoolsError: nothing has changed, or ``left`` says what has.
     """
@@ -69,12 +70,12 @@ def share(cloud: Cloud, plan: SharePlan) -> ShareReport:
             clean_up_after(work.cleanup, exc)
             raise
     asked = {item.project.id for item in plan.shares}
-    again = tuple(p for p in work.members if p not in asked) if plan.visibility else ()
-    return ShareReport(plan.image, plan.visibility, tuple(projects), again)
+    former = tuple(p for p in work.members if p not in asked) if plan.visibility else ()
+    return ShareReport(plan.image, plan.visibility, tuple(projects), former)
 
 
 class _Sharing:
-    """One run; ``members`` maps project IDs to the status that they had before it."""
+    """One run; ``members`` maps project IDs to their previous status."""
 
     def __init__(self, cloud: Cloud, plan: SharePlan) -> None:
         self._cloud = cloud
@@ -85,13 +86,15 @@ class _Sharing:
         self._added: set[str] = set()
 
     def open(self) -> None:
-        """Sets the visibility, if that is needed; members of an earlier sharing show only then."""
+        """Set the visibility if necessary; only then the members of an earlier sharing can be read."""
         before = self._plan.visibility
         if before is None:
             return
-        entry = self.cleanup.register(f"visibility of {self._image.label}", lambda: self._see(before))
+        entry = self.cleanup.register(
+            f"visibility of {self._image.label}", lambda: self._set_visibility(before)
+        )
         with _unless_refused(entry):
-            self._see("shared")
+            self._set_visibility("shared")
         image = get_image(self._cloud, self._image.id)
         self.members = {m.project_id: m.status for m in image.members or ()}
 
@@ -108,7 +111,7 @@ class _Sharing:
                 self._cloud.request("image", "POST", path, what=self._what(item), json=body)
             self._added.add(project)
         except StatusError as exc:
-            if exc.status != 409:  # somebody else was quicker
+            if exc.status != 409:  # somebody else has added it in the meantime
                 raise
 
     def accept(self, item: Share) -> ShareResult:
@@ -117,15 +120,15 @@ class _Sharing:
         if item.exempt or not item.accept or before == "accepted":
             return ShareResult(item, project in self._added, before, item.obstacle)
         text = f"status of {item.project.label} as a member of {self._image.label}"
-        entry = self.cleanup.register(text, lambda: self._say(item, before))
+        entry = self.cleanup.register(text, lambda: self._set_status(item, before))
         try:
             with _unless_refused(entry):
-                self._say(item, "accepted")
+                self._set_status(item, "accepted")
         except errors.ImagetoolsError as exc:
             return ShareResult(item, project in self._added, before, exc.message)
         return ShareResult(item, project in self._added, "accepted", None)
 
-    def _say(self, item: Share, status: str) -> None:
+    def _set_status(self, item: Share, status: str) -> None:
         path = _path(self._image, item.project.id)
         there = self._cloud.in_project(item.project.id)
         there.request("image", "PUT", path, what=self._what(item), json={"status": status})
@@ -136,7 +139,7 @@ class _Sharing:
         except errors.ResourceNotFound:
             return
 
-    def _see(self, visibility: str) -> None:
+    def _set_visibility(self, visibility: str) -> None:
         change = {"op": "replace", "path": "/visibility", "value": visibility}
         self._cloud.patch_image(self._image.id, [change], what=self._image.label)
 
@@ -146,7 +149,7 @@ class _Sharing:
 
 @contextlib.contextmanager
 def _unless_refused(entry: CleanupStep) -> Iterator[None]:
-    """Around an effect: one that the cloud refuses has not taken place and needs no undoing."""
+    """Around an effect: if the cloud refuses it, nothing has to be undone."""
     try:
         yield
     except StatusError as exc:
@@ -160,7 +163,7 @@ def _unless_refused(entry: CleanupStep) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class UnshareResult:
-    """What became of one project; ``was`` its status as a member, None for one that was none."""
+    """The result for one project; ``was`` is its previous status as a member, None if it was not one."""
 
     project: Project
     was: str | None
@@ -168,19 +171,19 @@ class UnshareResult:
 
 
 def unshare(cloud: Cloud, plan: UnsharePlan) -> tuple[UnshareResult, ...]:
-    """Removes the members of a plan.
+    """Remove the members of a plan.
 
-    :raises errors.ImagetoolsError: the message names those that have been removed until then.
+    :raises errors.ImagetoolsError: the message names those that have been removed before.
     """
     done: list[UnshareResult] = []
     for project, status in plan.members:
         try:
             cloud.request("image", "DELETE", _path(plan.image, project.id), what=plan.image.label)
         except errors.ResourceNotFound:
-            pass  # somebody else was quicker
+            pass  # somebody else has removed it in the meantime
         except errors.ImagetoolsError as exc:
             names = ", ".join(u.project.label for u in done) or "none"
-            exc.message += f" (removed until then: {names})"
+            exc.message += f" (removed before the failure: {names})"
             raise
         done.append(UnshareResult(project, status, f"was {status}"))
     return (*done, *(UnshareResult(project, None, detail) for project, detail in plan.not_members))

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An image, the projects that it is to be shared with or not, and how far this login reaches into them.
+"""Reads an image, the projects to share it with, and in which of them this account can act.
 
-Contract: read-only. What is wrong with a project is a value, so that a plan can list all of it at once. A
-token for another project of the same account is asked for, which changes nothing.
+Contract: read-only. Problems are values, so that a plan can report all of them together. A token is requested
+for other projects of the account, which changes nothing.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from osc_imagetools.cloud.project import Project, find_projects, own_projects
 
 @dataclass(frozen=True)
 class Sharing:
-    """``projects`` are those asked for, each once, in their order.
+    """``projects`` are those asked for, without duplicates, in their order.
 
-    ``refused`` tells by project ID why this login cannot act in a project; one that is not in it can be
-    acted in.
+    ``refused`` has, by project ID, the reason why this account cannot act in a project; it can act in all
+    others.
     """
 
     image: Image
@@ -31,10 +31,10 @@ class Sharing:
 
 
 def sharing(cloud: Cloud, image: str, projects: Iterable[str], *, reach: bool) -> Sharing:
-    """Reads an image and looks up projects by name or ID.
+    """Read an image and look up projects by name or ID.
 
-    :param reach: whether to find out in which of them this login can act.
-    :raises errors.ResourceNotFound, errors.ResourceAmbiguous: of the image.
+    :param reach: whether to find out in which of them this account can act.
+    :raises errors.ResourceNotFound, errors.ResourceAmbiguous: for the image.
     """
     found = find_image(cloud, image)
     own = own_projects(cloud)
@@ -48,10 +48,10 @@ def sharing(cloud: Cloud, image: str, projects: Iterable[str], *, reach: bool) -
 
 
 def unreachable(cloud: Cloud, projects: Iterable[str], own: tuple[Project, ...] | None) -> dict[str, str]:
-    """Why this login cannot act in projects (by ID), for those where it cannot.
+    """The reasons why this account cannot act in projects, by ID, for those where it cannot.
 
-    :param own: the projects that the account has a role in, None where that is not known: then a token
-        is asked for each.
+    :param own: the projects in which the account has a role; None if unknown: then a token is requested for
+    each.
     """
     mine = None if own is None else {project.id for project in own}
     refused = {}

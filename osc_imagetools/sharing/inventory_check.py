@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What each project sees of an image: asked with a token of that project where this account has a role in it.
+"""Reads what each project sees of an image, with a token of the project if this account has a role in it.
 
-Contract: read-only. Whether data can be downloaded is found by opening the stream and closing it before it
-is read: a Range is refused by many stores, and HEAD by the Image API. None is what nobody was asked about.
+Contract: read-only. To find out whether the data can be downloaded, the stream is opened and closed without
+reading it: many stores refuse ranges, and the Image API refuses HEAD. None means unknown.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from osc_imagetools import errors
-from osc_imagetools.cloud.connection import Cloud, StatusError
+from osc_imagetools.cloud.answers import StatusError
+from osc_imagetools.cloud.connection import Cloud
 from osc_imagetools.cloud.image import Image, find_image, get_image
 from osc_imagetools.cloud.project import Project, find_projects, own_projects
 from osc_imagetools.cloud.volume import get_snapshot, get_volume
@@ -25,7 +26,7 @@ PROJECT_OF = {
 
 @dataclass(frozen=True)
 class ImageDataSource:
-    """A snapshot, volume or image that an image's block device mapping points at, and whose it is."""
+    """A snapshot, volume or image in the block device mapping of an image, and its project."""
 
     kind: str
     id: str
@@ -40,10 +41,11 @@ class ImageDataSource:
 
 @dataclass(frozen=True)
 class View:
-    """An image as a project sees it; ``refused`` is why it could not be asked, the rest is then None.
+    """An image as a project sees it; ``refused`` is why this could not be read, and the rest is None then.
 
-    ``opens`` tells whether its data can be read, None where this account's role there does not allow it;
-    ``said`` is what the cloud said if not. ``sources`` are, by label, those that this login does not see.
+    ``opens`` tells whether its data can be read, None if this account's role in the project does not allow
+    it; ``said`` is the message of the cloud in that case. ``sources`` has, by label, those that the current
+    project does not see.
     """
 
     project: Project
@@ -57,9 +59,10 @@ class View:
 
 @dataclass(frozen=True)
 class ShareInventory:
-    """``sources`` are, by label, what the image's mapping points at, None for what this login does not see.
+    """``sources`` has, by label, what the mapping of the image points to, None for what this login does not
+    see.
 
-    Without block storage in the catalog there are none of snapshots and volumes.
+    Without block storage in the catalog, it has neither snapshots nor volumes.
     """
 
     image: Image
@@ -70,10 +73,10 @@ class ShareInventory:
 
 
 def share_inventory(cloud: Cloud, name_or_id: str, projects: Iterable[str]) -> ShareInventory:
-    """Reads an image as projects see it.
+    """Read an image as projects see it.
 
-    Without names or IDs these are its owner's and its members, of an image for everybody the login's too, and
-    the login's alone where that may not know the members.
+    The default projects are the owner and the members; for a public or community image also the current
+    project; only the current project if it cannot read the members.
 
     :raises errors.ImagetoolsError: the image or a project is not found; several as :class:`errors.Unready`.
     """
@@ -103,7 +106,7 @@ def _chosen(
 ) -> tuple[Project, ...]:
     chosen, problems = find_projects(cloud, projects, own)
     if problems:
-        raise problems[0] if len(problems) == 1 else errors.Unready("these projects are not found", problems)
+        raise problems[0] if len(problems) == 1 else errors.Unready("some projects were not found", problems)
     if chosen:
         return chosen
     names = {project.id: project for project in own or ()}
@@ -117,7 +120,7 @@ def _chosen(
 
 
 def _pointers(image: Image, block_storage: bool) -> dict[str, tuple[str, str]]:
-    """(kind, ID) by label of all that the mapping points at and that can be looked at."""
+    """(kind, ID) by label of everything that the mapping points to and that can be read."""
     found = []
     for device in image.mapping:
         target = {
@@ -162,7 +165,7 @@ def _view(there: Cloud, image: Image, project: Project, missing: Iterable[str]) 
 
 
 def _opens(there: Cloud, image: Image) -> tuple[bool | None, str | None]:
-    """Whether the image's data can be read, and what the cloud says if not."""
+    """Whether the data of the image can be read, and the message of the cloud if not."""
     if image.status != "active" or not image.size:
         return None, None
     try:

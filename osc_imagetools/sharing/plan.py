@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Plans to share an image with projects, and to stop that: which members to add, accept and remove.
+"""Plans to share an image with projects, or to stop sharing it: members to add, to accept and to remove.
 
-Contract: pure. What cannot work is found here, before any effect, and listed at once. An image that
-everybody can use already is left alone: sharing it with some would take it away from all others.
-Source: https://docs.openstack.org/api-ref/image/v2/#sharing (only the member's project sets its status).
+Contract: pure. Problems are found here, before any effect, and reported together. An image that every project
+can use already is not changed: sharing it with some would withdraw it from all others. Source:
+https://docs.openstack.org/api-ref/image/v2/#sharing (only the member's project sets its status).
 """
 
 from __future__ import annotations
@@ -14,23 +14,23 @@ from dataclasses import dataclass
 from osc_imagetools import errors
 from osc_imagetools.cloud.image import Image
 from osc_imagetools.cloud.project import Project
-from osc_imagetools.operations.vocabulary import Step
+from osc_imagetools.operations.steps import Step
 from osc_imagetools.sharing.inventory import Sharing
 
 OPEN = {
-    "public": "public: every project sees, lists and uses it",
-    "community": "community: every project can use it by its ID (its list: openstack image list --community)",
+    "public": "public: every project can use it",
+    "community": "community: every project can use it by ID (to list it: openstack image list --community)",
 }
-# States in which an image will never have data again.
+# Final states: the image will never have data again.
 DEAD = frozenset({"killed", "deleted", "pending_delete"})
 
 
 @dataclass(frozen=True)
 class Share:
-    """What happens with one project: ``was`` is its status as a member, None where it is none.
+    """The plan for one project: ``was`` is its status as a member, None if it is not one.
 
-    ``accept`` tells whether to accept in its name; ``obstacle`` why not, though it was asked for;
-    ``exempt`` why nothing has to be done at all.
+    ``accept`` tells whether to accept on its behalf; ``obstacle`` why this is not possible although it was
+    asked for; ``exempt`` why there is nothing to do.
     """
 
     project: Project
@@ -43,20 +43,21 @@ class Share:
 
 @dataclass(frozen=True)
 class SharePlan:
-    """``visibility`` is what the image's visibility is changed from, None where it stays."""
+    """``visibility`` is the visibility to change, None if it stays."""
 
     image: Image
     visibility: str | None
     shares: tuple[Share, ...]
 
     def warnings(self) -> tuple[str, ...]:
-        """What sharing will not do, though one might think so."""
+        """What users might expect of sharing, but will not get."""
         if self.image.size or not self.image.mapping or all(s.exempt for s in self.shares):
             return ()
         return (
             f"{self.image.label} has 0 bytes: its data is in volume snapshots, which are not shared with it. "
-            "Other projects see the image and cannot boot it. What can: openstack image export-full "
-            f"{self.image.id}; then openstack image import-full <bundle>, and share what that makes.",
+            "Other projects can see the image but not boot from it. To share the data: openstack image "
+            f"export-full {self.image.id}; then openstack image import-full <bundle>, and share the imported "
+            "image.",
         )
 
     def steps(self) -> tuple[Step, ...]:
@@ -71,7 +72,7 @@ class SharePlan:
 
 @dataclass(frozen=True)
 class UnsharePlan:
-    """The members to remove (project, status) and the projects that are none, with the reason."""
+    """The members to remove (project, status), and the projects that are not members, with the reason."""
 
     image: Image
     members: tuple[tuple[Project, str], ...]
@@ -98,7 +99,7 @@ def plan_share(found: Sharing, *, accept: bool) -> SharePlan:
             errors.ResourceUnusable(f"{image.label} is {image.status}: there is nothing to share")
         )
     if image.visibility == "shared" and image.members is None:
-        problems.append(_not_ours(image))
+        problems.append(_not_owner(image))
     _raise(f"{image.label} cannot be shared", problems)
     shares = tuple(_share(found, project, accept) for project in found.projects)
     change = image.visibility != "shared" and any(share.add for share in shares)
@@ -130,15 +131,15 @@ def plan_unshare(found: Sharing) -> UnsharePlan:
     if image.visibility in OPEN:
         problems.append(
             errors.ResourceUnusable(
-                f"{image.label} is {OPEN[image.visibility]}; it cannot be taken from single ones",
-                hint=f"To let its members alone use it: openstack image set --shared {image.id}",
+                f"{image.label} is {OPEN[image.visibility]}; it cannot be withdrawn from single projects",
+                hint=f"To restrict it to its members: openstack image set --shared {image.id}",
             )
         )
     if image.visibility == "shared" and image.members is None:
-        problems.append(_not_ours(image))
+        problems.append(_not_owner(image))
     _raise(f"{image.label} cannot be unshared", problems)
     status = {m.project_id: m.status for m in image.members or ()}
-    private = "the image is private" if image.visibility == "private" else "it was no member"
+    private = "the image is private" if image.visibility == "private" else "was not a member"
     return UnsharePlan(
         image=image,
         members=tuple((p, status[p.id]) for p in found.projects if p.id in status),
@@ -146,10 +147,10 @@ def plan_unshare(found: Sharing) -> UnsharePlan:
     )
 
 
-def _not_ours(image: Image) -> errors.ImagetoolsError:
+def _not_owner(image: Image) -> errors.ImagetoolsError:
     return errors.Forbidden(
-        f"the members of {image.label} are its owner's matter, project {image.owner}",
-        hint="Use an account of that project.",
+        f"only its owner, project {image.owner}, can change the members of {image.label}",
+        hint="Log in to that project.",
     )
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What became of each project that an image was shared with, in words: who still has to do what.
+"""The results of sharing as rows: what was done for each project, and who still has to accept.
 
-Contract: pure rows, in the order of the columns of ``image share``.
+Contract: pure. The rows have the columns of ``image share``.
 """
 
 from __future__ import annotations
@@ -10,36 +10,36 @@ from collections.abc import Iterator, Sequence
 
 from osc_imagetools.sharing.execute import ShareReport, ShareResult, UnshareResult
 
-COLUMNS = ("Project", "Result", "Detail", "Name")
-Row = tuple[str, str, str, str | None]
+COLUMNS = ("Project", "Result", "Detail", "Name", "Action")
+Row = tuple[str, str, str, str | None, str]
 
 
 def share_rows(report: ShareReport) -> Iterator[Row]:
     """One row for each project.
 
-    Result is added (a member now, that has not accepted), accepted, pending or rejected (a member since
-    before, that has not), or exempt (the owner; any project, if the image is public or community).
+    Result is added (is a member now, has not accepted yet), accepted, pending or rejected (was a member
+    before and has not accepted), or exempt (the owner; every project if the image is public or community).
     """
     for shared in report.projects:
         project = shared.share.project
         detail = "; ".join(_details(report, shared))
-        yield project.id, _result(shared), detail, project.name
+        yield project.id, _result(shared), detail, project.name, _action(report, shared)
 
 
 def unshare_rows(unshared: Sequence[UnshareResult]) -> Iterator[Row]:
     """One row for each project; Result is removed or no-member."""
     for entry in unshared:
-        yield entry.project.id, "removed" if entry.was else "no-member", entry.detail, entry.project.name
+        yield entry.project.id, "removed" if entry.was else "no-member", entry.detail, entry.project.name, ""
 
 
 def notes(report: ShareReport) -> Iterator[str]:
-    """What concerns the image as a whole and was not asked for in so many words."""
+    """Side effects on the image as a whole."""
     if report.visibility:
-        yield f"{report.image.label} was {report.visibility}; it is shared now."
-    if report.again:
+        yield f"The visibility of {report.image.label} was {report.visibility}; it is shared now."
+    if report.former_members:
         yield (
-            f"These projects were its members before, and are so again: {', '.join(report.again)} "
-            f"(openstack image unshare takes it from them)"
+            f"These projects were members before and can use it again: {', '.join(report.former_members)}. "
+            "To remove them: openstack image unshare"
         )
 
 
@@ -51,6 +51,13 @@ def _result(shared: ShareResult) -> str:
     return "added" if shared.added else shared.status
 
 
+def _action(report: ShareReport, shared: ShareResult) -> str:
+    """What a user of the project types."""
+    if shared.share.exempt or shared.status == "accepted":
+        return ""
+    return f"openstack image set --accept {report.image.id}"
+
+
 def _details(report: ShareReport, shared: ShareResult) -> Iterator[str]:
     if shared.share.exempt:
         yield shared.share.exempt
@@ -60,14 +67,14 @@ def _details(report: ShareReport, shared: ShareResult) -> Iterator[str]:
         if shared.added:
             yield "added and accepted"
         elif before is None:
-            yield "a member since an earlier sharing"
+            yield "was a member before"
         else:
-            yield "unchanged" if before == "accepted" else f"it was {before}"
+            yield "unchanged" if before == "accepted" else f"was {before}"
     else:
-        if shared.unread:
-            yield f"not accepted here: {shared.unread}"
+        if shared.obstacle:
+            yield f"not accepted here: {shared.obstacle}"
         if shared.status == "rejected":
             yield "the project has rejected it"
-        yield f"a user of the project accepts by: openstack image set --accept {report.image.id}"
+        yield "a user of the project has to accept it"
     if report.visibility:
         yield f"the image was {report.visibility}"

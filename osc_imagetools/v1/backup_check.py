@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``server backup-check``."""
+"""The command ``server backup-check``."""
 
 from __future__ import annotations
 
 import argparse
 import logging
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from cliff import columns
@@ -13,18 +14,20 @@ from cliff import columns
 from osc_imagetools.v1 import base
 
 if TYPE_CHECKING:
+    from osc_imagetools.backup_check.html_report import HtmlReport
     from osc_imagetools.backup_check.inventory import Scope
     from osc_imagetools.cloud.connection import Cloud
 
 LOG = logging.getLogger(__name__)
+WIDEST = 100  # characters of a line of text that is easy to read
 SEVERITIES = ("info", "warning", "critical")
 UNITS = {"m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
-# Options that choose servers, by the name that argparse gives them.
+# Options that select servers, as argparse names them.
 FILTERS = ("all", "all_projects", "project", "name", "status", "tags")
 
 
 class Rank(columns.FormattableColumn[Any]):
-    """A severity: its name for everybody, its rank for ``--sort-column``."""
+    """A severity, shown by name and sorted by rank (``--sort-column``)."""
 
     def human_readable(self) -> str:
         return str(self._value.name)
@@ -34,14 +37,23 @@ class Rank(columns.FormattableColumn[Any]):
 
 
 class CheckServerBackup(base.Lister):
-    """Tell what a backup of servers would miss, and what those they have are worth
+    """Check whether servers can be backed up and whether their backups are usable.
 
-    Reads only. For each server it says what a backup made now would miss, what stands in its way, and
-    what the images, volume snapshots, volume backups and bundles that were made of it are worth: an
-    image of 0 bytes whose snapshots are gone is listed as active and is no backup at all.
+    For each server, this command reports what a backup made now would miss, what prevents one, and whether
+    the existing images, volume snapshots, volume backups and bundles of the server can be restored. For
+    example, an image of 0 bytes whose snapshots were deleted is still listed as active, but holds nothing.
 
-    Exit code 0 when nothing reaches --fail-on, else 3. What could not be judged is a finding too.
+    The command only reads. Anything that could not be read is reported as ``not-judged``.
+
+    Exit codes: 0 if no finding reaches the severity of ``--fail-on``, 3 if one does, 1 if the check failed.
     """
+
+    more = ("ID", "Project", "Action")
+    examples = (
+        "openstack server backup-check web01",
+        "openstack server backup-check --all --summary --max-age 26h",
+    )
+    page: HtmlReport | None = None
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
@@ -51,62 +63,101 @@ class CheckServerBackup(base.Lister):
             "--max-age",
             metavar="<duration>",
             type=duration,
-            help="Oldest that the newest copy of each disk may be: a number and m, h, d or w (36h, 7d)",
+            help="Maximum age of the newest copy of each disk: a number with m, h, d or w, for example 36h "
+            "or 7d",
         )
         parser.add_argument(
             "--bundles",
             metavar="<directory>",
-            help="Count the bundles in and below this directory as backups",
+            help="Directory whose bundles count as backups; subdirectories are included",
         )
         parser.add_argument(
             "--severity",
             choices=SEVERITIES,
             default="info",
-            help="Show findings from this severity on (default: info)",
+            help="Lowest severity to show (default: info)",
         )
         parser.add_argument(
             "--fail-on",
             choices=("warning", "critical", "never"),
             default="critical",
-            help="Exit with 3 for findings from this severity on, shown or not (default: critical)",
+            help="Lowest severity that sets exit code 3, whether shown or not (default: critical)",
         )
         parser.add_argument(
             "--ignore",
             metavar="<reason>[:<id>]",
             action="append",
             default=[],
-            help="Leave out findings with this reason, or only those about the server, image or volume with "
-            "the ID: they are neither shown nor counted (repeat option for several)",
+            help="Ignore findings with this reason, or only those about the server, image or volume "
+            "with this ID (repeat option to ignore several)",
         )
-        parser.add_argument("--summary", action="store_true", help="Show one row for each server")
+        parser.add_argument(
+            "--summary",
+            action="store_true",
+            help="Show one row for each server instead of one for each finding",
+        )
+        _add_reports(parser)
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Any, Any]:
         check_choice(parsed_args)
+        if parsed_args.explain:
+            return explanation(parsed_args.explain)
         from osc_imagetools.backup_check.plan_ignore import parse_ignored, without_ignored
 
         ignored = parse_ignored(parsed_args.ignore)
         cloud = self.cloud()
-        from osc_imagetools.backup_check import report as report
+        from osc_imagetools.backup_check import report
         from osc_imagetools.backup_check.reasons import Severity
 
         found = _verdicts(cloud, read_scope(cloud, parsed_args), parsed_args)
         verdicts = self.tally.watch(without_ignored(found, ignored))
+        if parsed_args.html:
+            self.page = new_page(cloud)
+            verdicts = self.page.watch(verdicts)
         shown = Severity[parsed_args.severity]
         if not parsed_args.summary:
             rows = report.finding_rows(verdicts, shown)
-            return report.FINDINGS, ((*r[:3], Rank(r[3]), *r[4:]) for r in rows)
+            return report.FINDINGS, ((r[0], Rank(r[1]), *r[2:]) for r in rows)
         rows = report.summary_rows(verdicts, shown)
-        return report.SUMMARY, ((*r[:3], Rank(r[3]), base.Texts(r[4]), *r[5:]) for r in rows)
+        return report.SUMMARY, ((*r[:3], Rank(r[3]), base.Texts(r[4]), *r[5:7], base.Age(r[7])) for r in rows)
+
+    def hidden(self, parsed_args: argparse.Namespace) -> tuple[str, ...]:
+        return () if parsed_args.summary or parsed_args.explain else super().hidden(parsed_args)
+
+    def produce_output(self, parsed_args: argparse.Namespace, column_names: Sequence[str], data: Any) -> int:
+        if not parsed_args.explain or parsed_args.formatter != "table" or parsed_args.columns:
+            return super().produce_output(parsed_args, column_names, data)
+        import shutil
+
+        from osc_imagetools.backup_check.explanation import section
+        from osc_imagetools.backup_check.reasons import REASONS
+
+        width = min(shutil.get_terminal_size().columns, WIDEST)
+        self.app.stdout.write(f"{section(REASONS[parsed_args.explain], width)}\n")
+        return 0
+
+    def close_output(self, parsed_args: argparse.Namespace) -> None:
+        from osc_imagetools.backup_check.reasons import Severity
+
+        if self.page:
+            from pathlib import Path
+
+            self.page.write(Path(parsed_args.html))
+            self.summary = f"The report is in {parsed_args.html}"
+        self.next_steps = self.tally.next_steps(Severity[parsed_args.severity])
+        super().close_output(parsed_args)
 
     def run(self, parsed_args: argparse.Namespace) -> int:
         from osc_imagetools.backup_check.report import Tally
 
         self.tally = Tally()
+        self.page = None
         code = super().run(parsed_args)
         if parsed_args.summary and self.tally.strays:
             LOG.warning(
-                "Findings that belong to no server: %d; without --summary they are shown", self.tally.strays
+                "%d findings belong to no server and are not in the summary; leave out --summary to see them",
+                self.tally.strays,
             )
         reached = (
             parsed_args.fail_on != "never"
@@ -115,39 +166,89 @@ class CheckServerBackup(base.Lister):
         return code or (3 if reached else 0)
 
 
-def _add_filters(parser: argparse.ArgumentParser) -> None:
-    """What chooses servers of a fleet, named as for ``server list``."""
-    parser.add_argument("--all", action="store_true", help="Check all servers of the project")
-    parser.add_argument("--all-projects", action="store_true", help="Check all projects (admin only)")
+def _add_reports(parser: argparse.ArgumentParser) -> None:
+    """What is printed or written in other forms."""
+    from osc_imagetools.backup_check.reasons import REASONS
+
     parser.add_argument(
-        "--project", metavar="<project>", help="Check all servers of a project (admin only) (name or ID)"
+        "--explain",
+        metavar="<reason>",
+        choices=sorted(REASONS),
+        help="Print what a reason means and what to do about it, without a login",
     )
-    parser.add_argument("--name", metavar="<name-regex>", help="Check servers whose names match")
-    parser.add_argument("--status", metavar="<status>", help="Check servers with a status")
+    parser.add_argument(
+        "--html",
+        metavar="<file>",
+        help="Also write a report of all findings to this file: one HTML page for a browser",
+    )
+
+
+def new_page(cloud: Cloud) -> HtmlReport:
+    """An HTML report of this moment and this cloud."""
+    import time
+
+    from osc_imagetools.backup_check.html_report import HtmlReport
+
+    origin = cloud.origin
+    place = ", ".join(filter(None, (origin.cloud, origin.region)))
+    return HtmlReport(now=time.time(), place=f"Cloud {place}" if place else "Cloud")
+
+
+def explanation(code: str) -> tuple[Any, Any]:
+    """The columns and the one row of a reason's explanation."""
+    from osc_imagetools.backup_check.explanation import plain
+    from osc_imagetools.backup_check.reasons import REASONS
+
+    reason = REASONS[code]
+    columns = ("Reason", "Severity", "Meaning", "What To Do")
+    return columns, [(code, Rank(reason.severity), plain(reason.meaning), plain(reason.way_out))]
+
+
+def _add_filters(parser: argparse.ArgumentParser) -> None:
+    """Add the options that select servers, named as in ``server list``."""
+    parser.add_argument("--all", action="store_true", help="Check all servers of the current project")
+    parser.add_argument(
+        "--all-projects", action="store_true", help="Check the servers of all projects (admin only)"
+    )
+    parser.add_argument(
+        "--project", metavar="<project>", help="Check all servers of this project (name or ID; admin only)"
+    )
+    parser.add_argument("--name", metavar="<name-regex>", help="Check servers whose name matches")
+    parser.add_argument("--status", metavar="<status>", help="Check servers with this status")
     parser.add_argument(
         "--tags",
         metavar="<tag>",
         action="append",
         default=[],
-        help="Check servers with a tag (repeat option for servers that have all of several)",
+        help="Check servers with this tag (repeat option to require several tags)",
     )
 
 
 def check_choice(parsed_args: argparse.Namespace) -> None:
-    """Servers are named or chosen, not both and not neither."""
+    """Servers must be either named or selected by options."""
     from osc_imagetools.errors import UsageError
 
     chosen = [f"--{name.replace('_', '-')}" for name in FILTERS if getattr(parsed_args, name)]
+    if parsed_args.explain:
+        if parsed_args.servers or chosen or parsed_args.html:
+            raise UsageError("--explain is about a reason: it takes no servers, no filters and no --html")
+        return
     if parsed_args.servers and chosen:
-        raise UsageError(f"servers are named, so {', '.join(chosen)} cannot choose others")
+        raise UsageError(f"<server> cannot be combined with {', '.join(chosen)}")
     if not parsed_args.servers and not chosen:
-        raise UsageError("no server is named", hint="Name some, or give --all.")
+        raise UsageError("no server specified", hint="Name one or more servers, or use --all.")
     if parsed_args.project and parsed_args.all_projects:
-        raise UsageError("--project names one, --all-projects means all")
+        raise UsageError("--project cannot be combined with --all-projects")
+    if parsed_args.html:
+        from pathlib import Path
+
+        from osc_imagetools.backup_check.html_report import check_path
+
+        check_path(Path(parsed_args.html))
 
 
 def read_scope(cloud: Cloud, parsed_args: argparse.Namespace) -> Scope:
-    """Which servers were chosen; those that are named and not found are told together."""
+    """The selected servers; all names that are not found are reported together."""
     from osc_imagetools.backup_check.fleet import read_server
     from osc_imagetools.backup_check.inventory import Scope
     from osc_imagetools.cloud.project import find_project
@@ -156,7 +257,7 @@ def read_scope(cloud: Cloud, parsed_args: argparse.Namespace) -> Scope:
 
     servers, problems = find_servers(cloud, parsed_args.servers)
     if problems:
-        raise problems[0] if len(problems) == 1 else Unready("these servers are not found", problems)
+        raise problems[0] if len(problems) == 1 else Unready("some servers were not found", problems)
     return Scope(
         servers=tuple(read_server(server.document) for server in servers),
         all_projects=parsed_args.all_projects,
@@ -168,7 +269,7 @@ def read_scope(cloud: Cloud, parsed_args: argparse.Namespace) -> Scope:
 
 
 def _verdicts(cloud: Cloud, scope: Scope, parsed_args: argparse.Namespace) -> Any:
-    """Everything is read when this returns; the verdicts come one by one."""
+    """The verdicts, one by one; everything has been read when this returns."""
     import time
     from pathlib import Path
 
@@ -185,7 +286,7 @@ def _verdicts(cloud: Cloud, scope: Scope, parsed_args: argparse.Namespace) -> An
 
 
 def duration(text: str) -> int:
-    """An argparse type: seconds of ``36h``, ``7d``."""
+    """An argparse type: ``36h`` or ``7d`` in seconds."""
     found = re.fullmatch(r"([0-9]{1,6})([mhdw])", text)
     if not found or not int(found[1]):
         raise ValueError(text)

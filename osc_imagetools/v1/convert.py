@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Commands that make an image, a volume or a snapshot of another one of them."""
+"""Commands that convert images, volumes and volume snapshots to one another."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ WISHES = ("to", "name", "properties", "disk_format", "volume_type", "size", "ava
 
 
 class Convert(base.ShowOne):
-    """What all conversions are.
+    """The common part of the conversions.
 
-    ``kind`` is what is converted and ``noun`` what users call it; ``targets`` are what can be made of it;
-    ``formats`` those of a new image, with what is told of the default.
+    ``kind`` is the type of the source and ``noun`` its name in messages; ``targets`` are the possible types
+    of the result; ``formats`` and ``default_format`` describe the disk format of a new image.
     """
 
     kind: Kind
@@ -33,7 +33,7 @@ class Convert(base.ShowOne):
         parser = super().get_parser(prog_name)
         text = f"{self.noun.capitalize()} to convert (name or ID)"
         parser.add_argument("source", metavar=f"<{self.kind}>", help=text)
-        parser.add_argument("--to", choices=self.targets, required=True, help="What to make of it")
+        parser.add_argument("--to", choices=self.targets, required=True, help="Type of the new resource")
         add_options(parser, self.formats, self.default_format)
         base.add_timeout_option(parser)
         base.add_dry_run_option(parser)
@@ -61,49 +61,69 @@ class Convert(base.ShowOne):
 
 
 class ConvertImage(Convert):
-    """Convert an image to a volume, a snapshot or an image of another format
+    """Convert an image to a volume, a snapshot or an image in another format.
 
-    What is made has the image's properties, and is verified before it is handed over; what was only needed
-    on the way is removed. A snapshot needs its volume: that is kept under the same name, and "kept" tells
-    its ID. An image of 0 bytes, as "openstack server image create" makes it of a server that boots from a
-    volume, is followed to the snapshot of its boot disk; "not_replayed" names its other disks.
+    The new resource gets the properties of the image and is verified. Temporary resources are deleted.
+
+    A snapshot cannot exist without its volume, so the volume is kept, under the same name: see ``kept``.
+
+    For an image of 0 bytes, which is what ``openstack server image create`` makes of a server that boots from
+    a volume, the snapshot of the boot disk is converted. The other disks are listed in ``not_replayed``, each
+    with the command that converts it.
     """
+
+    examples = (
+        "openstack image convert web01 --to volume --size 40",
+        "openstack image convert web01 --to image --disk-format raw --name web01-raw",
+    )
 
     kind, noun = "image", "image"
     formats = (*FORMATS, "vhd")
-    default_format = "qcow2 for data behind an image of 0 bytes; any other image needs this option"
+    default_format = "qcow2 for an image of 0 bytes; required for other images"
 
 
 class ConvertVolume(Convert):
-    """Convert a volume to an image, another volume or a snapshot
+    """Convert a volume to an image, another volume or a snapshot.
 
-    A volume in use is read through a snapshot, which is removed again. What is made has the volume's image
-    properties, and a volume or snapshot its metadata too; it is verified before it is handed over. Another
-    type or zone is reached through a temporary image.
+    The volume may be in use; it is then read from a temporary snapshot. The new resource gets the image
+    properties of the volume, a volume or snapshot its metadata too, and is verified. Temporary resources are
+    deleted.
+
+    A volume of another type or in another availability zone is made by way of a temporary image.
     """
+
+    examples = (
+        "openstack volume convert web01-root --to image --disk-format qcow2",
+        "openstack volume convert web01-root --to volume --type fast",
+    )
 
     kind, noun = "volume", "volume"
 
 
 class ConvertVolumeSnapshot(Convert):
-    """Convert a volume snapshot to an image or a volume
+    """Convert a volume snapshot to an image or a volume.
 
-    What is made has the image properties that the volume had then, and a volume the snapshot's metadata; it
-    is verified before it is handed over. An image is written from a temporary volume, which is removed again.
+    The new resource gets the image properties that the volume had when the snapshot was taken, a volume also
+    the metadata of the snapshot, and is verified. Temporary resources are deleted.
     """
+
+    examples = (
+        "openstack volume snapshot convert before-upgrade --to volume",
+        "openstack volume snapshot convert before-upgrade --to image",
+    )
 
     kind, noun = "snapshot", "volume snapshot"
     targets = ("image", "volume")
 
 
 def add_options(parser: argparse.ArgumentParser, formats: tuple[str, ...], default: str) -> None:
-    """The options that say what is to be made."""
+    """Add the options that describe the new resource."""
     from osc_lib.cli import parseractions
 
     parser.add_argument(
         "--name",
         metavar="<name>",
-        help="Name of what is made (default: the original's; a copy of the same kind gets a suffix)",
+        help="Name of the new resource (default: name of the source; a copy of the same type gets a suffix)",
     )
     parser.add_argument(
         "--property",
@@ -111,8 +131,8 @@ def add_options(parser: argparse.ArgumentParser, formats: tuple[str, ...], defau
         dest="properties",
         action=parseractions.KeyValueAction,
         default={},
-        help="Set a property of the new image, or metadata of the new volume or snapshot, over what the "
-        "original hands on (repeat option to set several)",
+        help="Property of the new image, or metadata of the new volume or snapshot; overrides a value of the "
+        "source (repeat option to set several)",
     )
     parser.add_argument(
         "--disk-format", choices=formats, help=f"Disk format of the new image (default: {default})"
@@ -121,16 +141,18 @@ def add_options(parser: argparse.ArgumentParser, formats: tuple[str, ...], defau
         "--type",
         metavar="<volume-type>",
         dest="volume_type",
-        help="Type of the new volume (name or ID; default: that of the original volume, or the cloud's)",
+        help="Type of the new volume (name or ID; default: type of the source volume, or the cloud's "
+        "default)",
     )
     parser.add_argument(
         "--size",
         metavar="<gigabytes>",
         type=base.positive(int, "gigabytes"),
-        help="Size of the new volume in GiB (default: the smallest that holds the data)",
+        help="Size of the new volume in GiB (default: the smallest size that holds the data)",
     )
     parser.add_argument(
         "--availability-zone",
         metavar="<availability-zone>",
-        help="Availability zone of the new volume (default: that of the original volume, or the cloud's)",
+        help="Availability zone of the new volume (default: zone of the source volume, or the cloud's "
+        "default)",
     )

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The formatter ``dot`` of the lineage commands: a graph for Graphviz, "dot -Tsvg" draws it.
+"""The formatters ``dot`` and ``svg`` of the lineage commands: a graph for Graphviz, and what it draws of it.
 
-Contract: an arrow goes from what was there first to what came from it. What is broken is red and dashed.
+Contract: arrows lead from an origin to what was made from it. Broken resources are red and dashed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ NEEDED = ("Type", "ID", "Name", "Status", "Size", "Parent", "Broken", "Direction
 
 
 class DotFormatter(base.ListFormatter):
-    """Rows of a lineage as a directed graph in the language of Graphviz."""
+    """The rows of a lineage as a directed graph in the DOT language."""
 
     def add_argument_group(self, parser: argparse.ArgumentParser) -> None:
         """No options."""
@@ -29,11 +29,11 @@ class DotFormatter(base.ListFormatter):
         stdout: TextIO,
         parsed_args: argparse.Namespace,
     ) -> None:
-        """Writes the graph; it needs all columns."""
+        """Write the graph, which needs all columns."""
         if missing := [name for name in NEEDED if name not in column_names]:
             from osc_imagetools.errors import UsageError
 
-            raise UsageError(f"-f dot needs the columns {', '.join(missing)}: leave -c out")
+            raise UsageError(f"-f dot needs the columns {', '.join(missing)}", hint="Leave out -c.")
         rows = [dict(zip(column_names, row, strict=True)) for row in data]
         stdout.write("digraph lineage {\n  rankdir=LR;\n  node [fontname=sans];\n  edge [fontname=sans];\n")
         for row in {row["ID"]: row for row in reversed(rows)}.values():
@@ -41,6 +41,42 @@ class DotFormatter(base.ListFormatter):
         for line in dict.fromkeys(_edge(row) for row in rows if row["Parent"]):
             stdout.write(f"  {line};\n")
         stdout.write("}\n")
+
+
+class SvgFormatter(DotFormatter):
+    """The graph as a picture, drawn by the program ``dot`` of Graphviz."""
+
+    def emit_list(
+        self,
+        column_names: Sequence[str],
+        data: Iterable[Sequence[Any]],
+        stdout: TextIO,
+        parsed_args: argparse.Namespace,
+    ) -> None:
+        """Writes the picture, in ASCII whatever the names are.
+
+        :raises errors.ImagetoolsError: the program is not installed, or fails.
+        """
+        import io
+        import subprocess
+
+        from osc_imagetools.errors import ImagetoolsError
+
+        graph = io.StringIO()
+        super().emit_list(column_names, data, graph, parsed_args)
+        try:
+            drawn = subprocess.run(
+                ["dot", "-Tsvg"], input=graph.getvalue().encode(), capture_output=True, check=False
+            )
+        except OSError as exc:
+            raise ImagetoolsError(
+                f"-f svg needs the program dot of Graphviz: {exc.strerror}",
+                hint="Install the package graphviz, or write the graph with -f dot and draw it elsewhere.",
+            ) from exc
+        if drawn.returncode:
+            said = drawn.stderr.decode(errors="replace").strip()
+            raise ImagetoolsError(f"the program dot failed ({drawn.returncode}): {said}")
+        stdout.write(drawn.stdout.decode().encode("ascii", "xmlcharrefreplace").decode())
 
 
 def _node(row: dict[str, Any], *, root: bool) -> str:
@@ -66,6 +102,6 @@ def _edge(row: dict[str, Any]) -> str:
 
 
 def _quoted(text: str) -> str:
-    """A string of the language; in labels a backslash is an escape of its own."""
+    """A quoted DOT string; in labels a backslash starts an escape sequence."""
     text = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
     return f'"{text}"'

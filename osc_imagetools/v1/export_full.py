@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What all ``export-full`` commands share: their options and their way from the plan to the report."""
+"""The common part of the ``export-full`` commands: their options, and the steps from plan to report."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BYTES = ("bytes", "bytes_fetched", "bytes_reused")
 
 
 class ExportFull(base.ShowOne):
-    """What all exports are: an inventory, a plan of it, and the way on; ``noun`` is what they export."""
+    """The common part of the exports: inventory, plan, execution. ``noun`` is what they export."""
 
     noun: str
 
@@ -32,20 +32,20 @@ class ExportFull(base.ShowOne):
         return parser
 
     def add_own_options(self, parser: argparse.ArgumentParser) -> None:
-        """The options that other exports do not have."""
+        """Add the options that only this export has."""
 
     def plan(self, cloud: Cloud, parsed_args: argparse.Namespace) -> ExportPlan:
-        """Reads the source, and plans its export."""
+        """Read the source and plan its export."""
         raise NotImplementedError
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Any, Any]:
         base.check_dry_run_format(parsed_args)
         cloud = self.cloud()
-        return carry_out(cloud, self.plan(cloud, parsed_args), parsed_args)
+        return carry_out(self, cloud, self.plan(cloud, parsed_args), parsed_args)
 
 
 def volume_options(parsed_args: argparse.Namespace) -> dict[str, Any]:
-    """The options that say how data comes out of volumes, as the plans take them."""
+    """The options for volume data, as the plans take them."""
     return {
         "disk_format": parsed_args.disk_format,
         "jobs": parsed_args.jobs,
@@ -54,30 +54,32 @@ def volume_options(parsed_args: argparse.Namespace) -> dict[str, Any]:
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """The common options of an export."""
+    """Add the options that all exports have."""
     parser.add_argument(
         "--output",
         metavar="<path>",
-        help="Directory to make the bundle in (default: ./<name>.bundle). Running the same export "
-        "into the same output again resumes it.",
+        help="Directory of the bundle (default: ./<name>.bundle). Run the same export with the same output "
+        "again to resume it.",
     )
     parser.add_argument(
         "--disk-format",
         choices=("source", "raw", "qcow2"),
-        help="Format of data that comes out of a volume: qcow2 (default; the cloud converts it "
-        "before it crosses the network), raw, or source (the volume's own bytes, that is raw). "
-        "An image's own data is always exported as it is stored.",
+        help="Disk format of volume data: qcow2 (default; converted in the cloud, so that less data is "
+        "transferred), raw, or source (the volume's own format, which is raw). "
+        "Image data is always exported as it is stored.",
     )
     parser.add_argument(
         "--allow-encrypted",
         action="store_true",
-        help="Export encrypted volumes too, as they are: a copy can be read only with its key",
+        help="Also export encrypted volumes. The copy stays encrypted and is useless without the key.",
     )
     base.add_run_options(parser)
 
 
-def carry_out(cloud: Cloud, plan: ExportPlan, parsed_args: argparse.Namespace) -> tuple[Any, Any]:
-    """The columns and the data of the report, or of the plan with ``--dry-run``."""
+def carry_out(
+    command: ExportFull, cloud: Cloud, plan: ExportPlan, parsed_args: argparse.Namespace
+) -> tuple[Any, Any]:
+    """Columns and data of the report, or of the plan with ``--dry-run``."""
     for warning in plan.warnings:
         LOG.warning("%s", warning)
     if parsed_args.dry_run:
@@ -86,7 +88,7 @@ def carry_out(cloud: Cloud, plan: ExportPlan, parsed_args: argparse.Namespace) -
 
     from osc_imagetools.bundle.layout import default_output
     from osc_imagetools.export.execute import export
-    from osc_imagetools.export.report import export_fields
+    from osc_imagetools.export.report import export_fields, export_summary
     from osc_imagetools.progress.bars import terminal_progress
 
     output = Path(parsed_args.output or default_output(plan.subject.name, plan.subject.id))
@@ -101,7 +103,8 @@ def carry_out(cloud: Cloud, plan: ExportPlan, parsed_args: argparse.Namespace) -
             progress=progress,
         )
     if report.left:
-        LOG.warning("The bundle is complete, but left behind: %s", "; ".join(report.left))
+        LOG.warning("The bundle is complete, but these resources may still exist: %s", "; ".join(report.left))
+    command.summary = export_summary(report)
     fields = export_fields(report)
     fields.update({name: base.Size(fields[name]) for name in BYTES})
     fields["not_captured"] = base.Texts(fields["not_captured"])

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """One warning beside the client's own commands when the copy that they make holds no data, or not all.
 
-Contract: a hook watches what the command reads and asks for nothing itself. It changes neither output nor
-exit code, and whatever goes wrong in it is of no consequence (``--debug`` tells). ``OSC_IMAGETOOLS_HOOKS=0``
-turns all of them off. cliff loads a hook for its command only.
-Source: https://docs.openstack.org/cliff/latest/user/introduction.html (command hooks).
+Contract: a hook reads what it needs by requests of its own and touches nothing of the command: neither its
+output nor its exit code, nor whether it succeeds. What goes wrong in a hook is logged at debug level, no
+more. ``OSC_IMAGETOOLS_HOOKS=0`` turns all of them off. cliff loads a hook for its command only.
+Source: https://docs.openstack.org/cliff/latest/user/introduction.html (command hooks); cliff/display.py:
+``after`` of a command that displays a resource is given its columns and data, and gives them back.
 """
 
 from __future__ import annotations
@@ -13,16 +14,20 @@ import argparse
 import logging
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cliff import hooks
+
+if TYPE_CHECKING:
+    from osc_imagetools.cloud.image import Image
+    from osc_imagetools.cloud.server import Server
 
 LOG = logging.getLogger(__name__)
 SWITCH = "OSC_IMAGETOOLS_HOOKS"
 
 
 class Hook(hooks.CommandHook):
-    """Watches one command; ``watch`` is called before it and ``judge`` after it."""
+    """``look`` is called before the command and ``judge`` after it."""
 
     def get_parser(self, parser: argparse.ArgumentParser) -> None:
         return None
@@ -31,85 +36,81 @@ class Hook(hooks.CommandHook):
         return None
 
     def before(self, parsed_args: argparse.Namespace) -> argparse.Namespace:
-        if os.environ.get(SWITCH) != "0":
-            self.seen: dict[str, Any] = {}
-            _unless_it_fails(self.watch)
+        _unless_it_fails(lambda: self.look(parsed_args))
         return parsed_args
 
     def after(self, parsed_args: argparse.Namespace, return_code: Any) -> Any:
-        if os.environ.get(SWITCH) != "0":
-            _unless_it_fails(self.judge)
+        _unless_it_fails(lambda: self.judge(return_code))
         return return_code
 
-    def watch(self) -> None:
-        """Begin to remember what the command finds."""
+    def look(self, parsed_args: argparse.Namespace) -> None:
+        """Read what the command is given."""
 
-    def judge(self) -> None:
-        """Warn, if there is something to warn of."""
+    def judge(self, result: Any) -> None:
+        """Warn, if there is something to warn of; *result* is what the command gives to its formatter."""
 
-    def remember(self, service: str, method: str, then: Callable[[], None] | None = None) -> None:
-        """Keep what the command's next call of ``method`` gives, as the API's document."""
+    @property
+    def connection(self) -> Any:
+        """The connection of the login that the command uses."""
         app: Any = self.cmd.app  # cliff does not know of the client's services
-        proxy = getattr(app.client_manager, service)
-        original = getattr(proxy, method)
-
-        def call(*args: Any, **kwargs: Any) -> Any:
-            vars(proxy).pop(method, None)
-            found = original(*args, **kwargs)
-            _unless_it_fails(lambda: self._keep(method, found, then))
-            return found
-
-        setattr(proxy, method, call)
-
-    def _keep(self, method: str, found: Any, then: Callable[[], None] | None) -> None:
-        document = found.to_dict(original_names=True, computed=False)
-        if method == "find_image":  # in the API properties stand beside the other fields
-            document |= document.pop("properties", None) or {}
-        self.seen[method] = document
-        if then:
-            then()
+        return app.client_manager.sdk_connection
 
 
 class CreateServerImage(Hook):
-    """On ``server image create``."""
+    """On ``server image create``: the server as it was before, and the image whose ID the command shows."""
 
-    def watch(self) -> None:
-        self.remember("compute", "find_server")
-        self.remember("image", "find_image")
+    server: Server | None = None
 
-    def judge(self) -> None:
+    def look(self, parsed_args: argparse.Namespace) -> None:
+        from osc_imagetools.backup_check.inventory_hooks import server_of
+
+        self.server = server_of(self.connection, parsed_args.server)
+
+    def judge(self, result: Any) -> None:
+        from osc_imagetools.backup_check.inventory_hooks import image_with_id
         from osc_imagetools.backup_check.plan_hooks import of_server_image
-        from osc_imagetools.cloud.image import read_image
-        from osc_imagetools.cloud.server import read_server
 
-        server, image = self.seen["find_server"], self.seen["find_image"]
-        _warn(of_server_image(read_server(server), read_image(image, None)))
+        image_id = _shown(result).get("id")
+        if self.server and image_id:
+            _warn(of_server_image(self.server, image_with_id(self.connection, image_id)))
 
 
 class CreateServerBackup(Hook):
     """On ``server backup create``: the cloud may refuse it, so the warning comes before the request."""
 
-    def watch(self) -> None:
-        self.remember("compute", "find_server", self.judge_server)
-
-    def judge_server(self) -> None:
+    def look(self, parsed_args: argparse.Namespace) -> None:
+        from osc_imagetools.backup_check.inventory_hooks import server_of
         from osc_imagetools.backup_check.plan_hooks import of_server_backup
-        from osc_imagetools.cloud.server import read_server
 
-        _warn(of_server_backup(read_server(self.seen["find_server"])))
+        _warn(of_server_backup(server_of(self.connection, parsed_args.server)))
 
 
 class SaveImage(Hook):
-    """On ``image save``."""
+    """On ``image save``.
 
-    def watch(self) -> None:
-        self.remember("image", "find_image")
+    The image is read before: while its data is downloaded, another one can come to have its name.
+    """
 
-    def judge(self) -> None:
+    image: Image | None = None
+
+    def look(self, parsed_args: argparse.Namespace) -> None:
+        from osc_imagetools.backup_check.inventory_hooks import image_of
+
+        self.image = image_of(self.connection, parsed_args.image)
+
+    def judge(self, result: Any) -> None:
         from osc_imagetools.backup_check.plan_hooks import of_saved_image
-        from osc_imagetools.cloud.image import read_image
 
-        _warn(of_saved_image(read_image(self.seen["find_image"], None)))
+        if self.image:
+            _warn(of_saved_image(self.image))
+
+
+def _shown(result: Any) -> dict[str, Any]:
+    """The fields of the resource that a command shows; none where it shows something else."""
+    match result:
+        case (tuple() | list() as names, tuple() | list() as values):
+            return dict(zip(names, values, strict=False))
+    return {}
 
 
 def _warn(text: str | None) -> None:
@@ -118,6 +119,8 @@ def _warn(text: str | None) -> None:
 
 
 def _unless_it_fails(do: Callable[[], None]) -> None:
+    if os.environ.get(SWITCH) == "0":
+        return
     try:
         do()
     except Exception:

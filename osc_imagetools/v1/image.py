@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Commands on images."""
+"""Commands for images."""
 
 from __future__ import annotations
 
@@ -10,22 +10,27 @@ from osc_imagetools.v1 import export_full, import_full
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from osc_imagetools.cloud.connection import Cloud
     from osc_imagetools.export.plan import ExportPlan
-    from osc_imagetools.operations.drafts import ImportOptions, ImportPlan
-    from osc_imagetools.restore.result import ImportReport
+    from osc_imagetools.restore.plan_drafts import ImportOptions, ImportPlan
 
 
 class ExportFullImage(export_full.ExportFull):
-    """Export an image with all its data and metadata into a bundle
+    """Export an image with all its data and metadata to a bundle.
 
-    The data is verified against the hash that the cloud has for it before the bundle is complete. An
-    image of 0 bytes, as "openstack server image create" makes it of a server that boots from a volume,
-    is followed through its block device mapping: the bundle gets the data of the volume snapshots
-    behind it, through temporary volumes and images that are removed again.
+    The bundle holds the image data and every property, tag and member. All data is verified against the hash
+    that the cloud has stored for it.
+
+    For an image of 0 bytes, which is what ``openstack server image create`` makes of a server that boots from
+    a volume, the data of the volume snapshots in its block device mapping is exported. The temporary volumes
+    and images that this needs are deleted again.
     """
+
+    examples = (
+        "openstack image export-full web01-backup --dry-run",
+        "openstack image export-full web01-backup --output /backup/web01.bundle",
+    )
 
     noun = "image"
 
@@ -38,12 +43,22 @@ class ExportFullImage(export_full.ExportFull):
 
 
 class ImportFullImage(import_full.ImportFull):
-    """Import an image from a bundle, with the same bytes and the same metadata
+    """Import an image from a bundle, with the same data and the same metadata.
 
-    The bundle is verified before anything is sent. After the upload the image is read back and compared:
-    "differences" is empty when it is what the bundle says, and the exit code is 3 when it is not.
-    What cannot be set again is in "not_replayed", with the reason.
+    A damaged, incomplete or unsafe bundle is refused. After the upload the image is read back and compared
+    with the bundle; ``differences`` lists what does not match. ``not_replayed`` lists what could not be
+    restored, with the reason.
+
+    If the import fails, everything it has created is deleted.
+
+    Exit codes: 0 if the image matches the bundle, 3 if the bundle was refused or the image was imported but
+    differs from it, 1 if the import failed.
     """
+
+    examples = (
+        "openstack image import-full web01-backup.bundle --dry-run",
+        "openstack image import-full web01-backup.bundle --name web01-restored",
+    )
 
     noun, bundles = "image", "an image"
 
@@ -56,7 +71,7 @@ class ImportFullImage(import_full.ImportFull):
             dest="properties",
             action=parseractions.KeyValueAction,
             default={},
-            help="Set a property, over that of the bundle (repeat option to set several)",
+            help="Property of the image; overrides a value of the bundle (repeat option to set several)",
         )
         parser.add_argument(
             "--remove-property",
@@ -64,31 +79,33 @@ class ImportFullImage(import_full.ImportFull):
             dest="remove_properties",
             action="append",
             default=[],
-            help="Leave a property of the bundle out (repeat option to leave several out)",
+            help="Property of the bundle to leave out (repeat option to leave out several)",
         )
         parser.add_argument(
             "--visibility",
             choices=("private", "shared", "community", "public"),
-            help="Visibility (default: the original's)",
+            help="Visibility of the image (default: as in the bundle)",
         )
         parser.add_argument(
-            "--project", metavar="<project>", help="Owner of the image (name or ID, admin only)"
+            "--project", metavar="<project>", help="Project that owns the image (name or ID; admin only)"
         )
-        parser.add_argument("--store", metavar="<store>", help="Image store to write to")
+        parser.add_argument(
+            "--store", metavar="<store>", help="Image store for the data (default: the cloud's default)"
+        )
         parser.add_argument(
             "--disk-format",
             choices=("raw", "qcow2"),
-            help="Convert the disks to this format first (default: as they are in the bundle)",
+            help="Convert the disks to this format before the upload (default: as in the bundle)",
         )
         parser.add_argument(
             "--as-volumes",
             action="store_true",
-            help="Of a bundle of a 0-byte image: make the structure again that it had, volumes with "
-            "their snapshots and an image that points at them (default: one image per disk)",
+            help="For a bundle of an image of 0 bytes: restore volumes, their snapshots and an image that "
+            "points to the snapshots (default: one image with data for each disk)",
         )
 
     def options(self, parsed_args: argparse.Namespace) -> ImportOptions:
-        from osc_imagetools.operations.drafts import ImportOptions
+        from osc_imagetools.restore.plan_drafts import ImportOptions
 
         options = ImportOptions(
             name=parsed_args.name,
@@ -114,10 +131,3 @@ class ImportFullImage(import_full.ImportFull):
         members = [m["project_id"] for m in manifest["replayable"].get("members") or ()]
         to = destination(cloud, project=options.project, volumes=options.as_volumes, members=members)
         return plan_image_import(manifest, to, options)
-
-    def execute(
-        self, plan: ImportPlan, cloud: Cloud, bundle: Path, parsed_args: argparse.Namespace, **run: Any
-    ) -> ImportReport:
-        from osc_imagetools.restore.execute_image import import_image
-
-        return import_image(plan, cloud, bundle, jobs=parsed_args.jobs, timeout=parsed_args.timeout, **run)

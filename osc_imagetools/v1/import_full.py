@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What all ``import-full`` commands share: their options and their way from the bundle to the report."""
+"""The common part of the ``import-full`` commands: their options, and the steps from bundle to report."""
 
 from __future__ import annotations
 
@@ -10,19 +10,17 @@ from osc_imagetools.v1 import base
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from osc_imagetools.cloud.connection import Cloud
-    from osc_imagetools.operations.drafts import ImportPlan
-    from osc_imagetools.restore.result import ImportReport
+    from osc_imagetools.restore.plan_drafts import ImportPlan
 
 LISTS = ("differences", "not_replayed", "mapped")
 
 
 class ImportFull(base.ShowOne):
-    """What all imports are: a bundle that has been verified, a plan for this cloud, and its execution.
+    """The common part of the imports: a bundle, a plan for this cloud, and its execution.
 
-    ``noun`` is what they make; ``bundles`` says of what the bundle must be.
+    ``noun`` is what they create; ``bundles`` tells of what the bundle must be.
     """
 
     noun: str
@@ -31,56 +29,55 @@ class ImportFull(base.ShowOne):
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        parser.add_argument("bundle", metavar="<bundle>", help=f"Bundle of {self.bundles} (path)")
-        parser.add_argument("--name", metavar="<name>", help="Name (default: the original's)")
+        parser.add_argument("bundle", metavar="<bundle>", help=f"Bundle of {self.bundles} to import (path)")
+        parser.add_argument(
+            "--name", metavar="<name>", help=f"Name of the {self.noun} (default: as in the bundle)"
+        )
         self.add_own_options(parser)
         base.add_run_options(parser)
         return parser
 
     def add_own_options(self, parser: argparse.ArgumentParser) -> None:
-        """The options that other imports do not have."""
+        """Add the options that only this import has."""
         raise NotImplementedError
 
     def options(self, parsed_args: argparse.Namespace) -> Any:
-        """What is wished for; refuses before the bundle is read what can never be done."""
+        """The options as the plan takes them; contradictory ones are refused before the bundle is read."""
         raise NotImplementedError
 
     def plan(self, cloud: Cloud, manifest: Mapping[str, Any], options: Any) -> ImportPlan:
-        """Looks at the cloud that the bundle comes to, and plans its import."""
+        """Read what the plan needs to know about the target cloud, and plan the import."""
         raise NotImplementedError
-
-    def execute(
-        self, plan: ImportPlan, cloud: Cloud, bundle: Path, parsed_args: argparse.Namespace, **run: Any
-    ) -> ImportReport:
-        """Makes what the plan says; *run* has the ``purpose`` and the ``progress``."""
-        from osc_imagetools.restore.execute import RestoreOptions, restore
-
-        options = RestoreOptions(
-            jobs=parsed_args.jobs,
-            timeout=parsed_args.timeout,
-            wait=getattr(parsed_args, "wait", False),
-            keep_on_failure=getattr(parsed_args, "keep_on_failure", False),
-        )
-        return restore(plan, cloud, bundle, options, **run)
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Any, Any]:
         base.check_dry_run_format(parsed_args)
         options = self.options(parsed_args)
         from pathlib import Path
 
-        from osc_imagetools.bundle.verification import verified_bundle
+        from osc_imagetools.bundle.reader import complete_bundle
+        from osc_imagetools.bundle.verification import check_bundle
         from osc_imagetools.progress.bars import terminal_progress
-        from osc_imagetools.restore.report import import_fields
+        from osc_imagetools.restore.execute import RestoreOptions, restore
+        from osc_imagetools.restore.report import import_fields, import_summary
 
+        bundle = complete_bundle(Path(parsed_args.bundle))
+        cloud = self.cloud()
+        plan = self.plan(cloud, bundle.manifest, options)
+        if parsed_args.dry_run:
+            return base.plan_rows(plan.steps())
+        run = RestoreOptions(
+            jobs=parsed_args.jobs,
+            timeout=parsed_args.timeout,
+            keep_on_failure=getattr(parsed_args, "keep_on_failure", False),
+        )
+        purpose = f"{self.noun} import-full {bundle.manifest['resource']['id']}"
+        bundle = check_bundle(bundle.path, damaged_allowed=not plan.reads_content)
         with terminal_progress() as progress:
-            bundle = verified_bundle(Path(parsed_args.bundle), progress)
-            cloud = self.cloud()
-            plan = self.plan(cloud, bundle.manifest, options)
-            if parsed_args.dry_run:
-                return base.plan_rows(plan.steps())
-            purpose = f"{self.noun} import-full {bundle.manifest['resource']['id']}"
-            report = self.execute(plan, cloud, bundle.path, parsed_args, purpose=purpose, progress=progress)
+            report = restore(
+                plan, cloud, bundle.path, bundle.manifest, run, purpose=purpose, progress=progress
+            )
         self.same = not report.differences
+        self.summary = import_summary(report)
         fields = import_fields(report)
         fields["bytes"] = base.Size(fields["bytes"])
         fields.update({name: base.Texts(fields[name]) for name in LISTS})
@@ -92,7 +89,7 @@ class ImportFull(base.ShowOne):
 
 
 def user_data(path: str | None) -> str | None:
-    """The content of a file in base64, as Nova wants it; None where there is no file."""
+    """The content of a file in base64, as Nova expects it; None without a file."""
     if path is None:
         return None
     import base64
@@ -103,5 +100,5 @@ def user_data(path: str | None) -> str | None:
     try:
         data = Path(path).read_bytes()
     except OSError as exc:
-        raise UsageError(f"--user-data {path}: {exc.strerror or exc}") from exc
+        raise UsageError(f"--user-data: cannot read {path}: {exc.strerror or exc}") from exc
     return base64.b64encode(data).decode()

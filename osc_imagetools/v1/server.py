@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Commands on servers."""
+"""Commands for servers."""
 
 from __future__ import annotations
 
@@ -13,17 +13,24 @@ if TYPE_CHECKING:
 
     from osc_imagetools.cloud.connection import Cloud
     from osc_imagetools.export.plan import ExportPlan
-    from osc_imagetools.operations.drafts import ImportPlan
+    from osc_imagetools.restore.plan_drafts import ImportPlan
     from osc_imagetools.restore.plan_server_options import ServerImportOptions
 
 
 class ExportFullServer(export_full.ExportFull):
-    """Export a server, with all its disks and what makes it again, into a bundle
+    """Export a server with all its disks and its configuration to a bundle.
 
-    Works for servers that boot from an image and for those that boot from a volume. All snapshots are taken
-    before any data is moved; they, and the temporary volumes and images, are removed as soon as the data is
-    verified.
+    The server may boot from an image or from a volume, and may be running. Snapshots of all disks are taken
+    first, then the data is transferred and verified. The snapshots and the temporary volumes and images are
+    deleted as soon as the data of a disk is verified.
+
+    ``not_captured`` lists what no API can copy, such as ephemeral disks and the state of a virtual TPM.
     """
+
+    examples = (
+        "openstack server export-full web01 --dry-run",
+        "openstack server export-full web01 --stop --output /backup/web01.bundle",
+    )
 
     noun = "server"
 
@@ -31,7 +38,7 @@ class ExportFullServer(export_full.ExportFull):
         parser.add_argument(
             "--stop",
             action="store_true",
-            help="Stop the server for the time of the snapshots, and start it again whatever happens",
+            help="Stop the server while its snapshots are taken, then start it again",
         )
         parser.add_argument(
             "--disk",
@@ -39,7 +46,7 @@ class ExportFullServer(export_full.ExportFull):
             dest="disks",
             action="append",
             default=[],
-            help="Export only this disk, as vda (repeat option for several); the bundle says what it lacks",
+            help="Export only this disk, for example vda (repeat option for several disks)",
         )
 
     def plan(self, cloud: Cloud, parsed_args: argparse.Namespace) -> ExportPlan:
@@ -56,31 +63,41 @@ class ExportFullServer(export_full.ExportFull):
 
 
 class ImportFullServer(import_full.ImportFull):
-    """Import a server from a bundle: its disks, then the server that has them
+    """Import a server from a bundle: its disks, then the server itself.
 
-    The bundle is verified before anything is sent. What is called otherwise in this cloud is mapped by
-    options; what cannot be resolved is listed before anything is made, with the candidates that fit. What was
-    not set again is in "not_replayed", with the reason. If it fails half way, what it made is removed.
+    A damaged, incomplete or unsafe bundle is refused. Use the mapping options where names differ in the
+    target cloud; all names that cannot be resolved are listed before anything is created, with candidates.
+    ``not_replayed`` lists what could not be restored, with the reason.
+
+    If the import fails, everything it has created is deleted.
+
+    Exit codes: 0 if the server matches the bundle, 3 if the bundle was refused or the server was imported but
+    differs from it, 1 if the import failed.
     """
+
+    examples = (
+        "openstack server import-full web01.bundle --wait",
+        "openstack server import-full web01.bundle --network net-a=net-b",
+    )
 
     noun, bundles = "server", "a server"
 
     def add_own_options(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
-            "--flavor", metavar="<flavor>", help="Flavor (name or ID; default: the same name)"
+            "--flavor", metavar="<flavor>", help="Flavor (name or ID; default: flavor of the same name)"
         )
         add_mapping_options(parser)
         parser.add_argument(
             "--keep-addresses",
             action="store_true",
-            help="Make the ports with the fixed addresses, MACs and settings that they had",
+            help="Restore the fixed IP addresses, MAC addresses and settings of the ports",
         )
         parser.add_argument(
-            "--boot-from", choices=("volume", "image"), help="What it boots from (default: as it did)"
+            "--boot-from", choices=("volume", "image"), help="Boot source (default: as in the bundle)"
         )
         parser.add_argument("--wait", action="store_true", help="Wait until the server is ACTIVE")
         parser.add_argument(
-            "--keep-on-failure", action="store_true", help="Keep what was made when it fails half way"
+            "--keep-on-failure", action="store_true", help="Keep the created resources if the import fails"
         )
 
     def options(self, parsed_args: argparse.Namespace) -> ServerImportOptions:
@@ -97,6 +114,7 @@ class ImportFullServer(import_full.ImportFull):
             user_data=import_full.user_data(parsed_args.user_data),
             keep_addresses=parsed_args.keep_addresses,
             boot_from=parsed_args.boot_from,
+            wait=parsed_args.wait,
         )
 
     def plan(self, cloud: Cloud, manifest: Mapping[str, Any], options: ServerImportOptions) -> ImportPlan:
@@ -109,7 +127,7 @@ class ImportFullServer(import_full.ImportFull):
 
 
 def add_mapping_options(parser: argparse.ArgumentParser) -> None:
-    """What differs in the other cloud."""
+    """Add the options for names that differ in the target cloud."""
     from osc_lib.cli import parseractions
 
     parser.add_argument(
@@ -118,8 +136,8 @@ def add_mapping_options(parser: argparse.ArgumentParser) -> None:
         dest="networks",
         action=parseractions.KeyValueAction,
         default={},
-        help="Use a network in the place of one of the original's (names or IDs; none as the new one leaves "
-        "the port out; repeat option for several)",
+        help="Replace a network of the bundle (names or IDs; ``none`` as the new network omits the port; "
+        "repeat option for several networks)",
     )
     parser.add_argument(
         "--volume-type",
@@ -127,18 +145,25 @@ def add_mapping_options(parser: argparse.ArgumentParser) -> None:
         dest="volume_types",
         action=parseractions.KeyValueAction,
         default={},
-        help="Use a volume type in the place of one of the original's (repeat option for several)",
+        help="Replace a volume type of the bundle (repeat option for several volume types)",
     )
     parser.add_argument(
-        "--availability-zone", metavar="<zone>", help="Zone (default: the one that the original asked for)"
+        "--availability-zone",
+        metavar="<zone>",
+        help="Availability zone (default: as in the bundle, if it exists)",
     )
-    parser.add_argument("--key-name", metavar="<key-name>", help="Key pair (default: of the same name)")
+    parser.add_argument(
+        "--key-name", metavar="<key-name>", help="Key pair (default: key pair of the same name)"
+    )
     parser.add_argument(
         "--security-group",
         metavar="<group>",
         dest="security_groups",
         action="append",
         default=[],
-        help="Security group of all ports, by name or ID (repeat option for several; default: same names)",
+        help="Security group for all ports (name or ID; repeat option for several; default: groups of the "
+        "same names)",
     )
-    parser.add_argument("--user-data", metavar="<file>", help="User data (default: the original's)")
+    parser.add_argument(
+        "--user-data", metavar="<file>", help="File with user data (default: as in the bundle)"
+    )

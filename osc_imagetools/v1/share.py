@@ -13,7 +13,7 @@ LOG = logging.getLogger(__name__)
 
 
 def add_options(parser: argparse.ArgumentParser, *, help_text: str, required: bool) -> None:
-    """The image and the projects."""
+    """Add the image and the projects."""
     parser.add_argument("image", metavar="<image>", help="Image (name or ID)")
     parser.add_argument(
         "--project",
@@ -27,25 +27,35 @@ def add_options(parser: argparse.ArgumentParser, *, help_text: str, required: bo
 
 
 class ShareImage(base.Lister):
-    """Share an image with other projects
+    """Share an image with other projects.
 
-    A private image becomes a shared one; a public or community one, which every project can use already, is
-    left alone. Each project has to accept the image before it lists it, though it can use it by its ID at
-    once. With "--accept" this is done for each project in which this account has a role itself. A second
-    run changes nothing. When the cloud refuses one of the projects, none is added.
+    The visibility of a private image is set to ``shared``. A public or community image is not changed: every
+    project can use it already.
+
+    A project can use the image by ID at once, but must accept it before it appears in its image list. Use
+    ``--accept`` to accept it on behalf of the projects in which you have a role.
+
+    The image is shared with all projects or, if the cloud refuses one of them, with none. The command can be
+    repeated.
     """
+
+    more = ("Name", "Action")
+    examples = (
+        "openstack image share web01 --project acme --dry-run",
+        "openstack image share web01 --project acme --project example --accept",
+    )
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         text = (
-            "Project to share with (name or ID; repeat option to share with several). An ID that this "
-            "account may not look up is taken as it is."
+            "Project to share with (name or ID; repeat option for several projects). An ID is not checked if "
+            "you are not allowed to look it up."
         )
         add_options(parser, help_text=text, required=True)
         parser.add_argument(
             "--accept",
             action="store_true",
-            help="Accept on behalf of each of these projects in which this account has a role",
+            help="Accept the image on behalf of each of these projects in which you have a role",
         )
         base.add_dry_run_option(parser)
         return parser
@@ -66,20 +76,26 @@ class ShareImage(base.Lister):
         report = share(cloud, plan)
         for text in notes(report):
             LOG.warning("%s", text)
-        return COLUMNS, list(share_rows(report))
+        rows = list(share_rows(report))
+        self.next_steps = [action for *_, action in rows if action]
+        return COLUMNS, rows
 
 
 class UnshareImage(base.Lister):
-    """Stop sharing an image with other projects
+    """Stop sharing an image with other projects.
 
-    Servers and volumes that a project has made from the image stay. An image that is public or community
-    cannot be taken from single projects. The visibility stays "shared": an image that is shared with nobody
-    is as private as any other.
+    Servers and volumes that a project has made from the image stay. A public or community image cannot be
+    withdrawn from single projects.
+
+    The visibility stays ``shared``; without members, only the owner can use such an image.
     """
+
+    more = ("Name", "Action")
+    examples = ("openstack image unshare web01 --project acme",)
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        text = "Project to take the image from (name or ID; repeat option to name several)"
+        text = "Project to stop sharing with (name or ID; repeat option for several projects)"
         add_options(parser, help_text=text, required=True)
         base.add_dry_run_option(parser)
         return parser
@@ -99,18 +115,27 @@ class UnshareImage(base.Lister):
 
 
 class ShareCheckImage(base.Lister):
-    """Check which projects can see, list, download and boot an image
+    """Check which projects can see, list, download and boot an image.
 
-    Each project is asked with a token of its own where this account has a role in it; of the others only
-    what the owner can tell is known, and what is not known is left open. Nothing is downloaded. An image of
-    0 bytes points at volume snapshots, which cannot be shared: other projects list it and cannot boot it.
-    The exit code is 3 if one of the projects cannot boot the image.
+    Projects in which you have a role are checked with a token of their own. For the others, only what the
+    owner of the image can see is known; the rest is shown as None. No data is downloaded.
+
+    An image of 0 bytes points to volume snapshots, which cannot be shared: other projects can list such an
+    image, but not boot from it.
+
+    Exit codes: 0 if no project is known to be unable to boot the image, 3 if one of them cannot boot it.
     """
+
+    more = ("Name", "Action")
+    examples = (
+        "openstack image share-check web01",
+        "openstack image share-check web01 --project acme -f json",
+    )
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         text = (
-            "Project to check for (name or ID; repeat option to name several; default: the owner and all "
+            "Project to check (name or ID; repeat option for several projects; default: the owner and all "
             "members)"
         )
         add_options(parser, help_text=text, required=False)
@@ -123,7 +148,8 @@ class ShareCheckImage(base.Lister):
 
         verdicts = judge(share_inventory(cloud, parsed_args.image, parsed_args.projects))
         self.bootable = all(verdict.bootable is not False for verdict in verdicts)
-        columns = ("Project", "Visible", "Listed", "Downloadable", "Bootable", "Reason", "Name")
+        columns = ("Project", "Visible", "Listed", "Downloadable", "Bootable", "Reason", *self.more)
+        self.next_steps = [verdict.action for verdict in verdicts if verdict.action]
         return columns, [
             (
                 v.view.project.id,
@@ -133,6 +159,7 @@ class ShareCheckImage(base.Lister):
                 v.bootable,
                 v.reason,
                 v.view.project.name,
+                v.action,
             )
             for v in verdicts
         ]

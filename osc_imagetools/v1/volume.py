@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Commands on volumes and volume snapshots."""
+"""Commands for volumes and volume snapshots."""
 
 from __future__ import annotations
 
@@ -13,16 +13,22 @@ if TYPE_CHECKING:
 
     from osc_imagetools.cloud.connection import Cloud
     from osc_imagetools.export.plan import ExportPlan
-    from osc_imagetools.operations.drafts import ImportPlan
+    from osc_imagetools.restore.plan_drafts import ImportPlan
     from osc_imagetools.restore.plan_volume import VolumeImportOptions
 
 
 class ExportFullVolume(export_full.ExportFull):
-    """Export a volume with all its data and metadata into a bundle
+    """Export a volume with all its data and metadata to a bundle.
 
-    The volume may be in use: its data is taken through a snapshot, of which a temporary volume and image are
-    made and removed again. The data is verified against the hash that the cloud has for it.
+    The volume may be in use. Its data is read from a temporary snapshot, through a temporary volume and
+    image, and verified against the hash that the cloud has stored for it. The temporary resources are deleted
+    again.
     """
+
+    examples = (
+        "openstack volume export-full data01",
+        "openstack volume export-full data01 --output /backup/data01.bundle",
+    )
 
     noun = "volume"
 
@@ -35,11 +41,13 @@ class ExportFullVolume(export_full.ExportFull):
 
 
 class ExportFullVolumeSnapshot(export_full.ExportFull):
-    """Export a volume snapshot with all its data and metadata into a bundle
+    """Export a volume snapshot with all its data and metadata to a bundle.
 
-    A temporary volume and image are made of it and removed again. The data is verified against the hash that
-    the cloud has for it.
+    The data is read through a temporary volume and image and verified against the hash that the cloud has
+    stored for it. The temporary resources are deleted again.
     """
+
+    examples = ("openstack volume snapshot export-full before-upgrade",)
 
     noun = "snapshot"
 
@@ -52,11 +60,22 @@ class ExportFullVolumeSnapshot(export_full.ExportFull):
 
 
 class ImportFullVolume(import_full.ImportFull):
-    """Import a volume from a bundle, with the same bytes and the same metadata
+    """Import a volume from a bundle, with the same data and the same metadata.
 
-    The bundle is verified before anything is sent. The data goes through a temporary image, whose hash the
-    cloud tells. "differences" is empty when the volume is what the bundle says; the exit code is 3 when not.
+    A damaged, incomplete or unsafe bundle is refused. The data is uploaded to a temporary image, whose hash
+    is compared with the bundle. At the end the volume is read back and compared too; ``differences`` lists
+    what does not match.
+
+    If the import fails, everything it has created is deleted.
+
+    Exit codes: 0 if the volume matches the bundle, 3 if the bundle was refused or the volume was imported but
+    differs from it, 1 if the import failed.
     """
+
+    examples = (
+        "openstack volume import-full data01.bundle",
+        "openstack volume import-full web01.bundle --disk vdb --type fast",
+    )
 
     noun, bundles = "volume", "a volume or a snapshot"
 
@@ -65,28 +84,33 @@ class ImportFullVolume(import_full.ImportFull):
             "--size",
             metavar="<size>",
             type=base.positive(int, "GiB"),
-            help="Size in GiB (default: as it was)",
+            help="Size of the volume in GiB (default: as in the bundle)",
         )
         parser.add_argument(
-            "--type", metavar="<volume-type>", dest="volume_type", help="Volume type (default: as it was)"
+            "--type",
+            metavar="<volume-type>",
+            dest="volume_type",
+            help="Volume type (default: as in the bundle)",
         )
         parser.add_argument(
-            "--availability-zone", metavar="<zone>", help="Zone (default: the original's, if it is here)"
+            "--availability-zone",
+            metavar="<zone>",
+            help="Availability zone (default: as in the bundle, if it exists)",
         )
         bootable = parser.add_mutually_exclusive_group()
         bootable.add_argument(
             "--bootable",
             action="store_true",
             default=None,
-            help="A server may boot from it (default: as it was)",
+            help="Mark the volume as bootable (default: as in the bundle)",
         )
         bootable.add_argument(
-            "--non-bootable", dest="bootable", action="store_false", help="No server may boot from it"
+            "--non-bootable", dest="bootable", action="store_false", help="Mark the volume as non-bootable"
         )
         parser.add_argument(
             "--disk",
             metavar="<name>",
-            help="Of a bundle with several disks, of a server for one: import this disk, as vdb",
+            help="Disk to import from a bundle with several disks, for example vdb",
         )
 
     def options(self, parsed_args: argparse.Namespace) -> VolumeImportOptions:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The directive ``command-outcomes``: what each command does in a cloud without block storage.
 
-Its argument is a JSON file beside the document, which the functional tests read too: each of its entries is
-run and its outcome compared, so the page says what happens.
+Its argument is a JSON file beside the document. The functional tests run each of its entries and compare the
+outcome, so that the page is true.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from typing import Any
 from docutils import nodes, statemachine
 from docutils.parsers.rst import Directive
 
-OUTCOMES = {"works": "works", "told": "works in part, and says so", "refused": "refused"}
+OUTCOMES = {"works": "works", "told": "works in part, with a warning", "refused": "refused"}
 
 
 def lines(entries: list[dict[str, str]]) -> list[str]:
     """The entries as a table of reStructuredText."""
-    rows = [("Command", "Of", "Outcome", "Because")]
+    rows = [("Command", "Resource", "Result", "Reason")]
     rows += [(f"``{e['command']}``", e["on"], OUTCOMES[e["outcome"]], e["meaning"]) for e in entries]
     text = [".. list-table::", "   :header-rows: 1", "   :widths: 25 20 15 40", ""]
     for first, *rest in rows:

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The directive ``error-table``: the errors of this package, as the code has them.
+"""The directive ``error-table``: the errors of this package.
 
-One row for each class of :mod:`osc_imagetools.errors`: its reference, its exit code, and what it
-means, which is its docstring.
+It has a row for each class of :mod:`osc_imagetools.errors`: its reference, its exit code and its docstring.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The directive ``backup-reasons``: a section for each reason of ``server backup-check``.
 
-Made from the table that the code itself goes by, so that none can be missing. The sections of the severity
-that a reason normally has are those that the argument names: ``.. backup-reasons:: critical``.
+The sections are made from the table that the code uses, so none can be missing. The argument selects the
+reasons whose usual severity it names: ``.. backup-reasons:: critical``.
 """
 
 from __future__ import annotations
@@ -12,14 +12,12 @@ from typing import Any
 from docutils import nodes, statemachine
 from docutils.parsers.rst import Directive
 
+from osc_imagetools.backup_check.explanation import severity_text
 from osc_imagetools.backup_check.reasons import REASONS, Reason, Severity
 
 
 def lines(reason: Reason) -> list[str]:
     """The section of a reason, as reStructuredText."""
-    severity = f"Severity: {reason.severity.name}"
-    if reason.covered is not None:
-        severity += f"; {reason.covered.name} for a server with a complete backup that is not too old"
     return [
         f".. _backup-check-{reason.code}:",
         "",
@@ -28,7 +26,7 @@ def lines(reason: Reason) -> list[str]:
         "",
         reason.meaning,
         "",
-        f"*{severity}.*",
+        f"*{severity_text(reason)}*",
         "",
         f"What to do: {reason.way_out}",
         "",

@@ -14,14 +14,43 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from osc_imagetools import errors
+from osc_imagetools.cloud.answers import document
 from osc_imagetools.cloud.ownership import MARK
-from osc_imagetools.cloud.volume import GIB, get_volume
-from osc_imagetools.run.context import CreatedResource, RunContext, creating
+from osc_imagetools.cloud.volume import GIB, get_snapshot, get_volume
+from osc_imagetools.operations.drafts import NotReplayed
+from osc_imagetools.operations.vocabulary import CreateSnapshot
+from osc_imagetools.run.context import CreatedResource, RunContext
+from osc_imagetools.run.effects.creation import create
+from osc_imagetools.run.effects.outcome import Outcome, Results
 from osc_imagetools.run.effects.removal import REMOVALS
 from osc_imagetools.run.effects.waits import await_image, await_snapshot, await_uploaded, await_volume
 
 # visibility on upload is 3.1
 UPLOAD_MICROVERSION = "3.1"
+REIMAGE_MICROVERSION = "3.68"
+# Actions on a volume that have the same result when they are done twice.
+REPEATABLE = ("os-reimage", "os-set_bootable", "os-set_image_metadata", "os-unset_image_metadata")
+
+
+def snapshot(context: RunContext, operation: CreateSnapshot, results: Results) -> Outcome:
+    """The snapshot of an operation; one that stays is verified."""
+    keep, role = operation.keep, operation.makes.role
+    name = keep.name if keep else None
+    made = create_snapshot(context, results.id(operation.volume), role, name=name)
+    if keep is None:
+        return Outcome(made)
+    found = get_snapshot(context.cloud, str(made.id))
+    if found is None or (found.status, found.size) != ("available", operation.size):
+        state = f"{found.status}, {found.size} bytes" if found else "gone"
+        raise errors.CloudError(
+            f"snapshot {made.name} ({made.id}) is {state}, and not of {operation.size} bytes"
+        )
+
+    def hand_over() -> list[NotReplayed]:
+        unmark(context, made, description=keep.description, metadata=keep.metadata)
+        return []
+
+    return Outcome(made, found, keep.name, hand_over)
 
 
 def create_snapshot(
@@ -31,7 +60,9 @@ def create_snapshot(
 
     :param name: of one that will be kept (see :func:`unmark`); a temporary one is named by its role.
     """
-    made = context.register("snapshot", name or context.run.name(role), REMOVALS["snapshot"])
+    made = context.register(
+        "snapshot", name or context.run.name(role), REMOVALS["snapshot"], keep=name is not None
+    )
     body = {
         "snapshot": {
             "volume_id": volume_id,
@@ -41,26 +72,8 @@ def create_snapshot(
             "metadata": context.run.marks(),
         }
     }
-    snapshot = _post(context, "/snapshots", body, made)["snapshot"]
-    await_snapshot(context, context.identify(made, snapshot["id"]))
+    await_snapshot(context, _post(context, "/snapshots", body, made))
     return made
-
-
-def create_volume(context: RunContext, snapshot_id: str, size: int, role: str) -> CreatedResource:
-    """A temporary volume from a snapshot (*size* in bytes, whole GiB); waits until it is available."""
-    await_snapshot(context, snapshot_id)
-    return make_volume(context, size, {"snapshot_id": snapshot_id}, role=role)
-
-
-def create_volume_from_image(
-    context: RunContext, image_id: str, size: int, *, name: str, fields: Mapping[str, Any]
-) -> CreatedResource:
-    """A volume that will be kept (see :func:`unmark`), with an image's data; waits until it is available.
-
-    :param size: bytes, whole GiB.
-    :param fields: more of the request: description, volume_type.
-    """
-    return make_volume(context, size, {"imageRef": image_id, **fields}, role=name, name=name)
 
 
 def make_volume(
@@ -72,7 +85,9 @@ def make_volume(
         among it.
     :param name: of one that will be kept (see :func:`unmark`); a temporary one is named by its role.
     """
-    made = context.register("volume", name or context.run.name(role), REMOVALS["volume"])
+    made = context.register(
+        "volume", name or context.run.name(role), REMOVALS["volume"], keep=name is not None
+    )
     volume = {
         "size": -(-size // GIB),
         "name": made.name,
@@ -80,8 +95,7 @@ def make_volume(
         "metadata": context.run.marks(),
         **fields,
     }
-    answer = _post(context, "/volumes", {"volume": volume}, made)["volume"]
-    await_volume(context, context.identify(made, answer["id"]), "available")
+    await_volume(context, _post(context, "/volumes", {"volume": volume}, made), "available")
     if name is not None:  # before a snapshot or a server inherits them
         _unset_marks(context, made)
     return made
@@ -91,6 +105,24 @@ def extend_volume(context: RunContext, volume_id: str, size: int) -> None:
     """Makes an available volume larger (*size* in bytes, whole GiB); waits until it is available again."""
     made = CreatedResource("volume", volume_id, id=volume_id)
     _action(context, volume_id, {"os-extend": {"new_size": -(-size // GIB)}}, made)
+    await_volume(context, volume_id, "available")
+
+
+def reimage_volume(context: RunContext, volume_id: str, image_id: str) -> None:
+    """Writes an image's data into an available volume again; waits until it is available.
+
+    A volume that a store such as RBD has cloned of the image is a copy of its own then.
+
+    :raises errors.ServiceAbsent: this block storage cannot do it (before 3.68).
+    """
+    if context.cloud.microversion("block-storage", REIMAGE_MICROVERSION) != REIMAGE_MICROVERSION:
+        raise errors.ServiceAbsent(
+            f"volume {volume_id} is a clone of image {image_id}, and this block storage cannot write it anew "
+            f"(microversion {REIMAGE_MICROVERSION})"
+        )
+    made = CreatedResource("volume", volume_id, id=volume_id)
+    body = {"os-reimage": {"image_id": image_id, "reimage_reserved": False}}
+    _action(context, volume_id, body, made, REIMAGE_MICROVERSION)
     await_volume(context, volume_id, "available")
 
 
@@ -135,7 +167,13 @@ def _unset_marks(context: RunContext, made: CreatedResource) -> None:
 
 
 def upload_volume(
-    context: RunContext, volume_id: str, disk_format: str, role: str, *, temporary: bool = True
+    context: RunContext,
+    volume_id: str,
+    disk_format: str,
+    role: str,
+    *,
+    temporary: bool = True,
+    keep: bool = False,
 ) -> CreatedResource:
     """A private image of ours of an available volume; waits until it is active.
 
@@ -143,8 +181,9 @@ def upload_volume(
 
     :param temporary: the volume is ours, so it can hand our mark on. One of the user's gets none: the image
         has our name from the beginning, and is marked as soon as it is there.
+    :param keep: the image is meant to stay.
     """
-    made = context.register("image", context.run.name(role), REMOVALS["image"])
+    made = context.register("image", context.run.name(role), REMOVALS["image"], keep=keep)
     if temporary:
         set_image_metadata(context, volume_id, context.run.marks())
     upload = {
@@ -157,9 +196,12 @@ def upload_volume(
             "force": False,
         }
     }
-    with creating(made):
+
+    def send() -> str:
         answer = _action(context, volume_id, upload, made, UPLOAD_MICROVERSION)
-    image_id = context.identify(made, answer["os-volume_upload_image"]["image_id"])
+        return str(answer["os-volume_upload_image"]["image_id"])
+
+    image_id = create(context, made, send)
     if not temporary:
         marks = [{"op": "add", "path": f"/{k}", "value": v} for k, v in context.run.marks().items()]
         with contextlib.suppress(errors.ResourceNotFound):  # an upload that failed already
@@ -169,9 +211,13 @@ def upload_volume(
     return made
 
 
-def _post(context: RunContext, path: str, body: dict[str, Any], made: CreatedResource) -> Any:
-    with creating(made):
-        return context.cloud.request("block-storage", "POST", path, what=made.label, json=body).json()
+def _post(context: RunContext, path: str, body: dict[str, Any], made: CreatedResource) -> str:
+    """Makes a volume or snapshot; its ID."""
+
+    def send() -> str:
+        return str(context.cloud.post("block-storage", path, what=made.label, key=made.kind, json=body)["id"])
+
+    return create(context, made, send)
 
 
 def _action(
@@ -188,5 +234,6 @@ def _action(
         what=made.label,
         json=body,
         microversion=version,
+        again=True if next(iter(body)) in REPEATABLE else None,
     )
-    return response.json() if response.content else {}
+    return document(response, made.label) if response.content else {}

@@ -10,41 +10,70 @@ Source: https://docs.openstack.org/api-ref/image/v2/ , JSON patch of the media t
 
 from __future__ import annotations
 
-import hashlib
-import io
+import functools
+import json
+import logging
 import uuid
 from collections.abc import Iterator, Mapping
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 from osc_imagetools import errors
 from osc_imagetools.cloud.connection import Cloud
 from osc_imagetools.cloud.image import Image, get_image
+from osc_imagetools.cloud.volume import get_volume
+from osc_imagetools.data.disk_stream import DiskSource, NoBytes, hash_of
 from osc_imagetools.data.download_source import DownloadSource, supported
-from osc_imagetools.data.upload import upload
+from osc_imagetools.data.upload import UploadBroken, UploadSink, send
 from osc_imagetools.operations.drafts import ImageDraft, NotReplayed
+from osc_imagetools.operations.image_metadata import image_of_volume
+from osc_imagetools.operations.vocabulary import CreateMappingImage, SendDisk, UploadVolume
 from osc_imagetools.progress.model import Progress
-from osc_imagetools.run.context import CreatedResource, RunContext, creating
+from osc_imagetools.run.context import CreatedResource, RunContext
+from osc_imagetools.run.effects import block_storage
+from osc_imagetools.run.effects.creation import create
+from osc_imagetools.run.effects.outcome import Outcome, Results
 from osc_imagetools.run.effects.removal import remove_image
 
+LOG = logging.getLogger(__name__)
+USUAL = "sha512"  # Glance's default os_hash_algo
+UPLOADS = 5  # tries of one disk
+FIRST_WAIT = 2.0  # seconds before the second try; doubled each time
 
-def create_image(
-    context: RunContext,
-    draft: ImageDraft,
-    path: Path | None,
-    *,
-    algorithm: str,
-    digest: str | None,
-    store: str | None,
-    owner: str | None,
-    progress: Progress,
-) -> tuple[CreatedResource, Image]:
-    """A private image of ours with the data of *path* (None: 0 bytes), proven by the cloud's own hash.
 
-    :raises errors.TransferError: the upload broke; :raises errors.HashMismatch: the cloud has other bytes.
+def send_disk(
+    context: RunContext, operation: SendDisk, source: DiskSource, *, algorithm: str, progress: Progress
+) -> Outcome:
+    """A private image of ours with the bytes of *source*, proven by the cloud's own hash.
+
+    An upload that broke is begun again, with a new image.
+
+    :param algorithm: of the digest in the draft.
+    :raises errors.TransferError: the upload failed; :raises errors.HashMismatch: the source is not what it
+        should be, or the cloud has other bytes.
     """
+    draft = operation.draft
+    failures = 0
+    while True:
+        made = _create(context, draft, operation.owner, keep=not operation.makes.temporary)
+        try:
+            image = _fill(context, made, operation, source, algorithm, progress)
+        except UploadBroken as exc:
+            failures += 1
+            if failures == UPLOADS:
+                raise
+            LOG.warning("%s; sending it again from the beginning", exc.message)
+            assert made.entry is not None
+            made.entry.run()
+            context.cloud.retries.pause(FIRST_WAIT * 2 ** (failures - 1))
+        else:
+            return outcome_of(context, made, image, draft, algorithm)
+
+
+def _create(context: RunContext, draft: ImageDraft, owner: str | None, *, keep: bool) -> CreatedResource:
+    """A private image of ours without data."""
     name = context.run.name(draft.title)
-    made = context.register("image", name, remove_image, identifier=str(uuid.uuid4()))
+    made = context.register("image", name, remove_image, identifier=str(uuid.uuid4()), keep=keep)
     body: dict[str, Any] = {
         "id": made.id,
         "name": made.name,
@@ -55,28 +84,105 @@ def create_image(
     }
     if owner:
         body["owner"] = owner
-    with creating(made):
-        context.cloud.request("image", "POST", "/images", what=draft.title, json=body)
-    sent = upload(
+    create(
+        context, made, lambda: str(context.cloud.post("image", "/images", what=draft.title, json=body)["id"])
+    )
+    return made
+
+
+def _fill(
+    context: RunContext,
+    made: CreatedResource,
+    operation: SendDisk,
+    source: DiskSource,
+    algorithm: str,
+    progress: Progress,
+) -> Image:
+    """The image with its data."""
+    title = operation.draft.title
+    sink = UploadSink(
         context.cloud.connection.session,
         context.cloud.url("image", f"/images/{made.id}/file"),
-        path,
-        label=draft.title,
-        algorithm=algorithm,
-        expected=digest,
-        store=store,
-        progress=progress,
-        cancelled=context.deadline.cancelled,
+        title,
+        store=operation.store,
+    )
+    cancelled = context.deadline.cancelled
+    sent = send(source, sink, algorithms={algorithm, USUAL}, progress=progress, cancelled=cancelled)
+    image = get_image(context.cloud, str(made.id))
+    if image.status != "active" or image.size != sent.size:
+        raise UploadBroken(
+            f"{title}: after the upload it is {image.status} with {image.size} bytes, "
+            f"and {sent.size} were sent"
+        )
+    proof = proof_of(image)
+    if proof is None:
+        return image  # told by differences()
+    digest = sent.digests.get(proof[0])
+    if digest is None:  # a hash that no cloud has by default
+        digest = hash_of(source, proof[0], cancelled)
+    if proof[1] != digest:
+        raise errors.HashMismatch(
+            f"{title}: the cloud has other bytes than were sent ({proof[0]} {proof[1]})"
+        )
+    return image
+
+
+def create_mapping_image(
+    context: RunContext, operation: CreateMappingImage, results: Results, *, progress: Progress
+) -> Outcome:
+    """The image of 0 bytes whose block device mapping points at snapshots."""
+    entries = [{**disk.entry, "snapshot_id": results.id(disk.source)} for disk in operation.disks]
+    mapping = json.dumps([*entries, *operation.blank])
+    properties = {**operation.draft.properties, "block_device_mapping": mapping, "bdm_v2": "True"}
+    draft = replace(operation.draft, properties=properties)
+    send = SendDisk(operation.makes, draft, owner=operation.owner)
+    return send_disk(context, send, NoBytes(draft.title), algorithm=USUAL, progress=progress)
+
+
+def upload_volume(context: RunContext, operation: UploadVolume, results: Results) -> Outcome:
+    """An image that the cloud writes of a volume, verified.
+
+    :raises errors.CloudError: it is not what was asked for.
+    """
+    source, keep = operation.volume, operation.keep
+    volume = get_volume(context.cloud, results.id(source))
+    if volume is None:
+        raise errors.ResourceNotFound(f"{source.label} is gone")
+    made = block_storage.upload_volume(
+        context,
+        volume.id,
+        operation.disk_format,
+        operation.makes.role,
+        temporary=source.temporary,
+        keep=keep is not None,
     )
     image = get_image(context.cloud, str(made.id))
-    size = path.stat().st_size if path else 0
-    if image.status != "active" or image.size != size:
-        raise errors.TransferError(
-            f"{draft.title}: after the upload it is {image.status} with {image.size} bytes, "
-            f"and {size} were sent"
+    virtual = image.size if operation.disk_format == "raw" else image.virtual_size
+    wrong = virtual not in (None, volume.size) or image.disk_format != operation.disk_format
+    if wrong or not image.size:
+        raise errors.CloudError(
+            f"{image.label} is not what was asked for: {image.disk_format}, {image.size} bytes, a disk "
+            f"of {virtual} bytes instead of {volume.size}",
+            hint="A volume that its driver never really extended has a smaller disk than the cloud says: "
+            "openstack volume set --size <larger> <volume> repairs it.",
         )
-    _prove(image, path, algorithm, sent, draft.title)
-    return made, image
+    if keep is None:
+        return Outcome(made, image, original=volume)
+    return outcome_of(context, made, image, image_of_volume(operation, volume), USUAL)
+
+
+def outcome_of(
+    context: RunContext, made: CreatedResource, image: Image, draft: ImageDraft, algorithm: str
+) -> Outcome:
+    """An image with its data, and what there is to do with it yet."""
+    return Outcome(
+        resource=made,
+        value=image,
+        name=draft.document.get("name"),
+        hand_over=functools.partial(settle_image, context, image, draft),
+        protect=functools.partial(protect_image, context, image, draft),
+        differences=lambda: differences(get_image(context.cloud, image.id), draft, algorithm),
+    )
 
 
 def source_of(cloud: Cloud, image: Image, label: str) -> DownloadSource:
@@ -89,6 +195,10 @@ def source_of(cloud: Cloud, image: Image, label: str) -> DownloadSource:
         hash_value=image.hash_value,
         checksum=image.checksum,
         store=image.store,
+        hash_coming=bool(
+            (image.hash_algo and not image.hash_value) or image.document.get("os_glance_import_task")
+        ),
+        reread=lambda: source_of(cloud, get_image(cloud, image.id), label),
     )
 
 
@@ -99,30 +209,14 @@ def proof_of(image: Image) -> tuple[str, str] | None:
     return ("md5", image.checksum.lower()) if image.checksum else None
 
 
-def _prove(image: Image, path: Path | None, algorithm: str, sent: str, title: str) -> None:
-    """Compares what was sent with the cloud's own hash, whichever algorithm that is of.
-
-    :raises errors.HashMismatch: they differ.
-    """
-    proof = proof_of(image)
-    if proof is None:
-        return  # told by differences()
-    if proof[0] != algorithm:
-        with path.open("rb") if path else io.BytesIO() as file:
-            sent = hashlib.file_digest(file, lambda: hashlib.new(proof[0], usedforsecurity=False)).hexdigest()
-    if proof[1] != sent:
-        raise errors.HashMismatch(
-            f"{title}: the cloud has other bytes than were sent ({proof[0]} {proof[1]})"
-        )
-
-
-def set_properties(context: RunContext, image: Image, draft: ImageDraft) -> None:
-    """Gives an image that stays ours its custom properties: a volume made from it inherits them."""
-    changes = [
-        {"op": "add", "path": _pointer(key), "value": value} for key, value in draft.properties.items()
-    ]
-    if changes:
-        context.cloud.patch_image(image.id, changes, what=draft.title)
+def give_away(context: RunContext, made: CreatedResource, name: str) -> str:
+    """Makes a temporary image the user's, under this name, because it cannot be removed; gives the name."""
+    changes: list[dict[str, Any]] = [{"op": "replace", "path": "/name", "value": name}]
+    changes.append({"op": "replace", "path": "/tags", "value": []})
+    context.cloud.patch_image(str(made.id), changes, what=made.label)
+    assert made.entry is not None
+    made.entry.keep()
+    return name
 
 
 def settle_image(context: RunContext, image: Image, draft: ImageDraft) -> list[NotReplayed]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The effects that make a server of volumes and images: its ports, itself; then settled, compared.
+"""New servers: their ports, then the server itself, of volumes and images; handed over and compared.
 
 Contract: a server is ours as long as its description says so: that can be set in any state, unlike metadata
 and tags. Its removal, and that of each port, is registered before it is made.
@@ -9,48 +9,79 @@ networks none, 2.42 tags of devices, 2.52 tags, 2.90 hostname, 2.94 also a quali
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from osc_imagetools import errors
 from osc_imagetools.cloud.server import get_server
-from osc_imagetools.operations.drafts import ServerDraft
-from osc_imagetools.run.context import CreatedResource, RunContext, creating
+from osc_imagetools.operations.drafts import NotReplayed, ServerDraft
+from osc_imagetools.operations.vocabulary import CreatePort, CreateServer
+from osc_imagetools.run.context import CreatedResource, RunContext
+from osc_imagetools.run.effects.creation import create
+from osc_imagetools.run.effects.outcome import Outcome, Results
 from osc_imagetools.run.effects.removal import REMOVALS
 from osc_imagetools.run.effects.server_requests import server_request
+from osc_imagetools.run.effects.servers import await_server
 
 MICROVERSION = "2.94"
 SINCE = {"description": (2, 19), "tags": (2, 52), "hostname": (2, 90)}
 
 
-def create_ports(
-    context: RunContext, draft: ServerDraft, made: list[CreatedResource], kept: list[CreatedResource]
-) -> None:
-    """Makes the ports of a server; each is in both lists from the moment in which it is there."""
-    for number, port in enumerate(draft.ports):
-        entry = context.register("port", context.run.name(f"port-{number}"), REMOVALS["port"])
-        body = {"port": {**port.body, "name": entry.name, "description": context.run.process}}
-        with creating(entry):
-            response = context.cloud.request("network", "POST", "/ports", what=port.title, json=body)
-            context.identify(entry, response.json()["port"]["id"])
-        made.append(entry)
-        kept.append(entry)
+def create_port(context: RunContext, operation: CreatePort) -> Outcome:
+    """The port of an operation; it has our name until it is handed over."""
+    draft = operation.draft
+    made = context.register("port", context.run.name(operation.makes.role), REMOVALS["port"], keep=True)
+    body = {"port": {**draft.body, "name": made.name, "description": context.run.process}}
+
+    def send() -> str:
+        return str(context.cloud.post("network", "/ports", what=draft.title, key="port", json=body)["id"])
+
+    create(context, made, send)
+
+    def hand_over() -> list[NotReplayed]:
+        change = {"port": {"name": draft.body.get("name") or "", "description": ""}}
+        context.cloud.request("network", "PUT", f"/ports/{made.id}", what=draft.title, json=change)
+        return []
+
+    return Outcome(made, hand_over=hand_over)
 
 
-def create_server(
-    context: RunContext, draft: ServerDraft, sources: Mapping[str, Sequence[str]], ports: Sequence[str]
-) -> CreatedResource:
-    """Makes the server; it is accepted then, not yet running.
+def create_server(context: RunContext, operation: CreateServer, results: Results) -> Outcome:
+    """The server of an operation; ACTIVE, or only accepted where nobody waits for it."""
+    draft = operation.draft
+    made = _create(context, operation, results)
+    server_id = str(made.id)
+    server = (
+        await_server(context, server_id, "ACTIVE") if operation.wait else get_server(context.cloud, server_id)
+    )
+    if server is None:
+        raise errors.CloudError(f"server {server_id} disappeared immediately after it was created")
 
-    :param sources: the IDs of the volumes and of the images, each in the order of the plan.
-    """
-    devices = [{**entry, "uuid": sources[kind][place]} for entry, kind, place in draft.devices]
+    def hand_over() -> list[NotReplayed]:
+        version = context.cloud.microversion("compute", MICROVERSION)
+        change = {"server": {"description": draft.description}}
+        server_request(context, "PUT", f"/servers/{server_id}", server_id, change, version)
+        return []
+
+    volumes = {d.disk: results.id(d.source) for d in operation.disks if d.source.kind == "volume"}
+    return Outcome(
+        made,
+        server,
+        draft.name,
+        hand_over,
+        differences=lambda: _differences(context, server_id, draft, volumes, running=operation.wait),
+    )
+
+
+def _create(context: RunContext, operation: CreateServer, results: Results) -> CreatedResource:
+    draft = operation.draft
+    devices = [{**disk.entry, "uuid": results.id(disk.source)} for disk in operation.disks]
     # Nova takes an image for the local root disk only where the request names it besides (imageRef).
-    roots = [sources[kind][place] for _, kind, place in draft.devices if kind == "image"]
+    roots = [results.id(disk.source) for disk in operation.disks if disk.source.kind == "image"]
     networks: Any = draft.body.get("networks")
-    if ports:
-        networks = [_network(port, planned.tag) for port, planned in zip(ports, draft.ports, strict=True)]
-    entry = context.register("server", draft.name, REMOVALS["server"])
+    if operation.ports:
+        networks = [_network(results.id(plug.port), plug.tag) for plug in operation.ports]
+    made = context.register("server", draft.name, REMOVALS["server"], keep=True)
     server = {
         **draft.body,
         "name": draft.name,
@@ -63,12 +94,20 @@ def create_server(
     body: dict[str, Any] = {"server": _known_at(version, server)}
     if draft.hints:
         body["os:scheduler_hints"] = dict(draft.hints)
-    with creating(entry):
-        response = context.cloud.request(
-            "compute", "POST", "/servers", what=f"server {draft.name}", json=body, microversion=version
+
+    def send() -> str:
+        answer = context.cloud.post(
+            "compute",
+            "/servers",
+            what=f"server {draft.name}",
+            key="server",
+            json=body,
+            microversion=version,
         )
-        context.identify(entry, response.json()["server"]["id"])
-    return entry
+        return str(answer["id"])
+
+    create(context, made, send)
+    return made
 
 
 def _known_at(version: str | None, server: Mapping[str, Any]) -> dict[str, Any]:
@@ -81,17 +120,7 @@ def _network(port_id: str, tag: str | None) -> dict[str, str]:
     return {"port": port_id, "tag": tag} if tag else {"port": port_id}
 
 
-def settle_server(context: RunContext, server_id: str, draft: ServerDraft, ports: Sequence[str]) -> None:
-    """Makes a server and its ports the user's; its description comes last."""
-    for port_id, planned in zip(ports, draft.ports, strict=True):
-        body = {"port": {"name": planned.body.get("name") or "", "description": ""}}
-        context.cloud.request("network", "PUT", f"/ports/{port_id}", what=planned.title, json=body)
-    version = context.cloud.microversion("compute", MICROVERSION)
-    change = {"server": {"description": draft.description}}
-    server_request(context, "PUT", f"/servers/{server_id}", server_id, change, version)
-
-
-def server_differences(
+def _differences(
     context: RunContext, server_id: str, draft: ServerDraft, volumes: Mapping[str, str], *, running: bool
 ) -> list[str]:
     """How a server that was read back differs from what it should be; empty when it does not.

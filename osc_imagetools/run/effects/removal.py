@@ -16,7 +16,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from osc_imagetools import errors
-from osc_imagetools.cloud.connection import Cloud, StatusError
+from osc_imagetools.cloud.answers import StatusError
+from osc_imagetools.cloud.connection import Cloud
 from osc_imagetools.cloud.ownership import RUN, STOPPED, run_of_name
 from osc_imagetools.cloud.server import get_server
 from osc_imagetools.cloud.volume import get_snapshot, get_volume
@@ -36,7 +37,7 @@ MOST_STARTS = 3
 
 def remove_image(context: RunContext, made: CreatedResource) -> None:
     """Deletes an image of ours and waits until it is gone; one that is protected loses that first."""
-    for image_id in _ids(context, made, lambda: _images_of(context, made)):
+    for image_id in _ids(context, made):
         path = f"/images/{image_id}"
         try:
             _delete(context, "image", path, made)
@@ -45,7 +46,7 @@ def remove_image(context: RunContext, made: CreatedResource) -> None:
             context.cloud.patch_image(image_id, unprotect, what=made.label)
             _delete(context, "image", path, made)
         context.cleanup_deadline.until(
-            f"image {image_id} to go", functools.partial(_image_gone, context, image_id)
+            f"image {image_id} to go", functools.partial(_image_gone, context, image_id), once=True
         )
 
 
@@ -55,7 +56,7 @@ def _image_gone(context: RunContext, image_id: str) -> bool:
 
 def remove_volume(context: RunContext, made: CreatedResource) -> None:
     """Deletes a volume of ours as soon as its state allows it, and waits until it is gone."""
-    for volume_id in _ids(context, made, lambda: marked(context, "/volumes/detail", "volumes", made)):
+    for volume_id in _ids(context, made):
         _remove_when_idle(context, made, f"/volumes/{volume_id}", volume_id, get_volume)
 
 
@@ -64,7 +65,7 @@ def remove_snapshot(context: RunContext, made: CreatedResource) -> None:
 
     One at a time in a run: see :class:`RunContext`.
     """
-    for snapshot_id in _ids(context, made, lambda: marked(context, "/snapshots/detail", "snapshots", made)):
+    for snapshot_id in _ids(context, made):
         path = f"/snapshots/{snapshot_id}"
         with context.one_snapshot:
             _remove_when_idle(context, made, path, snapshot_id, get_snapshot)
@@ -112,7 +113,7 @@ def _remove_when_idle(
         return False
 
     try:
-        context.cleanup_deadline.until(f"{made.label} to go", gone)
+        context.cleanup_deadline.until(f"{made.label} to go", gone, once=True)
     except (errors.WaitTimeout, errors.Cancelled) as exc:
         exc.message += f"; {refusal}" if refusal else ""
         raise
@@ -125,17 +126,19 @@ def _delete(context: RunContext, service: str, path: str, made: CreatedResource)
         return
 
 
-def _ids(context: RunContext, made: CreatedResource, search: Callable[[], Iterator[str]]) -> tuple[str, ...]:
+def _ids(context: RunContext, made: CreatedResource) -> tuple[str, ...]:
     """The IDs of what was made: the one that is known, or what is found by name and mark.
 
     :raises errors.CloudError: the cloud never said whether it made it, and nothing has appeared.
     """
+    if made.absent:
+        return ()
     if made.id and not made.may_exist:
         return (made.id,)
     if not made.may_exist:
         return ()
     end = time.monotonic() + LATEST
-    while not (found := tuple(search())) and time.monotonic() < end:
+    while not (found := tuple(SEARCHES[made.kind](context, made))) and time.monotonic() < end:
         if context.cleanup_deadline.cancelled.wait(FIRST_PAUSE * 5):
             break
     if not found:
@@ -179,7 +182,7 @@ def start_server(context: RunContext, made: CreatedResource) -> None:
                 f"server {server_id} does not start: {fault}", hint=f"openstack server start {server_id}"
             )
         try:
-            server_action(context, server_id, {"os-start": None})
+            server_action(context, server_id, {"os-start": None}, again=True)
             starts += 1
         except StatusError as exc:
             if exc.status != 409 or server.locked:  # else another task has begun in between
@@ -193,7 +196,7 @@ def start_server(context: RunContext, made: CreatedResource) -> None:
 
 def remove_server(context: RunContext, made: CreatedResource) -> None:
     """Deletes a server of ours and waits until it is gone; its volumes are let go then."""
-    for server_id in _ids(context, made, lambda: _servers_of(context)):
+    for server_id in _ids(context, made):
 
         def gone(server_id: str = server_id) -> bool:
             server = get_server(context.cloud, server_id)
@@ -203,27 +206,28 @@ def remove_server(context: RunContext, made: CreatedResource) -> None:
                 return False
             with contextlib.suppress(errors.ResourceNotFound):
                 if server.status == "SOFT_DELETED":  # the cloud would only reclaim it later
-                    server_action(context, server_id, {"forceDelete": None})
+                    server_action(context, server_id, {"forceDelete": None}, again=True)
                 else:
                     server_request(context, "DELETE", f"/servers/{server_id}", server_id)
             return False
 
-        context.cleanup_deadline.until(f"server {server_id} to go", gone)
+        context.cleanup_deadline.until(f"server {server_id} to go", gone, once=True)
 
 
-def _servers_of(context: RunContext) -> Iterator[str]:
-    """The servers whose description says that this run makes them."""
+def _servers_of(context: RunContext, made: CreatedResource) -> Iterator[str]:
+    """The servers with that name whose description says that this run makes them."""
     version = context.cloud.microversion("compute", "2.19")
     for document in context.cloud.list(
         "compute", "/servers/detail", "servers", what="list of servers", microversion=version
     ):
-        if run_of_name(document.get("description")) == context.run.id:
+        ours = run_of_name(document.get("description")) == context.run.id
+        if ours and document.get("name") == made.name:
             yield document["id"]
 
 
 def remove_port(context: RunContext, made: CreatedResource) -> None:
     """Deletes a port of ours."""
-    for port_id in _ids(context, made, lambda: _ports_of(context, made)):
+    for port_id in _ids(context, made):
         _delete(context, "network", f"/ports/{port_id}", made)
 
 
@@ -233,6 +237,22 @@ def _ports_of(context: RunContext, made: CreatedResource) -> Iterator[str]:
         yield document["id"]
 
 
+def _volumes_of(context: RunContext, made: CreatedResource) -> Iterator[str]:
+    return marked(context, "/volumes/detail", "volumes", made)
+
+
+def _snapshots_of(context: RunContext, made: CreatedResource) -> Iterator[str]:
+    return marked(context, "/snapshots/detail", "snapshots", made)
+
+
+# The IDs of what bears the name and the mark of what a run makes, by its kind.
+SEARCHES: Mapping[str, Callable[[RunContext, CreatedResource], Iterator[str]]] = {
+    "image": _images_of,
+    "volume": _volumes_of,
+    "snapshot": _snapshots_of,
+    "server": _servers_of,
+    "port": _ports_of,
+}
 REMOVALS: Mapping[str, Callable[[RunContext, CreatedResource], None]] = {
     "image": remove_image,
     "volume": remove_volume,

@@ -9,14 +9,25 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from osc_imagetools.cloud.answers import document
 from osc_imagetools.run.context import RunContext
 
 
-def server_action(context: RunContext, server_id: str, body: Mapping[str, Any], wanted: str = "2.1") -> Any:
-    """An action on a server, by the newest microversion up to *wanted*; the answer's document."""
+def server_action(
+    context: RunContext,
+    server_id: str,
+    body: Mapping[str, Any],
+    wanted: str = "2.1",
+    *,
+    again: bool | None = None,
+) -> Any:
+    """An action on a server, by the newest microversion up to *wanted*; the answer's document.
+
+    :param again: it has the same result when it is done twice.
+    """
     version = context.cloud.microversion("compute", wanted)
     path = f"/servers/{server_id}/action"
-    return server_request(context, "POST", path, server_id, body, version)
+    return server_request(context, "POST", path, server_id, body, version, again=again)
 
 
 def server_request(
@@ -26,9 +37,11 @@ def server_request(
     server_id: str,
     body: Mapping[str, Any] | None = None,
     version: str | None = None,
+    *,
+    again: bool | None = None,
 ) -> Any:
     """One request about a server; the answer's document, empty where it has none."""
     response = context.cloud.request(
-        "compute", method, path, what=f"server {server_id}", json=body, microversion=version
+        "compute", method, path, what=f"server {server_id}", json=body, microversion=version, again=again
     )
-    return response.json() if response.content else {}
+    return document(response, f"server {server_id}") if response.content else {}

@@ -13,13 +13,17 @@ import contextlib
 from collections.abc import Mapping
 
 from osc_imagetools import errors
+from osc_imagetools.cloud.answers import StatusError
 from osc_imagetools.cloud.block_device import BlockDevice
 from osc_imagetools.cloud.image import get_image
 from osc_imagetools.cloud.ownership import STOPPED
 from osc_imagetools.cloud.server import Server, get_server
 from osc_imagetools.cloud.volume import get_snapshot
-from osc_imagetools.operations.vocabulary import ServerImage
-from osc_imagetools.run.context import CreatedResource, RunContext, creating
+from osc_imagetools.operations.reference import Reference
+from osc_imagetools.operations.vocabulary import SnapshotServer
+from osc_imagetools.run.context import CreatedResource, RunContext
+from osc_imagetools.run.effects.creation import create
+from osc_imagetools.run.effects.outcome import Outcome
 from osc_imagetools.run.effects.removal import REMOVALS, marked
 from osc_imagetools.run.effects.server_requests import server_action, server_request
 from osc_imagetools.run.effects.waits import await_snapshot, image_document
@@ -34,47 +38,61 @@ def stop_server(context: RunContext, server_id: str) -> CreatedResource:
     """Stops a running server and waits until its guest is at rest; its undo starts it again."""
     made = context.register("stopped-server", server_id, REMOVALS["stopped-server"], identifier=server_id)
     mark = {"metadata": {STOPPED: f"{context.run.id} {context.run.process}"}}
-    server_request(context, "POST", f"/servers/{server_id}/metadata", server_id, mark)
-    server_action(context, server_id, {"os-stop": None})
+    server_request(context, "POST", f"/servers/{server_id}/metadata", server_id, mark, again=True)
+    try:
+        server_action(context, server_id, {"os-stop": None}, again=True)
+    except StatusError as exc:
+        server = get_server(context.cloud, server_id)
+        stops = server is not None and (server.status == "SHUTOFF" or server.task_state == "powering-off")
+        if exc.status != 409 or not stops:  # else an answer got lost, and this was the second request
+            raise
     await_server(context, server_id, "SHUTOFF")
     return made
 
 
-def create_server_image(
-    context: RunContext, operation: ServerImage
-) -> tuple[dict[str, CreatedResource], Mapping[str, BlockDevice]]:
+def create_server_image(context: RunContext, operation: SnapshotServer) -> dict[Reference, Outcome]:
     """Makes an image of a server and waits until it and its snapshots can be read.
 
-    :returns: what was made by its role, and the server's block devices by the ID of their volume, as Nova
-        tells them (nothing for a server that boots from an image).
+    :returns: the image and the snapshots; the value of a snapshot is the block device of the server that it
+        is of, as Nova tells it.
     :raises errors.CloudError: it failed; the message has what the cloud says.
     """
     server_id = str(operation.server.id)
     image = context.register("image", context.run.name(operation.makes.role), REMOVALS["image"])
-    made = {operation.makes.role: image}
+    made: dict[Reference, CreatedResource] = {}
     for volume_id, reference in operation.snapshots:
-        made[reference.role] = context.register(
+        made[reference] = context.register(
             "snapshot", f"snapshot for {image.name}", REMOVALS["snapshot"], parent=volume_id
         )
-    snapshots = [made[reference.role] for _, reference in operation.snapshots]
+    snapshots = list(made.values())
     body = {"createImage": {"name": image.name, "metadata": context.run.marks()}}
+
+    def send() -> str:
+        return str(server_action(context, server_id, body, IMAGE_MICROVERSION)["image_id"])
+
     try:
-        with creating(image):
-            answer = server_action(context, server_id, body, IMAGE_MICROVERSION)
+        # Never a second time: its snapshots cannot be told from those of the first.
+        create(context, image, send, resend=False)
     except BaseException:
         for snapshot in snapshots:
             _search_snapshot(context, snapshot, refused=not image.may_exist)
         raise
     for snapshot in snapshots:  # until each is identified it can only be searched for
         snapshot.may_exist = True
-    context.identify(image, answer["image_id"])
     _await_server_image(context, str(image.id), server_id)
     if not snapshots:
         _check_data(context, str(image.id), operation)
-    return made, _identify_snapshots(context, str(image.id), operation, made)
+    devices = _identify_snapshots(context, str(image.id), operation, made)
+    return {
+        operation.makes: Outcome(image),
+        **{
+            reference: Outcome(made[reference], devices[volume_id])
+            for volume_id, reference in operation.snapshots
+        },
+    }
 
 
-def _check_data(context: RunContext, image_id: str, operation: ServerImage) -> None:
+def _check_data(context: RunContext, image_id: str, operation: SnapshotServer) -> None:
     """:raises errors.ResourceUnusable: Nova made an image of 0 bytes; its snapshots are to be removed."""
     image = get_image(context.cloud, image_id)
     if image.size:
@@ -102,10 +120,13 @@ def _search_snapshot(context: RunContext, snapshot: CreatedResource, *, refused:
 
 
 def _identify_snapshots(
-    context: RunContext, image_id: str, operation: ServerImage, made: Mapping[str, CreatedResource]
+    context: RunContext,
+    image_id: str,
+    operation: SnapshotServer,
+    made: Mapping[Reference, CreatedResource],
 ) -> dict[str, BlockDevice]:
     """Finds out which snapshot is whose, marks each, and waits until it can be used."""
-    roles = {volume_id: reference.role for volume_id, reference in operation.snapshots}
+    roles = dict(operation.snapshots)
     devices: dict[str, BlockDevice] = {}
     if not roles:
         return devices

@@ -1,90 +1,162 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The effects that make volumes of disks: through an image that is removed again, then settled, compared.
+"""Volumes that a plan creates, from a snapshot or an image: given what they shall be, read back, compared.
 
-Contract: a volume is ours until it is settled. Its data is proven by the cloud's hash of the image that it is
-made from.
+Contract: a volume is ours until it is handed over. One that stays is verified before that.
 """
 
 from __future__ import annotations
 
-import logging
-from pathlib import Path
 from typing import Any
 
 from osc_imagetools import errors
-from osc_imagetools.cloud.volume import get_volume
-from osc_imagetools.operations.drafts import VolumeDraft
-from osc_imagetools.progress.model import Progress
+from osc_imagetools.cloud.connection import Cloud
+from osc_imagetools.cloud.image import get_image
+from osc_imagetools.cloud.volume import Volume, get_volume
+from osc_imagetools.operations.drafts import MAPPING, KeptVolume, NotReplayed
+from osc_imagetools.operations.image_metadata import inherited
+from osc_imagetools.operations.vocabulary import CreateVolume
 from osc_imagetools.run.context import CreatedResource, RunContext
 from osc_imagetools.run.effects import block_storage
-from osc_imagetools.run.effects.images import create_image, set_properties
+from osc_imagetools.run.effects.outcome import Outcome, Results
+from osc_imagetools.run.effects.waits import await_snapshot
 
-LOG = logging.getLogger(__name__)
+SOURCES = {"image": "imageRef", "snapshot": "snapshot_id"}
 
 
-def restore_volume(
-    context: RunContext,
-    draft: VolumeDraft,
-    bundle: Path,
-    *,
-    algorithm: str,
-    progress: Progress,
-    store: str | None = None,
-) -> CreatedResource:
-    """A volume with the data of a disk of a bundle; waits until it is available.
+def create_volume(context: RunContext, operation: CreateVolume, results: Results) -> Outcome:
+    """The volume of an operation; one that stays is as it shall be, but for its marks.
 
-    :raises errors.ImagetoolsError: the data did not arrive as it is, or the cloud did not make the volume.
+    :raises errors.CloudError: it did not become what was asked for.
     """
-    temporary, image = create_image(
-        context,
-        draft.image,
-        bundle / str(draft.image.file),
-        algorithm=algorithm,
-        digest=draft.image.digest,
-        store=store,
-        owner=None,
-        progress=progress,
+    keep, source = operation.keep, operation.source
+    source_id = results.id(source)
+    if source.kind == "snapshot":
+        await_snapshot(context, source_id)
+    fields: dict[str, Any] = {SOURCES[source.kind]: source_id}
+    if operation.volume_type:
+        fields["volume_type"] = operation.volume_type
+    if operation.zone:
+        fields["availability_zone"] = operation.zone
+    role, name = operation.makes.role, keep.name if keep else None
+    begin = operation.begin or operation.size
+    made = block_storage.make_volume(context, begin, fields, role=role, name=name)
+    if begin < operation.size:
+        block_storage.extend_volume(context, str(made.id), operation.size)
+    if keep is None:
+        return Outcome(made)
+    original = _original(operation, results)
+    volume = _finish(context, made, operation, keep, source_id, original)
+
+    def detach() -> None:
+        block_storage.reimage_volume(context, str(made.id), source_id)
+        _finish(context, made, operation, keep, source_id, original)  # Cinder gives it the image's metadata
+
+    def hand_over() -> list[NotReplayed]:
+        block_storage.unmark(context, made, description=keep.description, metadata=keep.metadata)
+        return []
+
+    return Outcome(
+        made,
+        volume,
+        keep.name,
+        hand_over,
+        differences=lambda: _differences(context.cloud, made, operation),
+        source=source,
+        detach=detach,
     )
-    set_properties(context, image, draft.image)
-    wanted = {"volume_type": draft.volume_type, "availability_zone": draft.availability_zone}
-    fields = {key: value for key, value in wanted.items() if value}
-    volume = block_storage.create_volume_from_image(
-        context, image.id, draft.size, name=draft.name, fields=fields
-    )
-    assert temporary.entry is not None and volume.id is not None
-    try:
-        temporary.entry.run()
-    except errors.Cancelled:
-        raise
-    except errors.ImagetoolsError as exc:  # it is tried once more at the end
-        LOG.warning("%s could not be removed yet: %s", temporary.label, exc.message)
-    block_storage.set_bootable(context, volume.id, draft.bootable)
+
+
+def _original(operation: CreateVolume, results: Results) -> Volume | None:
+    """The volume behind the temporary image that this one is created from: it is to be like that."""
+    outcome = results.get(operation.source)
+    return outcome.original if outcome else None
+
+
+def _finish(
+    context: RunContext,
+    made: CreatedResource,
+    operation: CreateVolume,
+    keep: KeptVolume,
+    source_id: str,
+    original: Volume | None,
+) -> Volume:
+    """The new volume with its image metadata and its bootable flag, verified."""
+    volume = _read(context.cloud, made)
+    checksum = volume.image_metadata.get("checksum")
+    wanted = inherited(original if original is not None else volume)
+    wanted.update(keep.properties)
+    wanted = {key: value for key, value in wanted.items() if key not in MAPPING}
+    present = {key: str(value) for key, value in volume.image_metadata.items()}
+    missing = {key: value for key, value in wanted.items() if present.get(key) != value}
+    if missing:
+        block_storage.set_image_metadata(context, volume.id, missing)
+    block_storage.unset_image_metadata(context, volume.id, [k for k in present if k not in wanted])
+    bootable = keep.bootable if keep.bootable is not None else (original or volume).bootable
+    if volume.bootable != bootable:
+        block_storage.set_bootable(context, volume.id, bootable)
+    volume = _read(context.cloud, made)
+    wrong = _wrong(volume, operation, wanted, bootable)
+    if operation.source.kind == "image":
+        wrong += _other_bytes(context.cloud, source_id, checksum)
+    if wrong:
+        raise errors.CloudError(f"{volume.label} is not what was asked for: {'; '.join(wrong)}")
     return volume
 
 
-def settle_volume(context: RunContext, volume: CreatedResource, draft: VolumeDraft) -> None:
-    """Makes a volume the user's: with the description and the metadata that it shall have."""
-    block_storage.unmark(context, volume, description=draft.description, metadata=draft.metadata)
-
-
-def volume_differences(context: RunContext, volume_id: str, draft: VolumeDraft) -> list[str]:
-    """How a volume that was read back differs from what it should be; empty when it does not."""
-    volume = get_volume(context.cloud, volume_id)
+def _read(cloud: Cloud, made: CreatedResource) -> Volume:
+    volume = get_volume(cloud, str(made.id))
     if volume is None:
-        return [f"volume {draft.name}: it is gone"]
-    found: list[str] = []
+        raise errors.CloudError(f"volume {made.name} ({made.id}) is gone")
+    return volume
 
-    def compare(what: str, wanted: Any, got: Any) -> None:
-        if wanted != got:
-            found.append(f"volume {draft.name}: {what} is {got!r}, not {wanted!r}")
 
-    compare("name", draft.name, volume.name)
-    compare("size", draft.size, volume.size)
-    compare("bootable", draft.bootable, volume.bootable)
-    compare("description", draft.description, volume.document.get("description"))
-    compare("metadata", dict(draft.metadata), volume.document.get("metadata"))
-    if draft.volume_type:
-        compare("volume_type", draft.volume_type, volume.volume_type)
-    for key, value in draft.image.properties.items():
-        compare(f"image property {key}", value, volume.image_metadata.get(key))
-    return found
+def _wrong(
+    volume: Volume, operation: CreateVolume, image_metadata: dict[str, str], bootable: bool
+) -> list[str]:
+    pairs: list[tuple[str, Any, Any]] = [
+        ("status", "available", volume.status),
+        ("size", operation.size, volume.size),
+        ("bootable", bootable, volume.bootable),
+        ("image metadata", image_metadata, {k: str(v) for k, v in volume.image_metadata.items()}),
+    ]
+    if operation.volume_type:
+        pairs.append(("type", operation.volume_type, volume.volume_type))
+    if operation.zone:
+        pairs.append(("zone", operation.zone, volume.document.get("availability_zone")))
+    return [f"{what} is {found!r}, not {wanted!r}" for what, wanted, found in pairs if wanted != found]
+
+
+def _other_bytes(cloud: Cloud, image_id: str, checksum: Any) -> list[str]:
+    """Cinder notes the checksum of the image whose bytes it wrote (volume_glance_metadata)."""
+    promised = get_image(cloud, image_id).checksum
+    if None in (promised, checksum) or promised == checksum:
+        return []
+    return [f"it was made of bytes with the checksum {checksum}, and the image has {promised}"]
+
+
+def _differences(cloud: Cloud, made: CreatedResource, operation: CreateVolume) -> list[str]:
+    """How a volume that was read back differs from what it should be; empty when it does not."""
+    keep = operation.keep
+    assert keep is not None
+    volume = get_volume(cloud, str(made.id))
+    if volume is None:
+        return [f"volume {keep.name}: it is gone"]
+    pairs = [
+        ("name", keep.name, volume.name),
+        ("size", operation.size, volume.size),
+        ("description", keep.description, volume.document.get("description")),
+        ("metadata", dict(keep.metadata), volume.document.get("metadata")),
+    ]
+    if keep.bootable is not None:
+        pairs.append(("bootable", keep.bootable, volume.bootable))
+    if operation.volume_type:
+        pairs.append(("volume_type", operation.volume_type, volume.volume_type))
+    pairs += [
+        (f"image property {key}", value, volume.image_metadata.get(key))
+        for key, value in keep.properties.items()
+    ]
+    return [
+        f"volume {keep.name}: {what} is {got!r}, not {wanted!r}"
+        for what, wanted, got in pairs
+        if wanted != got
+    ]

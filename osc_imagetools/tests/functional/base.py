@@ -100,7 +100,16 @@ def run_openstack(*words: str, cloud: str | None = "devcloud-demo") -> Result:
 
 def start_openstack(*words: str, cloud: str = "devcloud-demo") -> subprocess.Popen[str]:
     """The ``openstack`` command in a process of its own, which can be killed."""
-    command = [os.path.dirname(sys.executable) + "/openstack", "--os-cloud", cloud, *words]
+    return _start([os.path.dirname(sys.executable) + "/openstack", "--os-cloud", cloud, *words])
+
+
+def start_killed(names: pathlib.Path, step: str, *words: str, cloud: str) -> subprocess.Popen[str]:
+    """The same, which sends itself a signal at one of its steps (``killed.py``)."""
+    program = [sys.executable, "-m", "osc_imagetools.tests.functional.killed", str(names), step]
+    return _start([*program, "--os-cloud", cloud, *words])
+
+
+def _start(command: list[str]) -> subprocess.Popen[str]:
     return subprocess.Popen(
         command,
         stdout=subprocess.PIPE,

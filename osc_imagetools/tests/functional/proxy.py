@@ -66,7 +66,8 @@ class GlanceProxy(fixtures.Fixture):
     """Runs the proxy; ``OS_CLIENT_CONFIG_FILE`` is a copy in which the cloud CLOUD goes through it.
 
     ``faults`` is what happens to the next answers (None: nothing), ``always`` to all that come after these.
-    ``rate`` limits each answer to so many bytes per second. ``answers`` has all that were given. ``tokens``
+    ``rate`` limits each answer to so many bytes per second, ``upload_rate`` the data of each upload, and
+    ``uploading`` is set when the first of it has passed. ``answers`` has all that were given. ``tokens``
     maps tokens that come to tokens that Glance sees instead. ``flips`` maps the offset of a byte in the image
     to how many times it arrives changed.
     """
@@ -76,6 +77,8 @@ class GlanceProxy(fixtures.Fixture):
         self.faults: collections.deque[Fault | None] = collections.deque()
         self.always: Fault | None = None
         self.rate: int | None = None
+        self.upload_rate: int | None = None
+        self.uploading = threading.Event()
         self.answers: list[Answer] = []
         self.tokens: dict[str, str] = {}
         self.flips: collections.Counter[int] = collections.Counter()
@@ -225,7 +228,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if token in self.proxy.tokens:
             headers["X-Auth-Token"] = self.proxy.tokens[token]
         length = int(self.headers.get("Content-Length", 0))
-        body = self.rfile.read(length) if length else None
+        body: bytes | Iterator[bytes] | None = None
+        if length and self.proxy.upload_rate:
+            body = self._slowly(length, self.proxy.upload_rate)
+        elif length:
+            body = self.rfile.read(length)
         answer = None
         if self.command == "GET" and _DATA.fullmatch(urlsplit(self.path).path):
             answer = self.proxy.begin(self.headers.get("X-Auth-Token", ""), self.headers.get("Range"))
@@ -243,6 +250,17 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             upstream.close()
 
     do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = forward
+
+    def _slowly(self, length: int, rate: int) -> Iterator[bytes]:
+        """What is uploaded, piece by piece; the connection to Glance breaks off where it does."""
+        while length:
+            piece = self.rfile.read(min(PIECE, length))
+            if not piece:
+                raise _Cut
+            length -= len(piece)
+            yield piece
+            self.proxy.uploading.set()
+            time.sleep(len(piece) / rate)
 
     def _answer_data(self, response: http.client.HTTPResponse, answer: Answer) -> None:
         carries = response.status in {200, 206}

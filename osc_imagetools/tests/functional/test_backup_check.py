@@ -128,7 +128,8 @@ class Fleet(base.TestCase):
 
     def check(self, *words, code=0, cloud="devcloud-demo"):
         """The findings as JSON."""
-        return self.openstack("server", "backup-check", *words, "-f", "json", code=code, cloud=cloud).json
+        words = ("server", "backup-check", *words, "--long", "-f", "json")
+        return self.openstack(*words, code=code, cloud=cloud).json
 
 
 def reasons(rows, server_id, above=None):
@@ -310,7 +311,7 @@ class TestBackupCheck(base.TestCase):
         rows = self.fleet.check(self.fleet.servers["dead"], code=3)
         (row,) = [row for row in rows if row["Reason"] == "quota-too-small"]
         self.assertEqual("critical", row["Severity"])
-        self.assertIn("2 of the quota snapshots are needed, of which 1 are left", row["Message"])
+        self.assertIn("is too small: 2 needed, 1 left", row["Message"])
         # A complete backup is there already.
         copied = self.fleet.servers["volroot"]
         self.assertEqual("info", reasons(self.fleet.check(copied), copied)["quota-too-small"])
@@ -390,7 +391,9 @@ class TestStrays(base.TestCase):
         self.addCleanup(cinder.delete, path, microversion="3.44")
         answer = cinder.post(f"{path}/action", json={"os-complete": {}}, microversion="3.44")
         self.assertEqual(204, answer.status_code, answer.text)
-        rows = self.openstack("server", "backup-check", "--all", "--fail-on", "never", "-f", "json").json
+        rows = self.openstack(
+            "server", "backup-check", "--all", "--fail-on", "never", "--long", "-f", "json"
+        ).json
         found = {row["Reason"]: row for row in rows if row["Server"] is None}
         self.assertIn(image, found["dead-image"]["Message"])
         self.assertIn(nothing, found["dead-image"]["Message"])

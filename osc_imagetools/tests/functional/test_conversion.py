@@ -231,14 +231,14 @@ class TestConversion(ConversionCase):
             "volume", "convert", volume, "--to", "volume", "--size", "2", cloud="devcloud-small", code=1
         )
         for name in ("volumes", "gigabytes"):
-            self.assertIn(f"of the quota {name} ", result.err)
+            self.assertIn(f"the quota {name} of project ", result.err)
         self.assertEqual(1, len(list(self.connection("devcloud-small").block_storage.volumes())))
 
     def test_a_dry_run_changes_nothing(self):
         words = ("--to", "volume", "--type", "second", "--dry-run", "-f", "json")
         rows = self.openstack("volume", "convert", self.volume_id, *words).json
         actions = [row["Action"] for row in rows if row["Step"]]
-        self.assertEqual(["create image", "create volume", "verify", "set metadata", "delete image"], actions)
+        self.assertEqual(["create image", "create volume", "verify", "delete image", "set metadata"], actions)
         self.assertEqual(self.before, self.resources())
 
     def test_in_the_region_without_block_storage(self):

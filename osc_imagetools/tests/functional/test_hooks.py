@@ -60,6 +60,13 @@ class TestHooks(base.TestCase):
         plan = self.openstack(*command.split()[1:], "--dry-run", "-f", "json").json
         self.assertIn("fetch", [step["Action"] for step in plan])
 
+    def test_two_images_of_one_name(self):
+        first, _ = self.server_image_create(self.of_image)
+        second, warnings = self.server_image_create(self.of_volume)
+        self.assertEqual(first["name"], second["name"])
+        (warning,) = warnings
+        self.assertTrue(warning.endswith(f"openstack image export-full {second['id']}"), warning)
+
     def test_an_image_of_the_root_disk_alone(self):
         image, warnings = self.server_image_create(self.of_image)
         self.assertLess(0, image["size"])

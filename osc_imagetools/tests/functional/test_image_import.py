@@ -12,7 +12,7 @@ from typing import Any
 import openstack
 
 from osc_imagetools.cloud import ownership
-from osc_imagetools.tests.functional import base
+from osc_imagetools.tests.functional import base, proxy
 from osc_imagetools.tests.functional.base import MIB, STATE
 
 OTHER = "devcloud-other"
@@ -161,7 +161,7 @@ class TestRoundTrip(ImportCase):
         rows = self.openstack(
             "image", "import-full", self.dir / "bundle", "--dry-run", "-f", "json", cloud=OTHER
         ).json
-        self.assertEqual(["create image", "set metadata"], [row["Action"] for row in rows])
+        self.assertEqual(["create image", "verify", "set metadata"], [row["Action"] for row in rows])
         self.assertEqual(before, self.names_of())
 
 
@@ -178,7 +178,7 @@ class TestRefused(ImportCase):
         disk = self.dir / "bundle" / "disks" / "0-image.raw"
         whole = disk.read_bytes()
         disk.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
-        self.refused(code=3, text="disks/0-image.raw")
+        self.refused(code=1, text="disks/0-image.raw")
         disk.write_bytes(whole)
         link = self.dir / "bundle" / "disks" / "1-x.raw"
         link.symlink_to("/etc/passwd")
@@ -212,12 +212,16 @@ class TestRefused(ImportCase):
     def test_an_upload_that_breaks_leaves_nothing(self):
         data = self.dir / "zeros"
         data.touch()
-        os.truncate(data, 512 * MIB)  # long enough on its way to be interrupted
+        os.truncate(data, 128 * MIB)
         self.export(self.image(data))
-        process = base.start_openstack("image", "import-full", str(self.dir / "bundle"), cloud=OTHER)
+        slow = self.useFixture(proxy.GlanceProxy(self.dir, OTHER))
+        slow.upload_rate = 2 * MIB  # a minute, and it is over when the client goes away
+        process = base.start_openstack("image", "import-full", str(self.dir / "bundle"), cloud=proxy.CLOUD)
+        self.addCleanup(process.kill)
         glance = self.connection(OTHER).image
         query = {"tag": ownership.TAG}
-        self.wait(lambda: bool(glance.get("/images", params=query).json()["images"]), True)
+        self.assertTrue(slow.uploading.wait(base.PATIENCE))
+        self.assertEqual(1, len(glance.get("/images", params=query).json()["images"]))
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=base.PATIENCE)
         self.assertEqual(130, process.returncode, err)
@@ -280,7 +284,7 @@ class TestServerImage(ImportCase):
         self.assertEqual([], report["differences"])
         self.assertEqual(2, report["disks"])
         for line in report["mapped"]:
-            name = line.rsplit("image ", 1)[1]
+            name = line.rsplit("image ", 1)[1].rpartition(" (")[0]
             found = [i for i in self.connection(OTHER).image.images() if i.name == name]
             self.assertEqual(1, len(found), line)
             self.addCleanup(self.remove_image, found[0].id, OTHER)
@@ -328,12 +332,11 @@ class TestServerImage(ImportCase):
     def test_an_interrupt_in_the_middle_leaves_nothing(self):
         before = self.everything()
         bundle = str(self.dir / "bundle")
-        process = base.start_openstack("image", "import-full", bundle, "--as-volumes", cloud=OTHER)
-        cinder = self.connection(OTHER).block_storage
-        marked = ownership.MARK
-        self.wait(lambda: any(marked in v.metadata for v in cinder.volumes()), True)
-        process.send_signal(signal.SIGTERM)
+        step = "answered: block-storage POST /volumes"
+        words = ("image", "import-full", bundle, "--as-volumes")
+        process = base.start_killed(self.dir / "steps", f"SIGTERM={step}", *words, cloud=OTHER)
         _, err = process.communicate(timeout=base.PATIENCE)
+        self.assertIn(step, (self.dir / "steps").read_text().splitlines())
         self.assertEqual(130, process.returncode, err)
         self.assertEqual(before, self.everything())
 

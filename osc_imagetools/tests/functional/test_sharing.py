@@ -129,7 +129,7 @@ class TestShare(SharingCase):
         words = ("image", "share", image, "--project", self.other, "--project", self.small)
         refused = self.openstack(*words, code=1)
         self.assertIn("Maximum: 128", refused.err)
-        self.assertNotIn("Left behind", refused.err)
+        self.assertNotIn("may still exist", refused.err)
         self.assertEqual("private", self.document(image)["visibility"])
         shared = self.openstack(*words[:5])
         self.assertIn(f"{5:032x}", shared.err)

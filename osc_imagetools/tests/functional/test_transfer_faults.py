@@ -20,7 +20,9 @@ from osc_imagetools.tests.functional.proxy import CLOUD, Fault
 
 SIZE = 40 * MIB + 12345  # more than all buffers, and a last block that is short
 STALL = 1.0  # seconds of silence that are borne
-QUICK = RetryPolicy(first_wait=0.02, longest_wait=0.1, longest_retry_after=5.0, read_timeout=STALL)
+QUICK = RetryPolicy(
+    patience=0.0, first_wait=0.02, longest_wait=0.1, longest_retry_after=5.0, read_timeout=STALL
+)
 STORES = ("file", "rbdlike")  # with ranges, and without
 PAGE = 4096
 DISK = pathlib.Path("disks", "0-image.raw")

@@ -7,6 +7,7 @@ others are what :meth:`TestOutcomes.setUpClass` makes.
 
 import json
 import pathlib
+import subprocess
 import uuid
 
 import fixtures
@@ -39,10 +40,20 @@ class TestOutcomes(base.TestCase):
             "bundle": str(case.dir / "image.bundle"),
             "mapped": str(cls.mapped(case.dir / "mapped.bundle")),
             "server_bundle": str(case.dir / "server.bundle"),
+            **cls.repository(case.dir),
         }
         case.openstack("image", "export-full", image, "--output", cls.made["bundle"], cloud=HERE)
         words = ("--disk", "vda", "--output", cls.made["server_bundle"])
         case.openstack("server", "export-full", cls.made["server"], *words, cloud=HERE)
+
+    @classmethod
+    def repository(cls, path: pathlib.Path) -> dict[str, str]:
+        """An empty restic repository, and the file with its password."""
+        repository, password = path / "repository", path / "password"
+        password.write_text("secret")
+        command = ["restic", "--repo", str(repository), "--password-file", str(password), "init"]
+        subprocess.run(command, check=True, capture_output=True)
+        return {"repository": str(repository), "password": str(password)}
 
     @classmethod
     def server_with_volume(cls, case, image):

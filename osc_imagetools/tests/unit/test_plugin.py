@@ -23,6 +23,15 @@ from osc_imagetools import plugin
 
 PACKAGE = "osc-imagetools"
 GROUP = "openstack.imagetools.v1"
+# Commands that exit with 3 when their verdict is negative.
+VERDICTS = (
+    "bundle verify",
+    "image import-full",
+    "image share-check",
+    "server backup-check",
+    "server import-full",
+    "volume import-full",
+)
 # What cliff adds by itself.
 BUILT_IN = frozenset({"complete", "help"})
 
@@ -143,7 +152,7 @@ class TestEntryPoints(testtools.TestCase):
             self.assertTrue(command_class.__dict__.get("__doc__"), f"{name} has no docstring")
             first = summary(command_class)
             self.assertLess(len(first), 80, name)
-            self.assertFalse(first.endswith("."), f"{name}: the list of commands has no full stops")
+            self.assertTrue(first.endswith("."), f"{name}: the summary is a sentence")
 
     def test_plugin_contract(self) -> None:
         (entry_point,) = importlib.metadata.distribution(PACKAGE).entry_points.select(
@@ -211,3 +220,21 @@ class TestShell(testtools.TestCase):
     def test_each_command_has_help(self) -> None:
         for name in command_names(PACKAGE):
             self.assertIn(f"{name} [-h]", self.run_shell([*name.split(), "--help"]))
+
+    def test_help_keeps_paragraphs_and_examples(self) -> None:
+        self.useFixture(fixtures.EnvironmentVariable("COLUMNS", "80"))
+        for name, entry_point in command_names(PACKAGE).items():
+            text = self.run_shell([*name.split(), "--help"])
+            command_class = entry_point.load()
+            self.assertIn(f"\n\n{summary(command_class)}\n\n", text)
+            for example in command_class.examples:
+                self.assertIn(f"\n    {example}\n", text)
+            self.assertNotIn("``", text)
+            self.assertNotIn("::", text)
+            paragraphs = [p for p in inspect.cleandoc(command_class.__doc__).split("\n\n") if p]
+            for paragraph in paragraphs:
+                self.assertIn(f"\n\n{paragraph.split()[0].strip('`')}", text.replace('"', ""))
+
+    def test_verdicts_have_their_exit_codes_in_the_help(self) -> None:
+        for name in VERDICTS:
+            self.assertIn("Exit codes: 0 if", self.run_shell([*name.split(), "--help"]), name)

@@ -206,9 +206,17 @@ class TestInTheWay(TestCase):
     def test_quota(self):
         # A snapshot of each (7 GiB), and a volume of the largest (5 GiB).
         self.assertIsNone(self.quota(snapshots=2, gigabytes=12, volumes=1))
-        self.assertIn("2 of the quota snapshots are needed, of which 1", self.quota(snapshots=1) or "")
-        self.assertIn("12 of the quota gigabytes are needed, of which 11", self.quota(gigabytes=11) or "")
-        self.assertIn("1 of the quota volumes is needed, of which 0", self.quota(volumes=0) or "")
+        self.assertIn(
+            "the quota snapshots of project demo is too small: 2 needed, 1 left",
+            self.quota(snapshots=1) or "",
+        )
+        self.assertIn(
+            "the quota gigabytes of project demo is too small: 12 needed, 11 left",
+            self.quota(gigabytes=11) or "",
+        )
+        self.assertIn(
+            "the quota volumes of project demo is too small: 1 needed, 0 left", self.quota(volumes=0) or ""
+        )
         both = self.quota(volumes=0, snapshots=0) or ""
         self.assertIn("quota volumes", both)
         self.assertIn("quota snapshots", both)
@@ -217,7 +225,7 @@ class TestInTheWay(TestCase):
         values = (server(volumes=("a",)), volume("a", volume_type="fast"))
         left = Quota({"snapshots_fast": 0, "gigabytes_slow": 0})
         message = findings(fleet(*values, volume_quotas={"demo": left}))["quota-too-small"].message
-        self.assertIn("1 of the quota snapshots_fast is needed, of which 0", message)
+        self.assertIn("the quota snapshots_fast of project demo is too small: 1 needed, 0 left", message)
         self.assertNotIn("slow", message)
 
     def test_quota_of_images(self):

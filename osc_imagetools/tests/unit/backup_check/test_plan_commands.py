@@ -3,16 +3,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import io
 import re
-import shlex
 from collections.abc import Iterator
 from typing import Any
-from unittest import mock
-
-from openstackclient import shell
 
 from osc_imagetools.backup_check.fleet import Fleet, FleetAttachedVolume, FleetAttachment, Traits
 from osc_imagetools.backup_check.plan import judge
@@ -32,36 +26,7 @@ from osc_imagetools.tests.unit.backup_check.fleet_samples import (
     volume,
 )
 from osc_imagetools.tests.unit.base import TestCase
-
-GROUPS = ("common", "compute.v2", "identity.v3", "image.v2", "volume.v3", "imagetools.v1")
-
-
-class Client:
-    """The real client and its real parsers, without a cloud."""
-
-    def __init__(self) -> None:
-        self._shell = shell.OpenStackShell()
-        for group in GROUPS:
-            self._shell.command_manager.add_command_group(f"openstack.{group}")
-
-    def knows(self, line: str) -> bool:
-        """Whether a line is the name of a command and nothing else."""
-        words = shlex.split(line)[1:]
-        _, name, rest = self._shell.command_manager.find_command(words)
-        return name == " ".join(words) and not rest
-
-    def parse(self, line: str) -> tuple[str, Any]:
-        """(the name of the command, its arguments) of a line that begins with openstack."""
-        words = shlex.split(line.partition(" | ")[0])
-        assert words.pop(0) == "openstack", line
-        said = io.StringIO()
-        try:
-            with contextlib.redirect_stderr(said):
-                _, rest = self._shell.parser.parse_known_args(words)
-                factory, name, arguments = self._shell.command_manager.find_command(rest)
-                return name, factory(mock.MagicMock(), None).get_parser(name).parse_args(arguments)
-        except (SystemExit, ValueError) as exc:
-            raise AssertionError(f"{line}: {exc} {said.getvalue()}") from exc
+from osc_imagetools.tests.unit.client import Client
 
 
 def fleets(project: str) -> Iterator[Fleet]:

@@ -11,7 +11,7 @@ from osc_imagetools.tests.unit.base import TestCase
 
 
 def finding(code: str) -> Finding:
-    return Finding(REASONS[code], REASONS[code].severity, f"it {code}", f"do {code}")
+    return Finding(REASONS[code], REASONS[code].severity, f"it {code}", f"openstack do {code}")
 
 
 WEB = ServerVerdict(
@@ -31,11 +31,20 @@ class TestRows(TestCase):
     def test_findings(self):
         rows = list(finding_rows([WEB, QUIET, STRAY], Severity.warning))
         self.assertEqual(
-            ("web01", "s", "p", Severity.critical, "backup-dead", "it backup-dead", "do backup-dead"), rows[0]
+            (
+                "web01",
+                Severity.critical,
+                "backup-dead",
+                "it backup-dead",
+                "s",
+                "p",
+                "openstack do backup-dead",
+            ),
+            rows[0],
         )
         self.assertEqual(len(FINDINGS), len(rows[0]))
         self.assertEqual(
-            ["backup-dead", "locked", "volume-busy", "volume-busy", "dead-image"], [row[4] for row in rows]
+            ["backup-dead", "locked", "volume-busy", "volume-busy", "dead-image"], [row[2] for row in rows]
         )
         self.assertEqual(6, len(list(finding_rows([WEB, QUIET, STRAY], Severity.info))))
 
@@ -63,3 +72,19 @@ class TestRows(TestCase):
         tally = Tally()
         self.assertEqual([], list(finding_rows(tally.watch([QUIET, STRAY]), Severity.critical)))
         self.assertEqual((Severity.warning, 1), (tally.worst, tally.strays))
+
+    def test_next_steps(self):
+        tally = Tally()
+        list(tally.watch([QUIET, WEB, STRAY]))
+        steps = [f"openstack do {code}" for code in ("backup-dead", "volume-busy", "locked", "dead-image")]
+        self.assertEqual(steps, tally.next_steps(Severity.info))
+        self.assertEqual(["openstack do backup-dead"], tally.next_steps(Severity.critical))
+
+    def test_next_steps_are_commands_that_can_be_typed(self):
+        reason = REASONS["backup-dead"]
+        several = Finding(reason, reason.severity, "it", "openstack a x; openstack b x")
+        unfinished = Finding(reason, reason.severity, "it", "openstack --os-region-name <region> c")
+        advice = Finding(reason, reason.severity, "it", "copy its files")
+        tally = Tally()
+        list(tally.watch([ServerVerdict("web01", "s", "p", (advice, several, unfinished, several))]))
+        self.assertEqual(["openstack a x", "openstack b x"], tally.next_steps(Severity.info))

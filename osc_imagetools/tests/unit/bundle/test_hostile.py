@@ -47,7 +47,7 @@ class Manifests(samples.TestCase):
             (b"", "not JSON"),
             (b"[" * 100_000, "deeper than 32"),
             (good.replace(b"{", b'{"x": ' + b"[" * 40 + b"]" * 40 + b",", 1), "deeper than 32"),
-            (good.replace(b"{", b'{"kind": "image",', 1), "'kind' stands twice"),
+            (good.replace(b"{", b'{"kind": "image",', 1), "'kind' occurs twice"),
             (good.replace(b'"size": 24000', b'"size": ' + b"9" * 5000), "5000 digits"),
             (good.replace(b'"size": 24000', b'"size": NaN'), "NaN"),
             (good.replace(b'"size": 24000', b'"size": 1e400'), "out of range"),
@@ -59,7 +59,7 @@ class Manifests(samples.TestCase):
             (good.replace(b'"format_version": 1', b'"format_version": 2'), "newer release"),
             (good.replace(b"osc-imagetools-bundle", b"another-bundle"), "/format"),
             (good + b" " * (17 * MIB), "more than 16777216 bytes"),
-            (b"null", "no JSON object"),
+            (b"null", "not a JSON object"),
         ):
             for text in self.refused(forged):
                 self.assertIn(told, text)

@@ -71,9 +71,9 @@ class Problems(testtools.TestCase):
             (lambda m: m.pop("kind"), "(top level): 'kind' is a required property"),
             (lambda m: m.update(kind="router"), "/kind: 'router' is not one of"),
             (lambda m: m.update(format_version=1.0), "/format_version: 1.0 is not of type"),
-            (lambda m: m.update(disks=[]), "/disks: [] should be non-empty"),
+            (lambda m: m.update(disks=[]), "/disks: [] "),  # the rest has changed with jsonschema 4.21
             (lambda m: m.update(created_at="yesterday"), "/created_at: "),
-            (lambda m: m.update(created_at="2026-13-02T03:04:05Z"), "/created_at: there is no"),
+            (lambda m: m.update(created_at="2026-13-02T03:04:05Z"), "/created_at: not a valid time"),
             (lambda m: m["disks"][1].update(size=-1), f"{disk}/size: -1 is less than"),
             (lambda m: m["disks"][1].update(size=0), f"{disk}/size: 0 is less than"),
             (lambda m: m["disks"][1].update(size=1.0), f"{disk}/size: 1.0 is not of type"),
@@ -81,8 +81,8 @@ class Problems(testtools.TestCase):
             (lambda m: m["disks"][1].update(size=True), f"{disk}/size: True is not of type"),
             (lambda m: m["disks"][1].update(size="7"), f"{disk}/size: '7' is not of type"),
             (lambda m: m["disks"][1].update(virtual_size=2**63), f"{disk}/virtual_size: "),
-            (lambda m: m["disks"][1].update(index=5), f"{disk}/index: is 5, the place"),
-            (lambda m: m["disks"][1].update(index=0), f"{disk}/index: is 0, the place"),
+            (lambda m: m["disks"][1].update(index=5), f"{disk}/index: is 5, but the position"),
+            (lambda m: m["disks"][1].update(index=0), f"{disk}/index: is 0, but the position"),
             (lambda m: m["disks"][1].update(file="/etc/passwd"), f"{disk}/file: "),
             (lambda m: m["disks"][1].update(file="disks/../../x"), f"{disk}/file: "),
             (lambda m: m["disks"][1].update(file="disks/x\n"), f"{disk}/file: 'disks/x\\\\n' has"),
@@ -90,8 +90,8 @@ class Problems(testtools.TestCase):
             (lambda m: m["disks"][1].update(file=samples.FIRST), "is the same file as /disks/0"),
             (lambda m: m["disks"][1].update(file="disks/0-VDA.raw"), "is the same file as"),
             (lambda m: m["disks"][1].update(verified_by="hope"), f"{disk}/verified_by: "),
-            (lambda m: m["disks"][1]["hash"].update(algorithm="sha256"), "the bundle's is sha512"),
-            (lambda m: m["disks"][1]["hash"].update(value="a" * 64), "/hash/value: is no sha512"),
+            (lambda m: m["disks"][1]["hash"].update(algorithm="sha256"), "but the bundle uses sha512"),
+            (lambda m: m["disks"][1]["hash"].update(value="a" * 64), "/hash/value: is not a sha512"),
             (lambda m: m["disks"][1]["hash"].update(value="A" * 128), f"{disk}/hash/value: "),
             (lambda m: m["files"][0].update(path="disks/x"), "/files/0/path: "),
             (lambda m: m["files"][0].update(path="metadata/a/b"), "/files/0/path: "),
@@ -152,11 +152,11 @@ class Reading(testtools.TestCase):
         data = json.dumps({"format": "osc-imagetools-bundle", "format_version": 2}).encode()
         error = self.assertRaises(manifests.NewerFormat, manifests.read_manifest, data)
         (problem,) = error.problems
-        self.assertIn("format version 2, this release reads 1", problem)
+        self.assertIn("format version 2, but this release supports only 1", problem)
 
     def test_no_object(self) -> None:
         for data in (b"[]", b"null", b"7"):
-            self.assertEqual(("The manifest is refused: it is no JSON object.",), self.problems(data))
+            self.assertEqual(("The manifest is invalid: it is not a JSON object.",), self.problems(data))
 
     def test_half_a_character_is_escaped(self) -> None:
         self.assertEqual(b'"\\ud800"\n', manifests.format_json("\ud800"))

@@ -96,7 +96,7 @@ class Open(samples.TestCase):
         for replace in (os.mkfifo, os.mkdir, lambda path: path.symlink_to("/etc/passwd")):
             manifest.rmdir() if manifest.is_dir() else manifest.unlink()
             replace(manifest)
-            self.refused("no regular file")
+            self.refused("not a regular file")
 
     def refused(self, told: str) -> None:
         error = self.assertRaises(errors.BundleRefused, open_bundle, self.path)

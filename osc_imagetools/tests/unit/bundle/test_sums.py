@@ -38,14 +38,13 @@ class SumsFile(testtools.TestCase):
         self.assertEqual({"disks/x": A}, found.digests)
         self.assertEqual(
             (
-                "Line 2: the path ../x leaves the bundle.",
+                "Line 2: the path ../x points outside the bundle.",
                 "Line 3: disks/x is listed twice.",
-                "Line 4 is not a sha256 and a name.",
-                "Line 5 is not a sha256 and a name.",
-                "Line 6 is not a sha256 and a name.",
+                "Line 4 is not a sha256 hash and a name.",
+                "Line 5 is not a sha256 hash and a name.",
+                "Line 6 is not a sha256 hash and a name.",
                 "Line 7: the path /etc/passwd is absolute.",
-                r"Line 8: the path disks/\x1b[2J has control characters or others that cannot "
-                "be printed.",
+                r"Line 8: the path disks/\x1b[2J has unprintable characters.",
             ),
             found.problems,
         )

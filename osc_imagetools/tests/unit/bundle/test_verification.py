@@ -15,7 +15,7 @@ import fixtures
 
 from osc_imagetools import errors
 from osc_imagetools.bundle.manifest import format_manifest
-from osc_imagetools.bundle.verification import BundleFinding, verified_bundle, verify
+from osc_imagetools.bundle.verification import BundleFinding, check_bundle, verify
 from osc_imagetools.tests.unit.bundle import samples
 
 FILES = (samples.FIRST, samples.SECOND, "metadata/image.json", "manifest.json", "SHA512SUMS")
@@ -310,21 +310,33 @@ class Sums(TestCase):
 
 
 class Verified(TestCase):
-    """verified_bundle."""
+    """check_bundle."""
 
     def test_whole(self) -> None:
-        self.assertEqual(samples.load(self.path), verified_bundle(self.path).manifest)
+        self.assertEqual(samples.load(self.path), check_bundle(self.path).manifest)
 
     def test_anything_wrong(self) -> None:
         (self.path / samples.FIRST).unlink()
         (self.path / "notes").touch()
-        error = self.assertRaises(errors.BundleRefused, verified_bundle, self.path)
+        error = self.assertRaises(errors.BundleRefused, check_bundle, self.path)
         self.assertIn(f"- {samples.FIRST}: missing.", str(error))
         self.assertIn("- notes: unlisted.", str(error))
 
+    def test_disks_are_not_read_but_all_else_is(self) -> None:
+        """They prove themselves while they are sent."""
+        disk, small = self.path / samples.FIRST, self.path / "metadata" / "image.json"
+        for path, refused in ((disk, False), (small, True)):
+            data = bytearray(path.read_bytes())
+            data[-1] ^= 1
+            path.write_bytes(data)
+            if refused:
+                self.assertRaises(errors.BundleRefused, check_bundle, self.path)
+            else:
+                check_bundle(self.path)
+
     def test_incomplete(self) -> None:
         (self.path / "manifest.json").unlink()
-        self.assertRaises(errors.BundleRefused, verified_bundle, self.path)
+        self.assertRaises(errors.BundleRefused, check_bundle, self.path)
 
 
 class Incomplete(samples.TestCase):
@@ -378,11 +390,11 @@ class Incomplete(samples.TestCase):
             (found,) = [f for f in verify(self.path) if f.result != "ok"]
             self.assertEqual((samples.SECOND, "damaged"), (found.file, found.result))
             self.assertTrue(found.detail.startswith(detail), found.detail)
-            error = self.assertRaises(errors.BundleRefused, verified_bundle, self.path)
+            error = self.assertRaises(errors.BundleRefused, check_bundle, self.path)
             self.assertIn("damaged", error.message)
-            self.assertEqual(self.path, verified_bundle(self.path, damaged_allowed=True).path)
+            self.assertEqual(self.path, check_bundle(self.path, damaged_allowed=True).path)
             (self.path / samples.FIRST).write_bytes(b"x")
-            self.assertRaises(errors.BundleRefused, verified_bundle, self.path, damaged_allowed=True)
+            self.assertRaises(errors.BundleRefused, check_bundle, self.path, damaged_allowed=True)
 
     def test_without_qemu_img(self) -> None:
         samples.make_bundle(self.path)

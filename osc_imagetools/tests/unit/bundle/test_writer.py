@@ -139,7 +139,7 @@ class Finish(samples.TestCase):
 
     def test_a_disk_that_was_changed_meanwhile(self) -> None:
         for change, told in (
-            (lambda p: p.unlink(), "and is gone"),
+            (lambda p: p.unlink(), "and is missing now"),
             (lambda p: p.write_bytes(b"x"), "and has 1"),
         ):
             with samples.open_writer(self.path) as writer:
@@ -207,11 +207,11 @@ class Open(samples.TestCase):
         samples.make_bundle(self.directory / "complete")
         before = everything(self.directory)
         for name, told in (
-            ("file", "is no directory"),
+            ("file", "is not a directory"),
             ("foreign", "notes.txt"),
             ("disks-only", "disks"),
-            ("link", "is a link"),
-            ("dangling", "is a link"),
+            ("link", "is a symbolic link"),
+            ("dangling", "is a symbolic link"),
             ("complete", "openstack bundle verify"),
         ):
             text = self.fails(errors.OutputExists, samples.open_writer, self.directory / name)
@@ -293,7 +293,7 @@ class Open(samples.TestCase):
             good = (self.path / ".export.json").read_bytes()
             (self.path / ".export.json").write_bytes(state)
             text = self.fails(errors.OutputExists, samples.open_writer, self.path)
-            self.assertIn("cannot be told of what", text)
+            self.assertIn("of an unknown resource", text)
             newer = json.loads(good) | {"format_version": 2}
             (self.path / ".export.json").write_text(json.dumps(newer))
             self.assertRaises(errors.OutputExists, samples.open_writer, self.path)

@@ -80,7 +80,7 @@ def snapshot(parent=None, **changes):
 
 def operations(plan) -> Any:
     """The operations, of whatever kind they are."""
-    return plan.operations
+    return plan.phases[0].lanes[0]
 
 
 def actions(plan):

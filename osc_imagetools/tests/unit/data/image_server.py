@@ -32,6 +32,7 @@ MIB = 1024 * 1024
 # Everything that waits, waits shortly.
 QUICK = RetryPolicy(
     attempts=4,
+    patience=0.0,
     first_wait=0.01,
     longest_wait=0.02,
     longest_retry_after=0.05,
@@ -62,7 +63,8 @@ class ImageServer(fixtures.Fixture):
 
     ``faults`` are used up one for each request, before ``always``. ``rate``: bytes per second for
     each connection; ``longest``: bytes in an answer to a range. ``before`` is called with the
-    number of each request, from 1, before it is answered. ``requests`` are the Range headers (None
+    number of each request, from 1, before it is answered, and ``passing`` with the offset in the
+    image of each MiB at most, before it is sent. ``requests`` are the Range headers (None
     without) as they came; ``peak`` is how many responses were sent at once, ``sent`` the bytes of
     all bodies.
     """
@@ -75,6 +77,7 @@ class ImageServer(fixtures.Fixture):
         self.rate: float | None = None
         self.longest: int | None = None
         self.before: Callable[[int], object] = lambda number: None
+        self.passing: Callable[[int], object] = lambda offset: None
         self.faults: deque[Fault | None] = deque()
         self.always: Fault | None = None
         self.token = "token-0"
@@ -154,7 +157,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if fault.status is not None:
             self._answer(fault.status, fault.headers, fault.body)
             return
-        data, status, headers = self.images.data, 200, {}
+        data, status, headers, first = self.images.data, 200, {}, 0
         if asked and not fault.plain:
             if not self.images.ranges:
                 self._answer(400, {}, b"<html><title>400</title>not supported</html>")
@@ -168,7 +171,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             headers = {"Content-Range": right if fault.range is None else fault.range}
             data = data[first : last + 1]
         self._start(status, headers, None if self.images.chunked else len(data))
-        self._send(data, fault)
+        self._send(data, fault, first)
 
     def _answer(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
         self._start(status, headers, None if status == 204 else len(body))
@@ -185,11 +188,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
 
-    def _send(self, data: bytes, fault: Fault) -> None:
+    def _send(self, data: bytes, fault: Fault, first: int) -> None:
         view, sent = memoryview(data), 0
         step = 16 * 1024 if self.images.rate else MIB
         while sent < len(view):
             count = min(step, len(view) - sent)
+            self.images.passing(first + sent)
             if fault.after is not None and sent <= fault.after < sent + count:
                 count = fault.after - sent
                 self._piece(view[sent : sent + count])

@@ -32,6 +32,7 @@ from osc_imagetools.tests.unit.data.image_server import (
 )
 
 DATA = random_bytes(5 * MIB + 4711)
+CHUNK = 4 * MIB  # what a stream takes at a time, where there are few of them
 
 
 class AlwaysMore(fixtures.Fixture):
@@ -146,24 +147,46 @@ class RangesTest(TransferTestCase):
 
     def test_a_stream_gives_way_to_a_file_that_has_none(self) -> None:
         self.useFixture(AlwaysMore())
-        server = self.serve(random_bytes(12 * MIB))
-        server.rate = 24 * MIB
-        downloader = self.downloader(server, jobs=1 + self.ranges)
-        ended: list[str] = []
+        server, small = self.serve(random_bytes(5 * CHUNK)), self.serve(DATA[:MIB])
+        jobs = 1 + self.ranges
+        downloader = self.downloader(server, jobs=jobs)
+        waiting, fetched = threading.Event(), threading.Event()
+        self.addCleanup(fetched.set)
+        self.addCleanup(waiting.set)
+        before: list[int] = []  # bytes of the large file that were sent before the small one was asked for
+
+        def hold(offset: int) -> None:
+            """No chunk is complete before the small file waits, and with ranges only two are before it is
+            here: a stream that takes a third is held in it.
+            """
+            if self.ranges and offset >= jobs * CHUNK:
+                fetched.wait(60)
+            elif offset % CHUNK == CHUNK - MIB:
+                waiting.wait(60)
 
         def one(name: str, source: DownloadSource) -> None:
             downloader.fetch(source, self.directory / name, algorithms=frozenset({"sha512"}), sparse=False)
-            ended.append(name)
 
-        small = self.serve(DATA[:MIB])
+        server.passing = hold
+        small.before = lambda number: before.append(server.sent)
         first = threading.Thread(target=one, args=("large", server.source()))
         second = threading.Thread(target=one, args=("small", small.source()))
         first.start()
-        self.wait_until(lambda: server.peak == 1 + self.ranges)
+        self.wait_until(lambda: server.sent and server.peak == jobs)  # a refused range sends nothing
         second.start()
-        second.join(10)
-        first.join(10)
-        self.assertEqual(["small", "large"] if self.ranges else ["large", "small"], ended)
+        self.wait_until(downloader._shared.slots.wanted)
+        waiting.set()
+        if self.ranges:
+            second.join(30)
+            self.assertFalse(second.is_alive())
+            self.assertTrue(first.is_alive())
+            fetched.set()
+        first.join(30)
+        second.join(30)
+        if not self.ranges:  # the only stream of a file is its own to the end
+            self.assertGreaterEqual(before[0], len(server.data))
+        for name, data in (("large", server.data), ("small", small.data)):
+            self.assertTrue((self.directory / name).read_bytes() == data, name)
 
     def test_zeros_become_holes(self) -> None:
         data = bytearray(8 * MIB + 100)

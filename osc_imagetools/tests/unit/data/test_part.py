@@ -178,6 +178,52 @@ class BlockFileTest(testtools.TestCase):
         self.assertTrue(self.path.read_bytes() == data)
         self.assertLessEqual(len(refused), 1)
 
+    def take_away(self, *names: str) -> None:
+        for name in names:
+            self.addCleanup(setattr, os, name, getattr(os, name))
+            delattr(os, name)
+
+    def test_where_a_system_has_less(self) -> None:
+        """What Linux has and others have not: the file is the same, and is still synced."""
+        self.take_away("O_DIRECT", "preadv", "posix_fadvise", "fdatasync")
+        synced: list[int] = []
+        self.useFixture(fixtures.MonkeyPatch("os.fsync", synced.append))
+        file = BlockFile(self.path, sparse=True)
+        self.addCleanup(file.close)
+        data = random_bytes(MIB) + bytes(2 * MIB) + b"the end"
+        for at in range(0, len(data), MIB):
+            file.write(at, memoryview(data)[at : at + MIB], over=False)
+        file.expect_read(0, len(data))
+        into = bytearray(len(data) + 10)
+        self.assertEqual(len(data), file.read(0, into))
+        self.assertTrue(into[: len(data)] == data)
+        self.assertLess(self.path.stat().st_blocks * 512, 2 * MIB)
+        file.sync()
+        self.assertEqual([file._file.fileno()], synced)
+
+    def test_a_sync_goes_through_the_disks_own_cache_where_it_must_be_asked_for(self) -> None:
+        """As on macOS: F_FULLFSYNC, or fsync on a file system that does not know it."""
+        asked: list[tuple[int, int]] = []
+        synced: list[int] = []
+
+        def fcntl(number: int, command: int) -> int:
+            asked.append((number, command))
+            if len(asked) > 1:
+                raise OSError(45, "Operation not supported")
+            return 0
+
+        self.take_away("fdatasync")
+        self.useFixture(fixtures.MonkeyPatch("os.fsync", synced.append))
+        self.useFixture(fixtures.MonkeyPatch("fcntl.F_FULLFSYNC", 51))
+        self.useFixture(fixtures.MonkeyPatch("fcntl.fcntl", fcntl))
+        file = BlockFile(self.path, sparse=True)
+        self.addCleanup(file.close)
+        number = file._file.fileno()
+        file.sync()
+        self.assertEqual(([(number, 51)], []), (asked, synced))
+        file.sync()
+        self.assertEqual(([(number, 51)] * 2, [number]), (asked, synced))
+
     def test_where_direct_writes_are_slow(self) -> None:
         self.useFixture(fixtures.MonkeyPatch(f"{blockfile.__name__}._SLOW", 1 << 60))
         self.useFixture(fixtures.MonkeyPatch(f"{blockfile.__name__}._TRIAL", MIB))

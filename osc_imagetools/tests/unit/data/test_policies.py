@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from osc_imagetools import errors
+from osc_imagetools.cloud import transport
 from osc_imagetools.data import http, limits
 from osc_imagetools.data.download_source import DownloadSource
 from osc_imagetools.data.ranges import RangeRefused, RangeSupport, content_range
@@ -28,7 +29,7 @@ class RetryTest(testtools.TestCase):
         super().setUp()
         self.waits: list[float] = []
         self.account = Account(NullProgress().task("x", 1))
-        self.policy = RetryPolicy(attempts=5)
+        self.policy = RetryPolicy(attempts=5, patience=0.0)
         self.attempts = Attempts(self.policy, "image x", self.account, self.pause)
 
     def pause(self, seconds: float) -> bool:
@@ -71,12 +72,12 @@ class RetryTest(testtools.TestCase):
         self.assertRaises(errors.TransferError, self.attempts.failed, Broken("reset"))
 
     def test_retry_after(self) -> None:
-        self.assertEqual(5.0, http._retry_after("5"))
-        self.assertIsNone(http._retry_after(None))
+        self.assertEqual(5.0, transport.retry_after("5"))
+        self.assertIsNone(transport.retry_after(None))
         for nonsense in ("", "soon", "-1", "²", "9" * 30 + "x", "Mon, 99 Nov 2026 00:00:00 GMT"):
-            self.assertIsNone(http._retry_after(nonsense), nonsense)
-        self.assertEqual(0.0, http._retry_after(formatdate(0, usegmt=True)))
-        later = http._retry_after(formatdate(4102444800, usegmt=True))
+            self.assertIsNone(transport.retry_after(nonsense), nonsense)
+        self.assertEqual(0.0, transport.retry_after(formatdate(0, usegmt=True)))
+        later = transport.retry_after(formatdate(4102444800, usegmt=True))
         assert later is not None
         self.assertGreater(later, 1e6)
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import http.server
 import pathlib
@@ -10,14 +11,18 @@ import random
 import socket
 import struct
 import threading
-from typing import Any
+from collections.abc import Callable
+from typing import Any, BinaryIO
 
 import fixtures
 import testtools
 from keystoneauth1 import plugin, session
 
 from osc_imagetools import errors
-from osc_imagetools.data.upload import BLOCK, upload
+from osc_imagetools.data.disk_stream import BLOCK, DiskSource, NoBytes
+from osc_imagetools.data.download_source import Proof
+from osc_imagetools.data.file_source import FileSource
+from osc_imagetools.data.upload import UploadBroken, UploadSink, send
 from osc_imagetools.progress.model import NullProgress
 
 
@@ -45,6 +50,7 @@ class Sink(fixtures.Fixture):
         self.answers: list[int] = []
         self.reset_after: int | None = None
         self.token = "token-0"
+        self.began: Callable[[int], None] = lambda length: None
         sink = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -52,7 +58,28 @@ class Sink(fixtures.Fixture):
 
             def do_PUT(self) -> None:
                 sink.headers = dict(self.headers)
-                length = int(self.headers["Content-Length"])
+                if self.headers.get("Transfer-Encoding") == "chunked":
+                    sink.received.append(self.chunks())
+                else:
+                    self.take(int(self.headers["Content-Length"]))
+                if self.close_connection:
+                    return
+                status = 204 if self.headers["X-Auth-Token"] == sink.token else 401
+                if status == 204 and sink.answers:
+                    status = sink.answers.pop(0)
+                self.send_response(status)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def chunks(self) -> bytes:
+                body = b""
+                while size := int(self.rfile.readline(), 16):
+                    body += self.rfile.read(size)
+                    self.rfile.readline()
+                self.rfile.readline()
+                return body
+
+            def take(self, length: int) -> None:
                 if sink.reset_after is not None:
                     sink.received.append(self.rfile.read(sink.reset_after))
                     linger = struct.pack("ii", 1, 0)
@@ -60,13 +87,9 @@ class Sink(fixtures.Fixture):
                     self.connection.close()
                     self.close_connection = True
                     return
+                sink.began(length)
                 sink.received.append(self.rfile.read(length))
-                status = 204 if self.headers["X-Auth-Token"] == sink.token else 401
-                if status == 204 and sink.answers:
-                    status = sink.answers.pop(0)
-                self.send_response(status)
-                self.send_header("Content-Length", "0")
-                self.end_headers()
+                self.close_connection = len(sink.received[-1]) < length
 
             def log_message(self, format: str, *args: Any) -> None:
                 pass
@@ -91,27 +114,43 @@ class UploadTest(testtools.TestCase):
         self.digest = hashlib.sha512(self.data).hexdigest()
         self.cancelled = threading.Event()
 
-    def upload(self, **changes: Any) -> str:
-        arguments: dict[str, Any] = {
-            "label": "image web01",
-            "algorithm": "sha512",
-            "expected": self.digest,
-            "store": None,
-            "progress": NullProgress(),
-            "cancelled": self.cancelled,
-        }
-        path = changes.pop("path", self.path)
-        login = session.Session(Login())
-        return upload(login, self.sink.url, path, **{**arguments, **changes})
+    def source(self, *, digest: str | None = None, size: int | None = None) -> FileSource:
+        proof = Proof("sha512", digest or self.digest, "os_hash")
+        return FileSource("0-vda.raw", size or len(self.data), proof, self.open, "web01.bundle")
+
+    def open(self) -> BinaryIO:
+        return self.path.open("rb", buffering=0)
+
+    def upload(self, source: DiskSource | None = None, store: str | None = None) -> str:
+        sink = UploadSink(session.Session(Login()), self.sink.url, "image web01", store)
+        sent = send(
+            source or self.source(),
+            sink,
+            algorithms={"sha512"},
+            progress=NullProgress(),
+            cancelled=self.cancelled,
+        )
+        return sent.digests["sha512"]
+
+    def refused(self, expected: type[errors.ImagetoolsError], source: DiskSource | None = None) -> str:
+        return str(self.assertRaises(expected, self.upload, source))
 
     def test_the_bytes_the_length_and_the_hash(self) -> None:
         self.assertEqual(self.digest, self.upload(store="rbdlike"))
         self.assertEqual([self.data], self.sink.received)
         self.assertEqual("rbdlike", self.sink.headers["X-Image-Meta-Store"])
+        self.assertEqual(str(len(self.data)), self.sink.headers["x-openstack-image-size"])
         self.assertNotIn("Transfer-Encoding", self.sink.headers)
 
+    def test_a_source_of_unknown_length_is_sent_in_chunks(self) -> None:
+        source = dataclasses.replace(self.source(), size=None)
+        self.assertEqual(self.digest, self.upload(source))
+        self.assertEqual([self.data], self.sink.received)
+        self.assertEqual("chunked", self.sink.headers["Transfer-Encoding"])
+        self.assertNotIn("x-openstack-image-size", self.sink.headers)
+
     def test_nothing_is_an_upload_of_0_bytes(self) -> None:
-        self.assertEqual(hashlib.sha512().hexdigest(), self.upload(path=None, expected=None))
+        self.assertEqual(hashlib.sha512().hexdigest(), self.upload(NoBytes("web01")))
         self.assertEqual([b""], self.sink.received)
 
     def test_an_expired_token_sends_all_of_it_again(self) -> None:
@@ -121,23 +160,55 @@ class UploadTest(testtools.TestCase):
 
     def test_a_token_that_is_never_accepted(self) -> None:
         self.sink.token = "another"
-        error = self.assertRaises(errors.TransferError, self.upload)
-        self.assertIn("401", str(error))
+        self.refused(errors.Forbidden)
         self.assertEqual(2, len(self.sink.received))
 
     def test_refused(self) -> None:
-        for status in (400, 409, 413, 415, 503):
+        for status in (400, 403, 409, 413, 415):
             self.sink.answers = [status]
             error = self.assertRaises(errors.TransferError, self.upload)
+            self.assertNotIsInstance(error, UploadBroken)
             self.assertIn(str(status), str(error))
+
+    def test_a_fault_that_may_pass(self) -> None:
+        for status in (429, 500, 502, 503, 504):
+            self.sink.answers = [status]
+            self.assertIn(str(status), self.refused(UploadBroken))
 
     def test_a_connection_that_breaks(self) -> None:
         self.sink.reset_after = BLOCK
-        error = self.assertRaises(errors.TransferError, self.upload)
-        self.assertIn("broke off", str(error))
+        self.assertIn("broke off", self.refused(UploadBroken))
 
-    def test_a_file_that_is_not_what_it_was_never_arrives_whole(self) -> None:
-        self.assertRaises(errors.HashMismatch, self.upload, expected="00")
+    def test_wrong_bytes_never_arrive_whole(self) -> None:
+        """One wrong byte at the start, in the middle, in the last block: the last block is never sent."""
+        for place in (0, len(self.data) // 2, len(self.data) - 1):
+            wrong = bytearray(self.data)
+            wrong[place] ^= 1
+            self.path.write_bytes(wrong)
+            text = self.refused(errors.HashMismatch)
+            self.assertIn("0-vda.raw of web01.bundle", text)
+            self.assertIn("openstack bundle verify web01.bundle", text)
+        self.assertTrue(all(len(body) < len(self.data) for body in self.sink.received))
+
+    def test_a_file_that_shrinks_or_grows_before_it_is_sent(self) -> None:
+        for data in (self.data[:-1], self.data + b"x"):
+            self.path.write_bytes(data)
+            self.assertIn(f"it has {len(data)} bytes", self.refused(errors.HashMismatch))
+        self.assertEqual([], self.sink.received)
+
+    def test_a_file_that_shrinks_or_grows_while_it_is_sent(self) -> None:
+        for change in (-1, 1):
+            self.path.write_bytes(self.data)
+            sent: list[int] = []
+
+            def receive(length: int, change: int = change, sent: list[int] = sent) -> None:
+                if not sent:
+                    with self.path.open("r+b") as file:
+                        file.truncate(len(self.data) + change)
+                sent.append(length)
+
+            self.sink.began = receive
+            self.refused(errors.HashMismatch)
         self.assertTrue(all(len(body) < len(self.data) for body in self.sink.received))
 
     def test_cancelled(self) -> None:

@@ -24,7 +24,8 @@ class TestUnreadable(TestCase):
         minor = int(version.partition(".")[2])
         server: dict[str, Any] = {"id": str(uuid.uuid4()), "name": "web01", "status": "ACTIVE"}
         server["flavor"] = FLAVOR
-        for since, facts in DOCUMENT.items():
+        documents: dict[str, Any] = dict(DOCUMENT)
+        for since, facts in documents.items():
             if int(since.partition(".")[2]) <= minor:
                 server.update(dict(facts))
         volume = volume_document(status="in-use")

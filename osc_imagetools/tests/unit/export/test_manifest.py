@@ -6,7 +6,7 @@ import pathlib
 from osc_imagetools.cloud.image import read_image
 from osc_imagetools.data.disk_format import DiskFacts
 from osc_imagetools.data.download_source import Fetched
-from osc_imagetools.export.execute import ExportReport, FetchedDisk, as_carried_out
+from osc_imagetools.export.execute import ExportReport, FetchedDisk, exported_facts
 from osc_imagetools.export.manifest import manifest
 from osc_imagetools.export.report import export_fields
 from osc_imagetools.tests.unit.base import TestCase, image_document
@@ -22,9 +22,9 @@ class TestServerWhoseImageIsGone(TestCase):
 
     def told(self, made, disks):
         """(the manifest, the fields of the report) of an export."""
-        after = as_carried_out(made, disks)
-        report = ExportReport(pathlib.Path("b"), after, disks, "sha512", 1.0, ())
-        return manifest(after, disks, "sha512"), export_fields(report)
+        facts = exported_facts(made, disks)
+        report = ExportReport(pathlib.Path("b"), made, facts, disks, "sha512", 1.0, ())
+        return manifest(made, facts, disks, "sha512"), export_fields(report)
 
     def test_the_image_of_the_root_disk_tells(self):
         made = plan(inventory(image={"id": "gone"}, gone=True))

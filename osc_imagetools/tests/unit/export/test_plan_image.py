@@ -10,7 +10,7 @@ from osc_imagetools.cloud.quota import Quota
 from osc_imagetools.cloud.volume import GIB, Snapshot, read_volume
 from osc_imagetools.export.plan_image import plan_image_export
 from osc_imagetools.operations.disk_file import disk_file
-from osc_imagetools.operations.vocabulary import FetchImage, ImageFromVolume, Remove, VolumeFromSnapshot
+from osc_imagetools.operations.vocabulary import CreateVolume, FetchImage, Remove, UploadVolume
 from osc_imagetools.tests.unit.base import PROJECT, TestCase, image_document, mapping_entry, volume_document
 
 
@@ -75,7 +75,7 @@ class TestPlan(TestCase):
     def test_an_ordinary_image_is_one_fetch_of_its_own_bytes(self):
         found = inventory(disk_format="qcow2")
         made = plan(found)
-        ((fetch,),) = made.lanes
+        ((fetch,),) = made.phases[-1].lanes
         self.assertIsInstance(fetch, FetchImage)
         self.assertEqual((found.image.id, 1024), (fetch.image.id, fetch.size))
         self.assertEqual("disks/0-image.qcow2", fetch.file)
@@ -88,28 +88,30 @@ class TestPlan(TestCase):
         self.assertEqual(
             [("vdc", "ephemeral"), ("vdd", "swap")], [(n.name, n.reason) for n in made.not_captured]
         )
-        for lane, source in zip(made.lanes, ("s1", "s2"), strict=True):
+        for lane, source in zip(made.phases[-1].lanes, ("s1", "s2"), strict=True):
             volume_made, image_made, fetch, *removals = lane
-            self.assertIsInstance(volume_made, VolumeFromSnapshot)
-            self.assertEqual(source, volume_made.snapshot.id)
-            self.assertIsInstance(image_made, ImageFromVolume)
+            self.assertIsInstance(volume_made, CreateVolume)
+            self.assertEqual(source, volume_made.source.id)
+            self.assertIsInstance(image_made, UploadVolume)
             self.assertEqual(image_made.makes, fetch.image)
             self.assertEqual([Remove(image_made.makes), Remove(volume_made.makes)], removals)
 
     def test_a_volume_in_the_mapping_goes_through_a_snapshot_of_ours(self):
         entry = {**BOOT, "source_type": "volume", "snapshot_id": None, "volume_id": "v1"}
         made = plan(inventory([entry], snapshots={}))
-        kinds = [type(operation).__name__ for operation in made.lanes[0]]
+        kinds = [type(operation).__name__ for operation in made.phases[-1].lanes[0]]
         self.assertEqual(
-            ["SnapshotVolume", "VolumeFromSnapshot", "ImageFromVolume", "FetchImage"] + ["Remove"] * 3,
+            ["CreateSnapshot", "CreateVolume", "UploadVolume", "FetchImage"] + ["Remove"] * 3,
             kinds,
         )
-        self.assertEqual(["image", "volume", "snapshot"], [o.what.kind for o in made.lanes[0][-3:]])
+        self.assertEqual(
+            ["image", "volume", "snapshot"], [o.what.kind for o in made.phases[-1].lanes[0][-3:]]
+        )
 
     def test_formats(self):
         for asked, got in ((None, "qcow2"), ("qcow2", "qcow2"), ("raw", "raw"), ("source", "raw")):
             made = plan(inventory([BOOT]), disk_format=asked)
-            self.assertEqual(got, made.lanes[0][1].disk_format)
+            self.assertEqual(got, made.phases[-1].lanes[0][1].disk_format)
             self.assertEqual(f"disks/0-vda.{got}", made.disks[0].file)
 
     def test_the_steps_tell_every_temporary_resource(self):
@@ -180,9 +182,9 @@ class TestPlan(TestCase):
         self.refused(found, errors.Unready, "quota volumes", "quota gigabytes_fast")
 
     def test_a_small_quota_makes_lanes_wait_for_each_other(self):
-        self.assertEqual(2, plan(inventory([BOOT, DATA])).width)
-        self.assertEqual(1, plan(inventory([BOOT, DATA], left={"gigabytes": 1})).width)
-        self.assertEqual(1, plan(inventory([BOOT, DATA]), jobs=1).width)
+        self.assertEqual(2, plan(inventory([BOOT, DATA])).phases[-1].width)
+        self.assertEqual(1, plan(inventory([BOOT, DATA], left={"gigabytes": 1})).phases[-1].width)
+        self.assertEqual(1, plan(inventory([BOOT, DATA]), jobs=1).phases[-1].width)
 
     def test_the_format_of_an_images_own_data_cannot_be_chosen(self):
         self.refused(inventory(), errors.UsageError, "stored as raw", disk_format="qcow2")

@@ -9,15 +9,15 @@ from osc_imagetools.cloud.server import read_server
 from osc_imagetools.cloud.volume import read_volume
 from osc_imagetools.export.inventory_server import ServerInventory, ServerVolume
 from osc_imagetools.export.plan_server import ServerExportOptions, plan_server_export
-from osc_imagetools.export.plan_server_properties import with_made_image
+from osc_imagetools.export.plan_server_properties import facts_with_made_image
 from osc_imagetools.operations.vocabulary import (
+    CreateSnapshot,
+    CreateVolume,
     FetchImage,
     Remove,
-    ServerImage,
-    SnapshotVolume,
+    SnapshotServer,
     StartServer,
     StopServer,
-    VolumeFromSnapshot,
 )
 from osc_imagetools.run.identity import Run
 from osc_imagetools.tests.unit.base import PROJECT, TestCase, image_document, volume_document
@@ -58,20 +58,25 @@ def plan(found, jobs=4, **options):
 BOOT, DATA = attached("v1", "/dev/vda"), attached("v2", "/dev/vdb", size=7)
 
 
-def kinds(stages):
-    return [[type(operation) for operation in stage] for stage in stages]
+def stages(made):
+    """The operations of each phase before the last."""
+    return [[operation for lane in phase.lanes for operation in lane] for phase in made.phases[:-1]]
+
+
+def kinds(made):
+    return [[type(operation) for operation in stage] for stage in stages(made)]
 
 
 class TestVolumeBooted(TestCase):
     def test_nova_takes_all_snapshots_and_its_image_goes_at_once(self):
         made = plan(inventory(BOOT, DATA))
-        self.assertEqual([[ServerImage], [Remove]], kinds(made.stages))
-        ((image,), (remove,)) = made.stages
+        self.assertEqual([[SnapshotServer], [Remove]], kinds(made))
+        image, remove = stages(made)[0][0], stages(made)[1][0]
         self.assertEqual(["v1", "v2"], [volume for volume, _ in image.snapshots])
         self.assertEqual(image.makes, remove.what)
-        for lane, (_, snapshot) in zip(made.lanes, image.snapshots, strict=True):
-            self.assertIsInstance(lane[0], VolumeFromSnapshot)
-            self.assertEqual(snapshot, lane[0].snapshot)
+        for lane, (_, snapshot) in zip(made.phases[-1].lanes, image.snapshots, strict=True):
+            self.assertIsInstance(lane[0], CreateVolume)
+            self.assertEqual(snapshot, lane[0].source)
             self.assertEqual(Remove(snapshot), lane[-1])
         self.assertEqual(["disks/0-vda.qcow2", "disks/1-vdb.qcow2"], [d.file for d in made.disks])
         self.assertEqual([("boot", 0), ("data", None)], [(d.role, d.boot_index) for d in made.disks])
@@ -90,7 +95,7 @@ class TestVolumeBooted(TestCase):
         )
         volume = attached("v1", "/dev/vda", volume_image_metadata={"os_distro": "y", "bdm_v2": "True"})
         made = plan(inventory(volume, DATA, image=image))
-        self.assertEqual(["v1", "v2"], [v for v, _ in made.stages[0][0].snapshots])
+        self.assertEqual(["v1", "v2"], [v for v, _ in stages(made)[0][0].snapshots])
         facts = made.subject.replayable
         self.assertEqual(("volume", None), (facts["boot_from"], facts["image"]))
         self.assertEqual({"os_distro": "y"}, facts["image_properties"])
@@ -104,17 +109,17 @@ class TestVolumeBooted(TestCase):
 
     def test_stopped_only_for_the_snapshots(self):
         made = plan(inventory(BOOT, DATA), stop=True)
-        self.assertEqual([[StopServer], [ServerImage], [StartServer], [Remove]], kinds(made.stages))
+        self.assertEqual([[StopServer], [SnapshotServer], [StartServer], [Remove]], kinds(made))
         self.assertEqual("stopped", made.consistency)
         stopped = plan(inventory(BOOT, status="SHUTOFF"), stop=True)
-        self.assertEqual([[ServerImage], [Remove]], kinds(stopped.stages))
+        self.assertEqual([[SnapshotServer], [Remove]], kinds(stopped))
         self.assertEqual("stopped", stopped.consistency)
 
     def test_a_disk_that_is_not_wanted(self):
         made = plan(inventory(BOOT, DATA), disks=("vda",))
         self.assertEqual(["vda"], [d.name for d in made.disks])
         self.assertEqual([("vdb", "not-selected")], [(n.name, n.reason) for n in made.not_captured])
-        image, (_, unwanted) = made.stages[0][0], made.stages[1]
+        (image,), (_, unwanted) = stages(made)
         self.assertEqual(unwanted.what, image.snapshots[1][1])
 
     def test_all_snapshots_are_there_at_once_whatever_runs(self):
@@ -173,21 +178,21 @@ class TestImageBooted(TestCase):
     def test_the_volumes_first_and_all_at_once(self):
         volumes = attached("v1", "/dev/vdb"), attached("v2", "/dev/vdc")
         made = plan(self.found(*volumes))
-        self.assertEqual([[SnapshotVolume, SnapshotVolume], [ServerImage]], kinds(made.stages))
-        self.assertEqual((), made.stages[1][0].snapshots)
-        root, *_ = made.lanes
+        self.assertEqual([[CreateSnapshot, CreateSnapshot], [SnapshotServer]], kinds(made))
+        self.assertEqual((), stages(made)[1][0].snapshots)
+        root, *_ = made.phases[-1].lanes
         self.assertEqual([FetchImage, Remove], [type(o) for o in root])
         self.assertEqual(["vda", "vdb", "vdc"], [d.name for d in made.disks])
         self.assertEqual("boot", made.disks[0].role)
 
     def test_without_volumes(self):
         made = plan(self.found())
-        self.assertEqual([[ServerImage]], kinds(made.stages))
+        self.assertEqual([[SnapshotServer]], kinds(made))
         self.assertEqual((), made.needs)
 
     def test_only_a_volume(self):
         made = plan(self.found(attached("v1", "/dev/vdb")), disks=("vdb",))
-        self.assertEqual([[SnapshotVolume]], kinds(made.stages))
+        self.assertEqual([[CreateSnapshot]], kinds(made))
         self.assertEqual([("vda", "not-selected")], [(n.name, n.reason) for n in made.not_captured])
 
     def test_a_freeze_is_claimed_only_where_nova_takes_all(self):
@@ -210,16 +215,16 @@ class TestImageBooted(TestCase):
         ours = {**Run("server export-full x").marks(), "base_image_ref": "gone", "owner_user_name": "u"}
         told = {"hw_qemu_guest_agent": "yes", "hw_firmware_type": "uefi", "hw_tpm_version": "2.0", "a": "1"}
         nova = read_image(image_document(**ours, **told), ())
-        after = with_made_image(made, nova)
-        self.assertEqual(told, after.subject.replayable["image_properties"])
+        after = facts_with_made_image(made, nova)
+        self.assertEqual(told, after.replayable["image_properties"])
         self.assertEqual(["uefi", "vtpm"], [n.reason for n in after.not_captured])
         self.assertEqual("crash", after.consistency)  # a snapshot of a volume was taken without a freeze
         alone = plan(inventory(image={"id": "gone"}, gone=True))
-        self.assertEqual("freeze-requested", with_made_image(alone, nova).consistency)
+        self.assertEqual("freeze-requested", facts_with_made_image(alone, nova).consistency)
         paused = plan(inventory(image={"id": "gone"}, gone=True, status="PAUSED"))
-        self.assertEqual("crash", with_made_image(paused, nova).consistency)
+        self.assertEqual("crash", facts_with_made_image(paused, nova).consistency)
         known = plan(inventory(image=image_document(a="2")))
-        self.assertEqual(known, with_made_image(known, nova))
+        self.assertEqual(known.subject.replayable, facts_with_made_image(known, nova).replayable)
 
     def test_properties_that_no_one_tells(self):
         data = attached("v1", "/dev/vdb", volume_image_metadata={"hw_firmware_type": "uefi"})

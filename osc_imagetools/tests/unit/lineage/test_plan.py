@@ -144,7 +144,7 @@ class TestIfDeleted(LineageCase):
 
     def test_a_snapshot(self):
         self.assertEqual(
-            {"backup": "holds no data any more and cannot boot"}, self.fates("snapshot", "root-snap")
+            {"backup": "loses its data and can no longer be booted"}, self.fates("snapshot", "root-snap")
         )
 
     def test_a_volume(self):
@@ -152,10 +152,12 @@ class TestIfDeleted(LineageCase):
         self.assertEqual({"web", "root-snap", "backup"}, set(fates))
         self.assertIn("prevents", fates["web"])
         self.assertIn("prevents", fates["root-snap"])
-        self.assertIn("without its snapshot", fates["backup"])
+        self.assertIn("once its snapshot is deleted", fates["backup"])
 
     def test_an_image(self):
-        self.assertEqual({"web2": "stays, and cannot be rebuilt from it"}, self.fates("image", "backup"))
+        self.assertEqual(
+            {"web2": "stays, but can no longer be rebuilt from the image"}, self.fates("image", "backup")
+        )
 
     def test_a_server_takes_volumes_along(self):
         links = (

@@ -10,6 +10,7 @@ from osc_imagetools.restore.plan_server import plan_server_import
 from osc_imagetools.restore.plan_server_options import ServerImportOptions
 from osc_imagetools.restore.plan_volume import VolumeImportOptions, plan_volume_import
 from osc_imagetools.tests.unit.base import PROJECT, TestCase
+from osc_imagetools.tests.unit.restore.plans import images, ports, server, volumes
 
 GIB = 1 << 30
 ORIGIN = Origin("elsewhere", "RegionTwo", None, PROJECT, "demo")
@@ -121,19 +122,20 @@ class TestServer(TestCase):
 
     def test_as_it_was(self):
         made = plan()
-        server = made.server
-        self.assertEqual(("web01", "mine"), (server.name, server.description))
-        self.assertEqual("f1", server.body["flavorRef"])
-        self.assertEqual([{"uuid": "n1", "tag": "lan"}], server.body["networks"])
-        self.assertEqual([{"name": "g1"}], server.body["security_groups"])
+        created = server(made)
+        draft = created.draft
+        self.assertEqual(("web01", "mine"), (draft.name, draft.description))
+        self.assertEqual("f1", draft.body["flavorRef"])
+        self.assertEqual([{"uuid": "n1", "tag": "lan"}], draft.body["networks"])
+        self.assertEqual([{"name": "g1"}], draft.body["security_groups"])
         self.assertEqual(
-            ({"a": "b"}, ["t"], "db-1"), tuple(server.body[k] for k in ("metadata", "tags", "hostname"))
+            ({"a": "b"}, ["t"], "db-1"), tuple(draft.body[k] for k in ("metadata", "tags", "hostname"))
         )
-        self.assertEqual(["v0", "v1"], [v.name for v in made.volumes])
-        self.assertEqual([2 * GIB] * 2, [v.size for v in made.volumes])
-        self.assertEqual({"vda": "/dev/vda", "vdb": "/dev/vdb"}, server.expected)
-        self.assertEqual([0, -1], [entry["boot_index"] for entry, _, _ in server.devices])
-        self.assertEqual(["t0", "t1"], [entry["tag"] for entry, _, _ in server.devices])
+        self.assertEqual(["v0", "v1"], [v.keep.name for v in volumes(made)])
+        self.assertEqual([2 * GIB] * 2, [v.size for v in volumes(made)])
+        self.assertEqual({"vda": "/dev/vda", "vdb": "/dev/vdb"}, draft.expected)
+        self.assertEqual([0, -1], [d.entry["boot_index"] for d in created.disks])
+        self.assertEqual(["t0", "t1"], [d.entry["tag"] for d in created.disks])
 
     def test_the_devices_are_in_the_order_of_their_names_and_the_boot_disk_is_first(self):
         disks = (
@@ -143,8 +145,8 @@ class TestServer(TestCase):
             disk(3, "/dev/vdc"),
         )
         made = plan(manifest(*disks))
-        self.assertEqual(["vdb", "vda", "vdc", "vdaa"], [v.disk for v in made.volumes])
-        self.assertEqual([0, 1, 2, 3], [place for _, _, place in made.server.devices])
+        self.assertEqual(["vdb", "vda", "vdc", "vdaa"], [d.disk for d in server(made).disks])
+        self.assertEqual([v.makes for v in volumes(made)], [d.source for d in server(made).disks])
 
     def test_everything_that_cannot_be_resolved_is_listed_at_once(self):
         to = destination(flavors=(Flavor("f3", "small", 1, 64, 1), Flavor("f2", "large", 4, 4096, 40)))
@@ -179,36 +181,39 @@ class TestServer(TestCase):
             key_name="me",
             name="copy",
         )
-        self.assertEqual("f2", made.server.body["flavorRef"])
-        self.assertEqual("n2", made.server.body["networks"][0]["uuid"])
-        self.assertEqual([{"name": "g2"}], made.server.body["security_groups"])
-        self.assertEqual(("slow", "copy"), (made.volumes[0].volume_type, made.server.name))
-        self.assertNotIn("hostname", made.server.body)
+        self.assertEqual("f2", server(made).draft.body["flavorRef"])
+        self.assertEqual("n2", server(made).draft.body["networks"][0]["uuid"])
+        self.assertEqual([{"name": "g2"}], server(made).draft.body["security_groups"])
+        self.assertEqual(("slow", "copy"), (volumes(made)[0].volume_type, server(made).draft.name))
+        self.assertNotIn("hostname", server(made).draft.body)
         for text in ("flavor m1 -> large", "private -> dmz", "gone -> slow", "key pair None -> me"):
             self.assertIn(text, "\n".join(made.mapped))
 
     def test_a_mapping_of_what_is_not_there(self):
-        self.problems("--network office", "it had private", networks={"office": "dmz"})
+        self.problems("--network office", "its networks: private", networks={"office": "dmz"})
 
     def test_a_network_of_the_same_id_wins_over_its_namesakes(self):
         networks = (Network("n-old", "x", ()), Network("n1", "private", ()), Network("n2", "private", ()))
-        self.assertEqual("n-old", plan(to=destination(networks=networks)).server.body["networks"][0]["uuid"])
+        self.assertEqual(
+            "n-old", server(plan(to=destination(networks=networks))).draft.body["networks"][0]["uuid"]
+        )
         self.problems("several networks", to=destination(networks=networks[1:]))
 
     def test_no_port_at_all(self):
         for document, options in ((manifest(ports=[]), {}), (manifest(), {"networks": {"private": "none"}})):
             made = plan(document, **options)
-            self.assertEqual("none", made.server.body["networks"])
-            self.assertNotIn("security_groups", made.server.body)
+            self.assertEqual("none", server(made).draft.body["networks"])
+            self.assertNotIn("security_groups", server(made).draft.body)
 
     def test_the_addresses_are_kept(self):
         made = plan(keep_addresses=True)
-        (port,) = made.server.ports
-        self.assertEqual([{"subnet_id": "sub1", "ip_address": "10.0.0.7"}], port.body["fixed_ips"])
+        (port,) = ports(made)
+        self.assertEqual([{"subnet_id": "sub1", "ip_address": "10.0.0.7"}], port.draft.body["fixed_ips"])
         self.assertEqual(
-            (PORT["mac_address"], ["g1"]), (port.body["mac_address"], port.body["security_groups"])
+            (PORT["mac_address"], ["g1"]),
+            (port.draft.body["mac_address"], port.draft.body["security_groups"]),
         )
-        self.assertEqual("lan", port.tag)
+        self.assertEqual("lan", server(made).ports[0].tag)
         self.assertEqual([PORT["mac_address"], "10.0.0.7"], kept_addresses(manifest()["replayable"]))
 
     def test_addresses_that_cannot_be_kept(self):
@@ -222,46 +227,47 @@ class TestServer(TestCase):
         document = manifest(ports=[port])
         self.assertIn("port in network private: allowed address pairs", self.lost(plan(document)))
         kept = plan(document, keep_addresses=True)
-        self.assertEqual({"floating address 1.2.3.4"}, self.lost(kept))
-        self.assertEqual([{"ip_address": "10.0.0.8"}], kept.server.ports[0].body["allowed_address_pairs"])
+        self.assertEqual({"floating IP address 1.2.3.4"}, self.lost(kept))
+        self.assertEqual([{"ip_address": "10.0.0.8"}], ports(kept)[0].draft.body["allowed_address_pairs"])
 
     def test_a_flavor_of_the_name_that_is_smaller(self):
         to = destination(flavors=(Flavor("f1", "m1", 1, 1024, 0), Flavor("f2", "large", 4, 4096, 40)))
         self.problems("'m1' is smaller here", "candidates: large", to=to)
-        self.assertEqual("f1", plan(to=to, flavor="m1").server.body["flavorRef"])
+        self.assertEqual("f1", server(plan(to=to, flavor="m1")).draft.body["flavorRef"])
 
     def test_from_an_image(self):
         self.problems("no root disk of its own", "candidates: large", boot_from="image")
         made = plan(boot_from="image", flavor="large")
-        (image,) = made.images
-        ((entry, kind, _), (_, second, _)) = made.server.devices
+        (image,) = images(made)
+        first, second = server(made).disks
         self.assertEqual(
-            ("image", "local", "volume"), (entry["source_type"], entry["destination_type"], second)
+            ("image", "local", "volume"),
+            (first.entry["source_type"], first.entry["destination_type"], second.source.kind),
         )
-        self.assertEqual(("image", "disks/0.qcow2"), (kind, image.file))
-        self.assertEqual(["v1"], [v.name for v in made.volumes])
+        self.assertEqual(("image", "disks/0.qcow2"), (first.source.kind, image.file))
+        self.assertEqual(["v1"], [v.keep.name for v in volumes(made)])
 
     def test_devices_that_move_up(self):
         flavor = {"name": "m1", "vcpus": 1, "ram": 64, "disk": 0, "swap": 64}
-        self.assertEqual({"vda", "vdb"}, set(plan(manifest(flavor=flavor)).server.expected))
+        self.assertEqual({"vda", "vdb"}, set(server(plan(manifest(flavor=flavor))).draft.expected))
         made = plan(manifest(flavor=flavor), flavor="large")
-        self.assertEqual({"vda"}, set(made.server.expected))
+        self.assertEqual({"vda"}, set(server(made).draft.expected))
         self.assertIn("devices of vdb", "".join(made.mapped))
 
     def test_the_properties_that_decide_the_boot_come_along(self):
         facts = {"boot_from": "image", "image_properties": {"hw_firmware_type": "uefi", "os_hash_value": "x"}}
         document = manifest(disk(0, "/dev/vda", role="boot", volume={}), **facts)
-        self.assertEqual({"hw_firmware_type": "uefi"}, plan(document, flavor="large").images[0].properties)
-        volume = plan(document, boot_from="volume").volumes[0]
-        self.assertEqual({"hw_firmware_type": "uefi"}, volume.image.properties)
-        self.assertTrue(volume.bootable)
+        self.assertEqual({"hw_firmware_type": "uefi"}, images(plan(document, flavor="large"))[0].properties)
+        volume = volumes(plan(document, boot_from="volume"))[0]
+        self.assertEqual({"hw_firmware_type": "uefi"}, volume.keep.properties)
+        self.assertTrue(volume.keep.bootable)
 
     def test_without_block_storage(self):
         to = destination(block_storage=False)
         self.problems("[service-absent]", "--boot-from image", to=to)
         made = plan(to=to, boot_from="image", flavor="large")
-        self.assertEqual(((), 2), (made.volumes, len(made.images)))
-        self.assertEqual(1, len(made.server.devices))
+        self.assertEqual(([], 2), (volumes(made), len(images(made))))
+        self.assertEqual(1, len(server(made).disks))
         self.assertIn("disk vdb", self.lost(made))
 
     def test_a_bundle_without_the_boot_disk(self):
@@ -303,30 +309,30 @@ class TestServer(TestCase):
 
     def test_a_zone_that_nobody_asked_for_is_not_asked_for(self):
         document = manifest(availability_zone="nova", pinned_availability_zone=None)
-        self.assertNotIn("availability_zone", plan(document).server.body)
+        self.assertNotIn("availability_zone", server(plan(document)).draft.body)
         asked = plan(manifest(availability_zone="nova", pinned_availability_zone="nova"))
-        self.assertEqual("nova", asked.server.body["availability_zone"])
+        self.assertEqual("nova", server(asked).draft.body["availability_zone"])
 
     def test_a_cloud_that_does_not_tell_whether_a_zone_was_asked_for(self):
         """Before 2.96: it tells where the server was, which nobody may have chosen."""
         document = manifest(availability_zone="nova")
         del document["replayable"]["pinned_availability_zone"]
         made = plan(document)
-        self.assertNotIn("availability_zone", made.server.body)
+        self.assertNotIn("availability_zone", server(made).draft.body)
         self.assertEqual({"availability zone nova"}, self.lost(made))
         document["replayable"]["unreadable"] = {ASKED_ZONE: "a cloud tells it from 2.96 on"}
         self.assertEqual({ASKED_ZONE}, self.lost(plan(document)))
         chosen = plan(document, availability_zone="nova")
-        self.assertEqual("nova", chosen.server.body["availability_zone"])
+        self.assertEqual("nova", server(chosen).draft.body["availability_zone"])
 
     def test_a_host_name_that_this_cloud_does_not_take(self):
         made = plan(manifest(hostname="db.example.org"), destination(microversion="2.93"))
-        self.assertNotIn("hostname", made.server.body)
+        self.assertNotIn("hostname", server(made).draft.body)
         self.assertEqual({"host name db.example.org"}, self.lost(made))
 
     def test_a_server_group_of_the_name(self):
         made = plan(manifest(server_group={"id": "x", "name": "group"}))
-        self.assertEqual({"group": "sg1"}, made.server.hints)
+        self.assertEqual({"group": "sg1"}, server(made).draft.hints)
 
     def test_another_kind_of_bundle(self):
         error = self.assertRaises(errors.UsageError, plan, manifest(kind="volume"))
@@ -338,8 +344,9 @@ class TestServer(TestCase):
 
     def test_the_steps(self):
         actions = [s.action for s in plan(keep_addresses=True).steps() if s.number]
-        image_volume = ["create image", "create volume", "delete image"]
-        self.assertEqual([*image_volume * 2, "create port", "create server"], actions)
+        volume = ["create image", "create volume", "verify", "delete image"]
+        handed_over = ["set metadata"] * 4  # two volumes, a port, the server
+        self.assertEqual([*volume * 2, "create port", "create server", *handed_over], actions)
 
 
 class TestVolume(TestCase):
@@ -348,20 +355,16 @@ class TestVolume(TestCase):
         return plan_volume_import(document, destination().storage, VolumeImportOptions(**options))
 
     def facts(self, volume):
-        return volume.name, volume.size, volume.volume_type, volume.bootable
+        return volume.keep.name, volume.size, volume.volume_type, volume.keep.bootable
 
     def test_as_it_was(self):
-        (volume,) = self.plan().volumes
-        self.assertEqual(
-            ("v0", 2 * GIB, "fast", False), (volume.name, volume.size, volume.volume_type, volume.bootable)
-        )
+        (volume,) = volumes(self.plan())
+        self.assertEqual(("v0", 2 * GIB, "fast", False), self.facts(volume))
 
     def test_what_is_asked_for(self):
         made = self.plan(name="n", size=9, volume_type="slow", bootable=True)
-        (volume,) = made.volumes
-        self.assertEqual(
-            ("n", 9 * GIB, "slow", True), (volume.name, volume.size, volume.volume_type, volume.bootable)
-        )
+        (volume,) = volumes(made)
+        self.assertEqual(("n", 9 * GIB, "slow", True), self.facts(volume))
         self.assertEqual(("volume type fast -> slow",), made.mapped)
 
     def test_what_does_not_fit_is_listed_at_once(self):
@@ -373,8 +376,8 @@ class TestVolume(TestCase):
             self.assertIn(text, str(error))
 
     def test_one_disk_of_a_server(self):
-        (volume,) = self.plan(manifest(), disk="vdb").volumes
-        self.assertEqual("v1", volume.name)
+        (volume,) = volumes(self.plan(manifest(), disk="vdb"))
+        self.assertEqual("v1", volume.keep.name)
         error = self.assertRaises(errors.UsageError, self.plan, manifest(), disk="vdz")
         self.assertIn("vda, vdb", str(error))
         self.assertRaises(errors.UsageError, self.plan, manifest())
@@ -382,5 +385,5 @@ class TestVolume(TestCase):
     def test_a_zone_that_is_not_here_is_left_out(self):
         document = manifest(disk(0, "volume", volume={"availability_zone": "moon"}), kind="volume")
         made = self.plan(document)
-        self.assertIsNone(made.volumes[0].availability_zone)
+        self.assertIsNone(volumes(made)[0].zone)
         self.assertIn("moon", made.not_replayed[0].what)

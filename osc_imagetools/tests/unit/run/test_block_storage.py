@@ -1,10 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
+from typing import Any
+
 from osc_imagetools import errors
 from osc_imagetools.cloud.ownership import RUN
+from osc_imagetools.cloud.retries import RetryPhase
 from osc_imagetools.cloud.volume import GIB
+from osc_imagetools.operations.reference import Reference
+from osc_imagetools.operations.vocabulary import CreateVolume
 from osc_imagetools.run import deadline
 from osc_imagetools.run.context import RunContext
-from osc_imagetools.run.effects import block_storage, removal
+from osc_imagetools.run.effects import block_storage, creation, removal, volumes
+from osc_imagetools.run.effects.outcome import Results
 from osc_imagetools.tests.unit.base import (
     IMAGE,
     VOLUME,
@@ -37,9 +43,15 @@ class TestEffects(TestCase):
         self.http.post(f"{VOLUME}/volumes", json={"volume": volume})
         return snapshot, volume
 
+    def create_volume(self, snapshot, size, role):
+        """A temporary volume of a snapshot, as the interpreter makes one."""
+        source = Reference("snapshot", snapshot["id"], "snapshot")
+        operation = CreateVolume(source, Reference("volume", None, role, temporary=True), size)
+        return volumes.create_volume(self.context, operation, Results({})).resource
+
     def test_a_volume_is_marked_and_has_the_size_and_no_type(self):
         snapshot, volume = self.made_volume("creating", "available")
-        made = block_storage.create_volume(self.context, snapshot["id"], 2 * GIB, "volume of 0-vda")
+        made = self.create_volume(snapshot, 2 * GIB, "volume of 0-vda")
         self.assertEqual(volume["id"], made.id)
         ((_, body),) = self.mocked.sent("POST")
         sent = body["volume"]
@@ -50,42 +62,67 @@ class TestEffects(TestCase):
 
     def test_a_volume_that_fails_says_what_the_cloud_says_and_is_pending(self):
         snapshot, _ = self.made_volume("creating", "error")
-        error = self.assertRaises(
-            errors.CloudError, block_storage.create_volume, self.context, snapshot["id"], GIB, "v"
-        )
+        error = self.assertRaises(errors.CloudError, self.create_volume, snapshot, GIB, "v")
         self.assertIn("no room", str(error))
         self.assertEqual(1, len(self.context.cleanup.pending()))
 
     def test_an_answer_that_got_lost_is_found_by_name_and_mark(self):
-        snapshot, volume = self.made_volume("available", "deleting", None)
+        snapshot, volume = self.made_volume("available", "available", "deleting", None)
         self.http.post(f"{VOLUME}/volumes", status_code=502)
-        self.assertRaises(
-            errors.CloudError, block_storage.create_volume, self.context, snapshot["id"], GIB, "v"
-        )
         foreign = volume_document(metadata={})
         ours = {**volume, "metadata": self.context.run.marks()}
         self.http.get(f"{VOLUME}/volumes/detail", json={"volumes": [foreign, ours]})
+        made = self.create_volume(snapshot, GIB, "v")
+        self.assertEqual((volume["id"], False), (made.id, made.may_exist))
+        self.assertEqual(1, len(self.mocked.sent("POST")))
         self.http.delete(f"{VOLUME}/volumes/{volume['id']}", status_code=202)
         self.assertEqual((), self.context.cleanup.unwind())
         self.assertEqual([f"/v3/volumes/{volume['id']}"], [path for path, _ in self.mocked.sent("DELETE")])
+
+    def test_a_success_that_does_not_say_what_was_made_is_searched_for(self):
+        snapshot, volume = self.made_volume("available")
+        ours = {**volume, "metadata": self.context.run.marks()}
+        self.http.get(f"{VOLUME}/volumes/detail", json={"volumes": [ours]})
+        for answer in ("<html>Welcome</html>", "{}", '{"volume": {"x": 1}}'):
+            self.http.post(f"{VOLUME}/volumes", status_code=202, text=answer)
+            made = self.create_volume(snapshot, GIB, "v")
+            self.assertEqual(volume["id"], made.id, answer)
+
+    def test_what_nothing_came_of_is_sent_again_and_what_comes_later_is_removed(self):
+        snapshot, volume = self.made_volume("available")
+        self.patch(creation, "LATEST", 0.01)
+        self.patch(creation, "PAUSE", 0.01)
+        self.context.cloud.retries.first_wait = 0.01
+        answers: list[dict[str, Any]] = [{"status_code": 502}, {"json": {"volume": volume}}]
+        self.http.post(f"{VOLUME}/volumes", answers)
+        self.http.get(f"{VOLUME}/volumes/detail", json={"volumes": []})
+        made = self.create_volume(snapshot, GIB, "v")
+        self.assertEqual((volume["id"], 2), (made.id, len(self.mocked.sent("POST"))))
+        assert made.entry is not None
+        made.entry.keep()
+        late = volume_document(metadata=self.context.run.marks())
+        both = {"volumes": [{**volume, "metadata": self.context.run.marks()}, late]}
+        self.http.get(f"{VOLUME}/volumes/detail", json=both)
+        self.states("/volumes", "volume", late, "available", "deleting", None)
+        self.http.delete(f"{VOLUME}/volumes/{late['id']}", status_code=202)
+        self.assertEqual((), self.context.cleanup.unwind())
+        self.assertEqual([f"/v3/volumes/{late['id']}"], [path for path, _ in self.mocked.sent("DELETE")])
 
     def test_an_answer_that_got_lost_and_nothing_that_appears_is_told(self):
         snapshot, _ = self.made_volume("available")
         self.http.post(f"{VOLUME}/volumes", status_code=504)
         self.patch(removal, "LATEST", 0.01)
-        self.assertRaises(
-            errors.CloudError, block_storage.create_volume, self.context, snapshot["id"], GIB, "v"
-        )
+        self.patch(creation, "LATEST", 0.01)
+        self.context.cloud.retries.limits = dict.fromkeys(RetryPhase, 0.0)
         self.http.get(f"{VOLUME}/volumes/detail", json={"volumes": []})
+        self.assertRaises(errors.CloudError, self.create_volume, snapshot, GIB, "v")
         (left,) = self.context.cleanup.unwind()
         self.assertIn("may still appear", left)
 
     def test_a_refusal_leaves_nothing_to_look_for(self):
         snapshot, _ = self.made_volume("available")
         self.http.post(f"{VOLUME}/volumes", status_code=413)
-        self.assertRaises(
-            errors.CloudError, block_storage.create_volume, self.context, snapshot["id"], GIB, "v"
-        )
+        self.assertRaises(errors.CloudError, self.create_volume, snapshot, GIB, "v")
         self.assertEqual((), self.context.cleanup.unwind())
 
     def test_what_is_kept_loses_our_mark_everywhere(self):
@@ -94,7 +131,7 @@ class TestEffects(TestCase):
         self.states("/volumes", "volume", volume, "creating", "available")
         self.http.post(f"{VOLUME}/volumes", json={"volume": volume})
         self.http.post(f"{VOLUME}/volumes/{volume['id']}/action", status_code=200)
-        made = block_storage.create_volume_from_image(self.context, "i1", GIB, name="root", fields={})
+        made = block_storage.make_volume(self.context, GIB, {"imageRef": "i1"}, role="root", name="root")
         unset = [body for path, body in self.mocked.sent("POST") if path.endswith("action")]
         keys = {body["os-unset_image_metadata"]["key"] for body in unset}
         self.assertEqual(set(self.context.run.marks()), keys)
@@ -115,7 +152,7 @@ class TestEffects(TestCase):
 
     def test_what_a_server_holds_is_not_waited_for_without_end(self):
         snapshot, volume = self.made_volume("available", "in-use")
-        made = block_storage.create_volume(self.context, snapshot["id"], GIB, "v")
+        made = self.create_volume(snapshot, GIB, "v")
         message = "Volume status must be available or error"
         self.http.delete(
             f"{VOLUME}/volumes/{volume['id']}",
@@ -131,7 +168,7 @@ class TestEffects(TestCase):
         snapshot, volume = self.made_volume(
             "available", "uploading", "uploading", "available", "deleting", None
         )
-        made = block_storage.create_volume(self.context, snapshot["id"], GIB, "v")
+        made = self.create_volume(snapshot, GIB, "v")
         refusals = [{"status_code": 400}, {"status_code": 400}, {"status_code": 202}]
         self.http.delete(f"{VOLUME}/volumes/{volume['id']}", refusals)
         assert made.entry is not None
@@ -141,7 +178,7 @@ class TestEffects(TestCase):
 
     def test_a_volume_that_cannot_be_deleted_is_left_and_told(self):
         snapshot, volume = self.made_volume("available", "available", "error_deleting")
-        block_storage.create_volume(self.context, snapshot["id"], GIB, "v")
+        self.create_volume(snapshot, GIB, "v")
         self.http.delete(f"{VOLUME}/volumes/{volume['id']}", status_code=202)
         (left,) = self.context.cleanup.unwind()
         self.assertIn("error_deleting", left)
@@ -191,13 +228,15 @@ class TestEffects(TestCase):
         self.assertIn({"op": "add", "path": f"/{RUN}", "value": self.context.run.id}, changes)
 
     def test_an_image_whose_answer_got_lost_is_found_by_its_name(self):
-        volume, image = self.upload("active", None)
+        volume, image = self.upload("active", "active", None)
         self.http.post(f"{VOLUME}/volumes/{volume['id']}/action", status_code=504)
-        words = (self.context, volume["id"], "qcow2", "image web01")
-        self.assertRaises(errors.CloudError, block_storage.upload_volume, *words, temporary=False)
+        self.http.patch(f"{IMAGE}/v2/images/{image['id']}", json={})
         name = self.context.run.name("image web01")
         found = {"images": [{**image, "name": name}]}
         self.http.get(f"{IMAGE}/v2/images?name={name}", json=found)
+        words = (self.context, volume["id"], "qcow2", "image web01")
+        made = block_storage.upload_volume(*words, temporary=False)
+        self.assertEqual(image["id"], made.id)
         self.http.delete(f"{IMAGE}/v2/images/{image['id']}", status_code=204)
         self.http.get(f"{IMAGE}/v2/images/{image['id']}", status_code=404)
         self.assertEqual((), self.context.cleanup.unwind())

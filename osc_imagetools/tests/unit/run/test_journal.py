@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+import contextlib
+import hashlib
 import json
 import os
 import subprocess
@@ -43,6 +45,40 @@ class TestJournal(TestCase):
         kept.settled(image)
         kept.close()
         self.assertEqual([], journaled_runs())
+
+    def test_a_newer_version_hides_nothing(self):
+        kept = Journal(Run("test"), PLACE)
+        kept.make("volume", "osc-v", "v1")
+        kept.close()
+        (run,) = journaled_runs()
+        lines = [json.loads(line) for line in run.path.read_text().splitlines()]
+        self.assertEqual(1, lines[0]["version"])
+        lines[0]["version"] = 2
+        lines[0]["run"]["host"] = "h"
+        lines[0]["place"]["cloud"] = "c"
+        del lines[0]["run"]["since"]
+        new = [{"event": "make", "entry": 2, "kind": "share", "name": "s", "id": "s1", "weight": 5}]
+        new += [{"event": "moved", "entry": 2}, {"event": "made", "entry": 9, "id": "x"}, {"weight": 1}]
+        run.path.write_text("".join(json.dumps(line) + "\n" for line in [*lines, *new]))
+        (found,) = journaled_runs()
+        self.assertEqual((run.run.id, PLACE), (found.run.id, found.place))
+        self.assertEqual(
+            (JournalEntry("volume", "osc-v", "v1"), JournalEntry("share", "s", "s1")), found.pending
+        )
+
+    def test_a_header_that_cannot_be_written_leaves_no_file(self):
+        kept = Journal(Run("test"), PLACE)
+        real = os.write
+
+        def full(number, data):
+            real(number, data[:10])
+            raise OSError(28, "No space left on device")
+
+        with fixtures.MonkeyPatch("os.write", full):
+            self.assertRaises(errors.JournalUnwritable, kept.make, "volume", "osc-v", None)
+        self.assertEqual([], list(journal.directory().iterdir()))
+        kept.make("image", "osc-i", "i1")  # there is room again: a whole journal
+        self.assertEqual([(JournalEntry("image", "osc-i", "i1"),)], self.pending())
 
     def test_what_is_left_stays_on_record(self):
         kept = Journal(Run("test"), PLACE)
@@ -125,10 +161,8 @@ class TestMarks(testtools.TestCase):
         process = os.read(read, 100).decode()
         self.addCleanup(os.waitpid, child, 0)
         os.close(write)
-        self.assertEqual(b"", os.read(read, 1))  # it has ended
-        for _ in range(100):
-            if identity.is_alive(process) is False:
-                break
+        self.assertEqual(b"", os.read(read, 1))  # it is ending
+        os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)  # and has ended, but nobody has collected it
         self.assertIs(False, identity.is_alive(process))
 
     def test_a_process_that_may_not_be_looked_at(self):
@@ -149,6 +183,42 @@ class TestMarks(testtools.TestCase):
         _, rest = identity.this_process().split(".", 1)
         for process in (f"0123456789ab.{rest}", "", None, "x", "..."):
             self.assertIsNone(identity.is_alive(process))
+
+    def test_a_system_without_proc_is_never_certain(self):
+        """Neither of itself, nor of a number that no process has, nor of the marks of others."""
+        known = identity.this_process()
+        read = fixtures.MonkeyPatch("osc_imagetools.run.identity._read", lambda path: "")
+        link = fixtures.MonkeyPatch("os.readlink", self.no_such_file)
+        with read, link:
+            here = identity.this_process()
+            self.assertEqual(f"unknown.{os.getpid()}.unknown", here)
+            nobody = f"unknown.{2**22 + 1}.unknown"
+            # Before, all machines of this kind had one and the same mark, a hash of nothing.
+            same = f"{hashlib.sha256(b' ').hexdigest()[:12]}.{2**22 + 1}."
+            for process in (here, nobody, same, known):
+                self.assertIsNone(identity.is_alive(process), process)
+        for process in (here, nobody, same):
+            self.assertIsNone(identity.is_alive(process), process)
+
+    def test_half_of_what_tells_machines_apart_is_none(self):
+        """The kernel's boot without the namespace, as where /proc/self/ns is missing, or the reverse."""
+        for missing in ("boot", "namespace"):
+            with contextlib.ExitStack() as stack:
+                if missing == "boot":
+                    read = identity._read
+                    kept = lambda path, read=read: "" if path.endswith("boot_id") else read(path)  # noqa: E731
+                    stack.enter_context(fixtures.MonkeyPatch("osc_imagetools.run.identity._read", kept))
+                else:
+                    stack.enter_context(fixtures.MonkeyPatch("os.readlink", self.no_such_file))
+                self.assertIsNone(identity.is_alive(identity.this_process()), missing)
+
+    def no_such_file(self, path):
+        raise FileNotFoundError(path)
+
+    def test_a_process_that_did_not_know_its_own_start(self):
+        machine, pid, _ = identity.this_process().split(".")
+        for start in ("", "unknown"):
+            self.assertIsNone(identity.is_alive(f"{machine}.{pid}.{start}"))
 
     def test_the_run_is_in_every_name(self):
         run = Run("test")

@@ -8,10 +8,11 @@ import pathlib
 import fixtures
 
 from osc_imagetools import errors
+from osc_imagetools.data.download_source import Proof
 from osc_imagetools.run import deadline
 from osc_imagetools.run.context import RunContext
 from osc_imagetools.run.journal import journaled_runs
-from osc_imagetools.run.qemu_img import convert_file, converted, is_ours, remove_folder, temporary_folder
+from osc_imagetools.run.qemu_img import convert_file, is_ours, open_plain, remove_folder, temporary_folder
 from osc_imagetools.tests.unit.base import TestCase
 from osc_imagetools.tests.unit.bundle import samples
 
@@ -30,19 +31,10 @@ class QemuImgTestCase(TestCase):
         self.disk.write_bytes(os.urandom(100000))
 
     def proof(self, data):
-        return "sha512", hashlib.sha512(data).hexdigest()
+        return Proof("sha512", hashlib.sha512(data).hexdigest(), "os_hash")
 
 
 class TestConverted(QemuImgTestCase):
-    def test_there_and_gone(self):
-        with converted(
-            self.context, self.disk, "raw", "qcow2", proof=self.proof(self.disk.read_bytes())
-        ) as path:
-            self.assertEqual(self.temporary, path.parents[1])
-            self.assertEqual(0o700, path.parent.stat().st_mode & 0o777)
-        self.assertEqual([], list(self.temporary.iterdir()))
-        self.assertEqual((), self.context.cleanup.pending())
-
     def test_what_is_not_the_disk_of_the_bundle_is_not_converted(self):
         """Somebody has changed it since it was verified."""
         proof = self.proof(self.disk.read_bytes())
@@ -70,7 +62,7 @@ class TestConverted(QemuImgTestCase):
             self.assertIn("image web01", found.message)
         os.symlink("/etc/passwd", self.directory / "link")
         self.disk = self.directory / "link"
-        self.assertIn("is a link", self.assertRaises(errors.UnsafeDisk, self.convert, "raw").message)
+        self.assertIn("symbolic link", self.assertRaises(errors.UnsafeDisk, self.convert, "raw").message)
 
     def test_what_only_qemu_img_sees(self):
         self.disk.write_bytes(samples.qcow2(l2_offset=1 << 30))
@@ -83,8 +75,14 @@ class TestConverted(QemuImgTestCase):
 
     def convert(self, content, proof=None):
         with temporary_folder(self.context, self.directory) as folder:
-            return convert_file(
-                self.context, self.disk, folder, content, "qcow2", label="image web01", proof=proof
+            convert_file(
+                self.context,
+                lambda: open_plain(self.disk),
+                folder / "disk.qcow2",
+                content,
+                "qcow2",
+                label="image web01",
+                proof=proof,
             )
 
 

@@ -85,15 +85,16 @@ class TestShare(SharingCase):
         (request,) = [r for r in self.http.request_history if r.method == "PUT"]
         self.assertEqual(f"token-{A.id}", request.headers["X-Auth-Token"])
         self.assertEqual({"status": "accepted"}, request.json())
-        self.assertEqual([(A.id, "accepted", "added and accepted", "a")], list(share_rows(report)))
+        self.assertEqual([(A.id, "accepted", "added and accepted", "a", "")], list(share_rows(report)))
 
     def test_a_refused_acceptance_is_told_and_the_member_stays(self):
         self.mocked.rescope(A.id)
         found = self.found(A, visibility="shared")
         self.http.put(f"{self.url}/members/{A.id}", status_code=403, text="readers may not")
-        ((_, result, detail, _),) = share_rows(share(self.cloud, plan_share(found, accept=True)))
+        ((_, result, detail, _, action),) = share_rows(share(self.cloud, plan_share(found, accept=True)))
         self.assertEqual("added", result)
         self.assertIn("readers may not", detail)
+        self.assertEqual(f"openstack image set --accept {found.image.id}", action)
         self.assertEqual(["POST", "PUT"], [method for method, _, _ in self.changes()])
 
     def test_members_of_an_earlier_sharing(self):
@@ -103,15 +104,15 @@ class TestShare(SharingCase):
         self.http.get(self.url, json={**document, "visibility": "shared"})
         report = share(self.cloud, plan)
         self.assertEqual(["PATCH"], [method for method, _, _ in self.changes()])
-        self.assertEqual((B.id,), report.again)
+        self.assertEqual((B.id,), report.former_members)
         self.assertIn(B.id, list(notes(report))[1])
-        ((_, result, _, _),) = share_rows(report)
+        ((_, result, *_),) = share_rows(report)
         self.assertEqual("accepted", result)
 
     def test_somebody_else_was_quicker(self):
         found = self.found(A, visibility="shared")
         self.http.post(f"{self.url}/members", status_code=409)
-        ((_, result, _, _),) = share_rows(share(self.cloud, plan_share(found, accept=False)))
+        ((_, result, *_),) = share_rows(share(self.cloud, plan_share(found, accept=False)))
         self.assertEqual("pending", result)
 
 

@@ -46,7 +46,7 @@ class TestData(JudgeCase):
                 (True, False, True, True),
                 (verdict.visible, verdict.listed, verdict.downloadable, verdict.bootable),
             )
-            self.assertIn("openstack image set --accept", verdict.reason)
+            self.assertIn("openstack image set --accept", verdict.action)
             self.assertIn(status, verdict.reason)
 
     def test_what_nobody_was_asked_about_is_unknown(self):
@@ -62,7 +62,7 @@ class TestData(JudgeCase):
         for visibility in ("private", "shared"):
             verdict = self.judged(outside(B), visibility=visibility)
             self.assertEqual((False, False), (verdict.visible, verdict.bootable))
-            self.assertIn("openstack image share", verdict.reason)
+            self.assertIn("openstack image share", verdict.action)
 
     def test_a_role_that_may_not_see_it_says_nothing_about_the_project(self):
         """Glance tells it that there is no such image, as it tells those who are no members."""
@@ -74,11 +74,11 @@ class TestData(JudgeCase):
             self.assertEqual(
                 (None,) * 4, (verdict.visible, verdict.listed, verdict.downloadable, verdict.bootable)
             )
-            self.assertEqual("this account's role there may not see it", verdict.reason)
+            self.assertEqual("your role in this project does not allow to see it", verdict.reason)
         verdict = self.judged(inside(A, **hidden), members=member, visibility="public", status="deactivated")
         self.assertEqual((None, False), (verdict.visible, verdict.bootable))
         verdict = self.judged(inside(B, **hidden), members=member, visibility="shared")
-        self.assertEqual((False, "it is no member"), (verdict.visible, verdict.reason.partition(":")[0]))
+        self.assertEqual((False, "the project is not a member"), (verdict.visible, verdict.reason))
 
     def test_an_administrator_s_view_is_not_the_project_s(self):
         self.assertEqual((False,) * 4, self.can(inside(A), visibility="private"))
@@ -88,7 +88,7 @@ class TestData(JudgeCase):
     def test_hidden(self):
         verdict = self.judged(inside(OWNER, listed=False), os_hidden=True)
         self.assertEqual((True, False, True), (verdict.visible, verdict.listed, verdict.bootable))
-        self.assertIn("--hidden", verdict.reason)
+        self.assertIn("--hidden", verdict.action)
 
     def test_a_role_that_may_not_download_says_nothing_about_the_project(self):
         verdict = self.judged(inside(OWNER, opens=None, said="403"))

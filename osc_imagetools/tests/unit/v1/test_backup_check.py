@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import uuid
 from typing import Any
 
@@ -21,6 +22,8 @@ NOTHING: dict[str, Any] = {
     "name": None,
     "status": None,
     "tags": [],
+    "explain": None,
+    "html": None,
 }
 
 
@@ -38,7 +41,10 @@ class TestOptions(CommandCase):
         ):
             self.choice(**option)
             self.assertRaises(errors.UsageError, self.choice, servers=["web01"], **option)
+            self.assertRaises(errors.UsageError, self.choice, explain="no-backup", **option)
         self.choice(servers=["web01", "web02"])
+        self.choice(explain="no-backup")
+        self.assertRaises(errors.UsageError, self.choice, explain="no-backup", servers=["web01"])
         self.assertRaises(errors.UsageError, self.choice)
         self.assertRaises(errors.UsageError, self.choice, project="p", all_projects=True)
 
@@ -63,6 +69,16 @@ class TestOptions(CommandCase):
         self.assertIn("web03", str(error))
         options["servers"] = ["web01", "web02"]
         self.assertRaises(errors.ResourceNotFound, scope)
+
+    def test_an_explanation_needs_no_login(self):
+        code, out, err = self.run_openstack("server", "backup-check", "--explain", "backup-dead")
+        self.assertEqual((0, ""), (code, err))
+        self.assertTrue(out.startswith("backup-dead\n"), out)
+        code, out, _ = self.run_openstack("server", "backup-check", "--explain", "backup-dead", "-f", "json")
+        (row,) = json.loads(out)
+        self.assertEqual(("backup-dead", "critical"), (row["Reason"], row["Severity"]))
+        self.assertNotIn("``", row["What To Do"])
+        self.assertEqual(2, self.run_openstack("server", "backup-check", "--explain", "nothing")[0])
 
     def test_what_is_ignored_is_checked_before_any_login(self):
         code, _, err = self.run_openstack("server", "backup-check", "web01", "--ignore", "nonsense")

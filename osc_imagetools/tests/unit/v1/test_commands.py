@@ -77,7 +77,7 @@ class TestExitCodes(CommandCase):
 
     def test_the_table_in_the_documentation(self):
         root = pathlib.Path(__file__).parents[4]
-        text = (root / "doc" / "source" / "user" / "exit-codes.rst").read_text()
+        text = (root / "doc" / "source" / "reference" / "exit-codes.rst").read_text()
         listed = {int(code) for code in re.findall(r"^   \* - (\d+)$", text, re.MULTILINE)}
         self.assertEqual(CODES, listed)
 
@@ -207,7 +207,9 @@ class TestErrors(TestCase):
 
     def test_what_happened_what_is_left_and_what_to_type(self):
         error = errors.CloudError("it broke", hint="try again", left=["volume x"])
-        self.assertEqual("it broke [cloud-error]\nLeft behind: volume x\ntry again", str(error))
+        self.assertEqual(
+            "it broke [cloud-error]\nThese resources may still exist: volume x\ntry again", str(error)
+        )
 
     def test_references_are_unique_and_kebab_case(self):
         kinds = [k for k in vars(errors).values() if isinstance(k, type)]

@@ -3,6 +3,8 @@
 
 import importlib.metadata
 import io
+import pathlib
+import re
 import sys
 
 import fixtures
@@ -11,7 +13,8 @@ from osc_imagetools import errors
 from osc_imagetools.lineage.inventory import LineageResource
 from osc_imagetools.lineage.plan import Row
 from osc_imagetools.tests.unit.base import TestCase
-from osc_imagetools.v1.dot import DotFormatter
+from osc_imagetools.v1 import tree
+from osc_imagetools.v1.dot import DotFormatter, SvgFormatter
 from osc_imagetools.v1.lineage import COLUMNS, Branch, _fields
 
 IMAGE = LineageResource("image", "i1", 'a "quoted" \\n name', "active", 0)
@@ -76,15 +79,96 @@ class TestDot(TestCase):
         error = self.assertRaises(errors.UsageError, self.graph, ("ID", "Name"))
         self.assertIn("Parent", str(error))
 
+    def test_as_a_picture(self):
+        self.program('printf "<svg>\\303\\251 "; head -n 1; cat >/dev/null; echo "</svg>"; test "$1" = -Tsvg')
+        self.assertEqual("<svg>&#233; digraph lineage {\n</svg>\n", self.picture())
+
+    def program(self, commands):
+        """A program of Graphviz's that does this."""
+        folder = pathlib.Path(self.useFixture(fixtures.TempDir()).path)
+        (folder / "dot").write_text(f"#!/bin/sh\n{commands}\n")
+        (folder / "dot").chmod(0o755)
+        self.useFixture(fixtures.EnvironmentVariable("PATH", f"{folder}:/usr/bin:/bin"))
+
+    def picture(self):
+        out = io.StringIO()
+        SvgFormatter().emit_list(COLUMNS, [_fields(row) for row in ROWS], out, None)  # type: ignore[arg-type]
+        return out.getvalue()
+
+    def test_as_a_picture_without_graphviz(self):
+        self.useFixture(fixtures.EnvironmentVariable("PATH", "/nowhere"))
+        error = self.assertRaises(errors.ImagetoolsError, self.picture)
+        self.assertIn("-f dot", str(error))
+
+    def test_as_a_picture_when_the_program_fails(self):
+        self.program("cat >/dev/null; echo no fonts >&2; exit 1")
+        error = self.assertRaises(errors.ImagetoolsError, self.picture)
+        self.assertIn("no fonts", str(error))
+
+
+class Terminal(io.StringIO):
+    encoding = "utf-8"
+
+    def isatty(self):
+        return True
+
+
+class TestTerminal(TestCase):
+    """The tree as a terminal gets it."""
+
+    def drawn(self, *, long=False, columns="40", **environment):
+        for name in ("NO_COLOR", "COLORTERM", "FORCE_COLOR", "TERM", "COLUMNS"):
+            self.useFixture(fixtures.EnvironmentVariable(name))
+        self.useFixture(fixtures.EnvironmentVariable("COLUMNS", columns))
+        for name, value in environment.items():
+            self.useFixture(fixtures.EnvironmentVariable(name, value))
+        terminal = Terminal()
+        self.useFixture(fixtures.MonkeyPatch("sys.stdout", terminal))
+        tree.draw(ROWS, terminal, long=long)
+        return terminal.getvalue()
+
+    def test_states_in_words(self):
+        for plain in ({"TERM": "dumb"}, {"TERM": "xterm-256color", "NO_COLOR": "1"}):
+            text = re.sub(r"\x1b\[[0-9;]*m", "", self.drawn(**plain))
+            expected = [
+                'image a "quoted" \\n name: active, 0 B, BROKEN',
+                "│ i1",
+                "├─ ← snapshot: not found, BROKEN",
+                "│  │ s1",
+                "│  └─ → server web: ACTIVE",
+                "│       v1",
+                "└─ → server web: ACTIVE (see above)",
+                "     v1",
+            ]
+            self.assertEqual(expected, text.splitlines())
+
+    def test_colours_where_they_are_wanted(self):
+        red = re.compile(r"\x1b\[[0-9;]*31m")
+        self.assertRegex(self.drawn(TERM="xterm-256color"), red)
+        self.assertNotRegex(self.drawn(TERM="xterm-256color", NO_COLOR="1"), red)
+        self.assertNotIn("\x1b", self.drawn(TERM="dumb"))
+
+    def test_no_line_is_wrapped_and_no_name_has_effects(self):
+        name = "n" * 60 + "\x1b[2J"
+        row = Row(0, LineageResource("image", "i1", name, "active", 0), None, None, None, False, None)
+        self.useFixture(fixtures.MonkeyPatch(f"{__name__}.ROWS", (row,)))
+        text = self.drawn(TERM="dumb")
+        self.assertEqual(2, len(text.splitlines()))
+        self.assertNotIn("\x1b", text)
+
+    def test_with_long_what_hangs_on_what(self):
+        self.assertIn("points at it", self.drawn(long=True, TERM="dumb"))
+
 
 class TestNamespace(TestCase):
     def formatters(self, group):
         return {e.name: e.value for e in importlib.metadata.entry_points(group=group)}
 
-    def test_dot_is_added_to_those_of_cliff_here_and_nowhere_else(self):
+    def test_graphs_are_added_to_those_of_cliff_here_and_nowhere_else(self):
         own, common = (
             self.formatters(group) for group in ("osc_imagetools.formatter.lineage", "cliff.formatter.list")
         )
-        self.assertEqual({**common, "dot": "osc_imagetools.v1.dot:DotFormatter"}, own)
+        graphs = {name: f"osc_imagetools.v1.dot:{name.capitalize()}Formatter" for name in ("dot", "svg")}
+        self.assertEqual({**common, **graphs}, own)
         self.assertNotIn("dot", common)
         self.assertIn("osc_imagetools.v1.dot", sys.modules)

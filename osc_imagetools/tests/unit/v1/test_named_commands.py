@@ -1,22 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The commands that messages tell to type can be typed: the real parsers take them."""
+"""Every command that a message, a help text or the documentation names is accepted by the real parsers."""
 
 from __future__ import annotations
 
-import argparse
 import ast
-import contextlib
-import importlib.metadata
-import io
 import itertools
 import pathlib
 import re
-import shlex
 from collections.abc import Iterator
-from unittest import mock
 
 import osc_imagetools
 from osc_imagetools.tests.unit.base import TestCase
+from osc_imagetools.tests.unit.client import Client
 from osc_imagetools.tests.unit.test_plugin import command_names
 
 ROOT = pathlib.Path(osc_imagetools.__file__).parent
@@ -63,41 +58,48 @@ def commands() -> dict[str, str]:
     }
 
 
-def parsers() -> dict[str, importlib.metadata.EntryPoint]:
-    """The commands of the client, in the newest version of each API, and ours."""
-    known = {
-        entry_point.name.replace("_", " "): entry_point
-        for entry_point in sorted(
-            importlib.metadata.distribution("python-openstackclient").entry_points, key=lambda e: e.group
-        )
-        if entry_point.group.startswith("openstack.")
-        and entry_point.group not in ("openstack.cli.base", "openstack.cli.extension")
+def documented() -> dict[str, str]:
+    """Each line of the documentation that shows a command of the client, and the page."""
+    top = ROOT.parent
+    pages = (*sorted((top / "doc" / "source").rglob("*.rst")), top / "README.rst")
+    return {
+        line: str(page.relative_to(top))
+        for page in pages
+        for line in re.findall(r"^ +\$ (openstack .*)", page.read_text(), re.MULTILINE)
     }
-    return {**known, **command_names("osc-imagetools")}
 
 
-def wrong(command: str, known: dict[str, importlib.metadata.EntryPoint]) -> str | None:
-    """Why a command cannot be typed."""
-    words = shlex.split(command)
-    for length in range(len(words), 0, -1):
-        name = " ".join(words[:length])
-        if name not in known:
-            continue
-        parser: argparse.ArgumentParser = known[name].load()(mock.MagicMock(), None).get_parser(name)
-        said = io.StringIO()
-        try:
-            with contextlib.redirect_stderr(said):
-                parser.parse_args(words[length:])
-        except SystemExit:
-            return said.getvalue().strip().splitlines()[-1]
-        return None
-    return "there is no such command"
+class TestTyped(TestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.client = Client()
 
+    def refused(self, lines: dict[str, str]) -> dict[str, str]:
+        """The lines that cannot be typed, with the place that names them, and why."""
+        found = {}
+        for line, place in lines.items():
+            try:
+                self.client.parse(line)
+            except AssertionError as exc:
+                found[f"{place}: {line}"] = str(exc)
+        return found
 
-class TestNamedCommands(TestCase):
-    def test_every_command_can_be_typed(self):
-        known, named = parsers(), commands()
+    def test_what_messages_name(self):
+        named = commands()
         self.assertGreater(len(named), 20)
         self.assertIn("volume snapshot convert x --to image", named)
-        refused = {f"{module}: {text}": why for text, module in named.items() if (why := wrong(text, known))}
-        self.assertEqual({}, refused)
+        lines = {f"openstack {command}": module for command, module in named.items()}
+        self.assertEqual({}, self.refused(lines))
+
+    def test_examples_in_the_help(self):
+        for name, entry_point in command_names("osc-imagetools").items():
+            examples = entry_point.load().examples
+            self.assertIn(len(examples), (1, 2), f"{name} has one or two examples")
+            self.assertEqual({}, self.refused(dict.fromkeys(examples, name)))
+            self.assertEqual({name}, {self.client.parse(line)[0] for line in examples})
+            self.assertTrue(all(len(line) <= 76 for line in examples), f"{name}: fits 80 columns")
+
+    def test_what_the_documentation_shows(self):
+        lines = documented()
+        self.assertGreater(len(lines), 40)
+        self.assertEqual({}, self.refused(lines))

@@ -1,0 +1,245 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One file on its way into a repository: a stream that becomes a snapshot only when its writer says so.
+
+Contract: no local file, and no more memory than a pipe. There is a snapshot after
+:meth:`RepositoryFileWriter.finish` and at no other time: neither after
+:meth:`RepositoryFileWriter.abort`, nor after an error, nor when this process is killed (see the module
+``guard``). A writer belongs to one thread at a time.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from types import TracebackType
+from typing import IO, Self
+
+from osc_imagetools import errors
+from osc_imagetools.bundle.repository import guard
+from osc_imagetools.bundle.repository.failures import Stderr
+from osc_imagetools.bundle.repository.restic import Restic, watch
+
+PIPE = 1024 * 1024  # bytes that are on their way
+POLL = 0.2  # seconds between two looks at whether all is over
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """What restic says it has stored.
+
+    :param snapshot: the beginning of the ID of the snapshot, or all of it.
+    :param added: bytes that the repository did not have yet, before compression.
+    """
+
+    snapshot: str
+    size: int
+    added: int
+
+
+class RepositoryFileWriter:
+    """Feeds a ``restic backup --stdin``; a context manager that aborts what was not finished.
+
+    :param path: that the file has in the bundle.
+    :param tags: arguments of ``restic backup``.
+    :param cancelled: when it is set, :meth:`write` raises :class:`errors.Cancelled`.
+    :raises errors.RepositoryError: restic cannot be started.
+    """
+
+    def __init__(
+        self,
+        restic: Restic,
+        path: str,
+        tags: Sequence[str],
+        *,
+        cancelled: threading.Event | None = None,
+        progress_per_second: float = 0.1,
+    ) -> None:
+        self.path = path
+        self.size = 0
+        self.started = threading.Event()  # restic has its lock and reads, or has ended
+        self._restic = restic
+        self._cancelled = cancelled or threading.Event()
+        self._summary: dict[str, object] = {}
+        self._said = Stderr(restic.retried)
+        self._open = True
+        words = ("backup", "--stdin", "--stdin-filename", path, "--json", *tags)
+        self._start(restic.command(*words), restic.environment(progress_per_second))
+
+    def _start(self, command: list[str], environment: dict[str, str]) -> None:
+        pipes = [os.pipe() for _ in range(4)]
+        (reader, self._data), (guarded, self._control), (out, out_end), (err, err_end) = pipes
+        theirs = (guarded, reader, self._data)
+        try:
+            with suppress(OSError):  # this user may have as many large pipes as are allowed
+                fcntl.fcntl(self._data, fcntl.F_SETPIPE_SZ, PIPE)
+            self._process = subprocess.Popen(
+                [sys.executable, "-I", "-S", guard.__file__, *map(str, theirs), *command],
+                env=environment,
+                # The last two: restic would die of writing a line that nobody can read, and leave its lock.
+                pass_fds=(*theirs, out, err),
+                stdin=subprocess.DEVNULL,
+                stdout=out_end,
+                stderr=err_end,
+                start_new_session=True,  # Ctrl-C is for this process to heed
+            )
+        except BaseException:
+            for descriptor in (self._data, self._control, out, err):
+                os.close(descriptor)
+            raise
+        finally:
+            for descriptor in (reader, guarded, out_end, err_end):
+                os.close(descriptor)
+        self._threads = [watch(os.fdopen(err, "rb"), self._said), self._watch_stdout(os.fdopen(out, "rb"))]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.abort()
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Gives restic the next bytes.
+
+        :raises errors.RepositoryError: restic has ended.
+        :raises errors.Cancelled: ``cancelled`` was set.
+        """
+        rest = memoryview(data).cast("B")
+        while rest:
+            if self._cancelled.is_set():
+                raise errors.Cancelled("interrupted")
+            try:
+                _, ready, _ = select.select([], [self._data], [], POLL)
+                # A ready pipe takes PIPE_BUF bytes at least; a write of more could wait for a stuck restic.
+                written = os.write(self._data, rest[: select.PIPE_BUF * 8]) if ready else 0
+            except BrokenPipeError:
+                raise self.failure() from None
+            self.size += written
+            rest = rest[written:]
+
+    def finish(self) -> StoredFile:
+        """Tells restic that the file ends here, and waits for the snapshot.
+
+        To be called only when the bytes have been proven.
+
+        :raises errors.RepositoryError: restic failed, or stored another number of bytes: what it made, if
+            anything, must not be used.
+        """
+        with suppress(BrokenPipeError):  # it has ended: its exit code says why
+            os.write(self._control, guard.FINISH)
+        self._release()
+        if self._process.returncode:
+            raise self._failure()
+        snapshot, size, added = (
+            self._summary.get(key) for key in ("snapshot_id", "total_bytes_processed", "data_added")
+        )
+        if not isinstance(snapshot, str) or not isinstance(added, int) or size != self.size:
+            raise errors.RepositoryError(
+                f"restic stored {size} bytes of {self.path}, and {self.size} were sent",
+                hint="Run the same command again.",
+            )
+        return StoredFile(snapshot, self.size, added)
+
+    def abort(self) -> None:
+        """Ends restic without a snapshot; does nothing after :meth:`finish` or a second time."""
+        if self._open:
+            self._release(keep_data_open=True)
+
+    def _release(self, *, keep_data_open: bool = False) -> None:
+        """Waits for restic; with *keep_data_open* it never sees the end of its input."""
+        self._open = False
+        if not keep_data_open:
+            os.close(self._data)
+        os.close(self._control)
+        try:
+            self._process.wait()
+        finally:
+            if self._process.poll() is None:  # interrupted a second time: the guard kills restic with itself
+                self._process.send_signal(signal.SIGKILL)
+                self._process.wait()
+            if keep_data_open:
+                os.close(self._data)
+            for thread in self._threads:
+                thread.join()
+
+    @property
+    def running(self) -> bool:
+        """Whether restic has not ended by itself."""
+        return self._process.poll() is None
+
+    def failure(self) -> errors.RepositoryError:
+        """The error for a restic that has ended by itself."""
+        self.abort()
+        return self._failure()
+
+    def _failure(self) -> errors.RepositoryError:
+        return self._restic.failure(self._process.returncode, self._said.text, f"to store {self.path}")
+
+    def _watch_stdout(self, stream: IO[bytes]) -> threading.Thread:
+        def read() -> None:
+            with stream:
+                for line in stream:
+                    self.started.set()
+                    with suppress(ValueError):
+                        document = json.loads(line)
+                        if isinstance(document, dict) and document.get("message_type") == "summary":
+                            self._summary = document
+            self.started.set()
+
+        thread = threading.Thread(target=read, name="restic-stdout", daemon=True)
+        thread.start()
+        return thread
+
+
+class RepositoryHold:
+    """Keeps others from removing anything while a bundle is written, by a lock of restic's own.
+
+    restic's lock lasts as long as one of its processes. Between two disks there is none, so this is one
+    more: a ``backup --stdin`` that is fed nothing and aborted in the end. A context manager.
+
+    :param wait: is called with the error after each attempt that another process's lock has defeated; it
+        waits, or raises.
+    """
+
+    PATH = ".hold"
+
+    def __init__(self, restic: Restic, wait: Callable[[errors.RepositoryLocked], None]) -> None:
+        self._restic = restic
+        self._wait = wait
+
+    def __enter__(self) -> Self:
+        while True:
+            writer = RepositoryFileWriter(self._restic, self.PATH, (), progress_per_second=5)
+            try:
+                writer.started.wait()
+                if writer.running:
+                    self._writer = writer
+                    return self
+                raise writer.failure()
+            except errors.RepositoryLocked as exc:
+                writer.abort()
+                self._wait(exc)
+            except BaseException:
+                writer.abort()
+                raise
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._writer.abort()

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bundles go from a repository, and their space is given back.
+
+Contract: the last snapshot of a bundle goes before its disks, so a removal that is cut off leaves
+incomplete bundles and no broken ones. restic's exclusive lock keeps it from a repository that is being
+written to.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+
+from osc_imagetools.bundle.forgetting import KeptBundle
+from osc_imagetools.bundle.records import BOOTED, RESTORE_CHECK
+from osc_imagetools.bundle.repository.catalog import RepositoryBundle, list_repository
+from osc_imagetools.bundle.repository.locks import unlocked
+from osc_imagetools.bundle.repository.restic import Restic
+from osc_imagetools.bundle.repository.snapshots import RECORD, RESULT
+from osc_imagetools.cloud.names import printable
+
+BATCH = 500  # snapshots in one command line
+_STEP = re.compile(r"\[[\d:]+\]\s+[\d.]+%\s+(\d+) / (\d+) (.+)")
+
+
+def kept_in_repository(restic: Restic) -> list[KeptBundle[RepositoryBundle]]:
+    """The bundles of a repository, for :func:`osc_imagetools.bundle.forgetting.plan_removals`.
+
+    :raises errors.RepositoryError: they cannot be listed.
+    """
+    found = []
+    for bundle in list_repository(restic):
+        resource = bundle.manifest.get("resource", {})
+        found.append(
+            KeptBundle(
+                what=bundle,
+                label=bundle.id,
+                state=bundle.state,
+                kind=bundle.stored.kind,
+                subject=resource.get("id", printable(bundle.stored.subject)),
+                name=resource.get("name"),
+                created_at=bundle.manifest.get("created_at"),
+                size=bundle.size,
+                tags=bundle.stored.user_tags,
+                restored=is_restored(bundle),
+            )
+        )
+    return found
+
+
+def is_restored(bundle: RepositoryBundle) -> bool:
+    """Whether one of its records tells, by its tags, of a restore check that succeeded."""
+    proof = {f"{RECORD}{RESTORE_CHECK}", f"{RESULT}{BOOTED}"}
+    return any(proof <= record.tags for record in bundle.stored.records)
+
+
+def remove_stored(restic: Restic, bundles: Sequence[RepositoryBundle]) -> None:
+    """Removes the snapshots of bundles.
+
+    :raises errors.RepositoryLocked: something is being written to the repository; nothing was removed.
+    :raises errors.RepositoryError: restic failed; what is left of the bundles is incomplete.
+    """
+    _forget(restic, [bundle.stored.last.id for bundle in bundles if bundle.stored.last])
+    _forget(restic, [snapshot for bundle in bundles for snapshot in bundle.stored.snapshot_ids()])
+
+
+def _forget(restic: Restic, snapshots: Sequence[str]) -> None:
+    for start in range(0, len(snapshots), BATCH):
+        words = ("forget", *snapshots[start : start + BATCH])
+        unlocked(restic, lambda words=words: restic.run(*words, doing="to remove snapshots"))  # type: ignore[misc]
+
+
+def prune(restic: Restic, count: Callable[[str, int], None]) -> None:
+    """Gives back the space of what no snapshot needs any more.
+
+    :param count: is told how many of what restic has dealt with, as it goes on.
+    :raises errors.RepositoryError: restic failed; nothing that a snapshot needs is lost.
+    """
+
+    def tell(line: str) -> None:
+        match = _STEP.fullmatch(line.strip())
+        if match:
+            count(f"{match[3]} (of {match[2]})", int(match[1]))
+
+    unlocked(restic, lambda: restic.run("prune", doing="to give back space", tell=tell))

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs ``restic backup --stdin`` so that a stream that breaks off never looks whole to it.
+
+restic takes the end of its input for the end of the file. If the process that feeds it were its only writer,
+the death of that process (SIGKILL, out of memory) would leave a snapshot of half a disk. So this small
+program, a process of its own, holds the writing end of the pipe open as well. It closes it only when it reads
+the byte ``e`` from its control pipe; when the control pipe ends without one, it interrupts restic, which then
+makes no snapshot and removes its lock.
+
+Contract: the standard library only and nothing of this package, for it is started by its path:
+``guard.py <control fd> <data reading fd> <data writing fd> <restic> <argument>...``. It gives restic's exit
+code, or 128 plus the number of the signal that ended restic.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import select
+import signal
+import sys
+import time
+
+FINISH = b"e"
+POLL = 0.1  # seconds between two looks at whether restic has ended
+GRACE = 30  # seconds for restic to remove its lock before it is killed
+PR_SET_PDEATHSIG = 1
+
+
+def main(argv: list[str]) -> int:
+    """Runs restic to its end; see the module."""
+    control, reader, writer = (int(word) for word in argv[1:4])
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # the one who feeds restic decides when it ends
+    child = _start(argv[4:], control, reader, writer)
+    os.close(reader)
+    status = _first_of(child, control)
+    if status is None and os.read(control, 1) == FINISH:
+        os.close(writer)
+        _, status = os.waitpid(child, 0)
+    elif status is None:
+        status = _interrupt(child)
+    code = os.waitstatus_to_exitcode(status)
+    return code if code >= 0 else 128 - code
+
+
+def _start(command: list[str], control: int, reader: int, writer: int) -> int:
+    """The process ID of restic, which is killed if this process is."""
+    libc = ctypes.CDLL(None)
+    child = os.fork()
+    if child:
+        return child
+    try:
+        for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+            signal.signal(number, signal.SIG_DFL)
+        if hasattr(libc, "prctl"):
+            libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        os.dup2(reader, 0)
+        for descriptor in {control, reader, writer} - {0}:
+            os.close(descriptor)
+        os.execvp(command[0], command)
+    except OSError as exc:
+        os.write(2, f"{command[0]}: {exc.strerror}\n".encode())
+    os._exit(127)
+
+
+def _first_of(child: int, control: int) -> int | None:
+    """The status of restic if it ends first; None if there is something to read from the control pipe."""
+    while True:
+        ready, _, _ = select.select([control], [], [], POLL)
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
+            return status
+        if ready:
+            return None
+
+
+def _interrupt(child: int) -> int:
+    """Ends restic while its input is still open, and returns its status."""
+    os.kill(child, signal.SIGINT)
+    end = time.monotonic() + GRACE
+    while time.monotonic() < end:
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
+            return status
+        time.sleep(POLL)
+    os.kill(child, signal.SIGKILL)
+    return os.waitpid(child, 0)[1]
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv))

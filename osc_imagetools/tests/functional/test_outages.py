@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Services that fail now and then, and services that are out for a while: in the middle of each command.
+
+``OSC_IMAGETOOLS_SEED`` chooses the faults; for ``OSC_IMAGETOOLS_OUTAGE`` seconds all services are out.
+"""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import random
+import signal
+from typing import Any
+
+from testtools import content
+
+from osc_imagetools.tests.functional import base
+from osc_imagetools.tests.functional.cloud_proxy import CLOUD, CloudProxy, Seen
+from osc_imagetools.tests.functional.servers import ServerCase
+
+SEED = int(os.environ.get("OSC_IMAGETOOLS_SEED", "1"))
+OUTAGE = float(os.environ.get("OSC_IMAGETOOLS_OUTAGE", "12"))
+
+
+class OutageCase(ServerCase):
+    """A server on two volumes, behind proxies."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.proxy = self.useFixture(CloudProxy(self.dir))
+
+    def make_server(self) -> tuple[str, pathlib.Path, pathlib.Path]:
+        """(its ID, its boot disk as the guest leaves it, its data disk)."""
+        boot, data, boot_image, data_image = self.two_disks()
+        root = self.volume(image_id=boot_image, name=f"{self.name}-root")
+        more = self.volume(image_id=data_image, name=f"{self.name}-data")
+        mapping = [self.on_volume(root, boot=True), self.on_volume(more)]
+        return self.create_server(block_device_mapping_v2=mapping), boot, data
+
+    def behind(self, *words: Any, code: int = 0) -> base.Result:
+        """The command through the proxies, in a process of its own."""
+        process = base.start_openstack(*map(str, words), cloud=CLOUD)
+        out, err = process.communicate(timeout=900)
+        self.addDetail(f"{words[1]}", content.text_content(f"{self.proxy.faults()}\n{err}"))
+        self.assertEqual(code, process.returncode, f"seed {SEED}")
+        self.assertNotIn("Traceback", err)
+        return base.Result(process.returncode, out, err)
+
+    def mine(self) -> set[str]:
+        """What this test and our commands have in the cloud; others may work in the project."""
+        return {found for found in self.everything() if self.name in found or "osc-imagetools" in found}
+
+    def leaves_nothing(self, before: set[str]) -> None:
+        self.assertEqual(before, self.mine())
+        self.assertEqual([], list((self.dir / "state").rglob("*.jsonl")))
+
+    def comes_back(self, boot: pathlib.Path, data: pathlib.Path, report: dict[str, Any]) -> None:
+        self.addCleanup(self.remove_imported, report, "devcloud-demo")
+        self.assertEqual([], report["differences"])
+        self.await_guest(report["id"])
+        self.same_volume(self.devices(report["id"])["/dev/vda"], boot)
+        self.same_volume(self.devices(report["id"])["/dev/vdb"], data)
+
+    def killed(self, *words: Any) -> None:
+        """Runs a command and kills it at its first request that makes something of the cloud's."""
+        self.proxy.on_request = lambda seen: None
+        process = base.start_openstack(*map(str, words), cloud=CLOUD)
+        self.addCleanup(process.communicate)
+
+        def at(seen: Seen) -> None:
+            if seen.service == "block-storage" and seen.path.endswith("/action"):
+                os.kill(process.pid, signal.SIGKILL)
+
+        self.proxy.on_request = at
+        process.communicate(timeout=900)
+        self.assertEqual(-signal.SIGKILL, process.returncode)
+        self.proxy.on_request = lambda seen: None
+
+
+class TestOneInSeven(OutageCase):
+    """One request in seven fails, in each of the ways in which requests fail."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.proxy.dice = random.Random(SEED)
+        # Data on its way to the cloud is sent once.
+        self.proxy.spare = lambda seen: seen.method == "PUT" and seen.path.endswith("/file")
+        self.proxy.one_in = 7
+
+    def test_server_out_and_back(self) -> None:
+        server_id, boot, data = self.make_server()
+        before = self.mine()
+        bundle = self.dir / "bundle"
+        self.behind("server", "export-full", server_id, "--output", bundle)
+        self.assertNotEqual({}, self.proxy.faults())
+        self.leaves_nothing(before)
+        self.openstack("bundle", "verify", bundle, cloud=None)
+        self.same_disk(bundle / "disks" / "0-vda.qcow2", boot)
+        self.same_disk(bundle / "disks" / "1-vdb.qcow2", data)
+        self.remove_with_volumes(server_id)
+        back = self.behind("server", "import-full", bundle, "--wait", "-f", "json").json
+        self.comes_back(boot, data, back)
+        self.assertFalse([found for found in self.mine() if "osc-imagetools" in found])
+
+    def test_image_to_volume_and_leftovers(self) -> None:
+        disk = self.random_file(8 * base.MIB)
+        image = self.image(disk)
+        before = self.mine()
+        words = ("image", "convert", image, "--to", "volume", "--name", f"{self.name}-volume")
+        made = self.behind(*words, "-f", "json").json
+        self.addCleanup(self.remove_volume, made["id"])
+        self.same_volume(made["id"], disk)
+        kept = self.mine()
+        self.assertEqual(1, len(kept - before))
+        self.proxy.one_in = 0
+        self.killed("volume", "convert", made["id"], "--to", "volume", "--name", "x", "--type", "second")
+        self.proxy.one_in = 7
+        self.behind("leftover", "delete", "--yes")
+        self.leaves_nothing(kept)
+
+
+class TestOutage(OutageCase):
+    """All services are out for a while, in the middle of a command."""
+
+    def out_at(self, number: int) -> None:
+        """All are out at the request of that number of those that make or change something."""
+        count = 0
+
+        def at(seen: Seen) -> None:
+            nonlocal count
+            changes = seen.method in ("POST", "PUT", "DELETE") and not seen.path.endswith("/auth/tokens")
+            count += changes and not seen.path.endswith("/file")
+            if changes and count == number:
+                count += 1
+                self.proxy.out_for(OUTAGE)
+
+        self.proxy.on_request = at
+
+    def test_server_out_and_back(self) -> None:
+        server_id, boot, data = self.make_server()
+        before = self.mine()
+        bundle = self.dir / "bundle"
+        self.out_at(4)
+        told = self.behind("server", "export-full", server_id, "--output", bundle).err
+        self.assertIn("asking again for up to 10 minutes", told)
+        self.assertIn("answers again, after", told)
+        self.leaves_nothing(before)
+        self.same_disk(bundle / "disks" / "0-vda.qcow2", boot)
+        self.same_disk(bundle / "disks" / "1-vdb.qcow2", data)
+        self.remove_with_volumes(server_id)
+        self.out_at(5)
+        back = self.behind("server", "import-full", bundle, "--wait", "-f", "json")
+        self.assertIn("asking again for up to 10 minutes", back.err)
+        self.comes_back(boot, data, back.json)
+
+    def test_image_to_volume_and_leftovers(self) -> None:
+        disk = self.random_file(8 * base.MIB)
+        image = self.image(disk)
+        self.out_at(1)
+        words = ("image", "convert", image, "--to", "volume", "--name", f"{self.name}-volume")
+        made = self.behind(*words, "-f", "json").json
+        self.addCleanup(self.remove_volume, made["id"])
+        self.same_volume(made["id"], disk)
+        kept = self.mine()
+        self.killed("volume", "convert", made["id"], "--to", "volume", "--name", "x", "--type", "second")
+        self.out_at(1)
+        self.assertIn("answers again, after", self.behind("leftover", "delete", "--yes").err)
+        self.leaves_nothing(kept)
