@@ -13,7 +13,7 @@ import time
 from dataclasses import dataclass
 
 from osc_imagetools import errors
-from osc_imagetools.cloud.connection import StatusError
+from osc_imagetools.cloud.answers import StatusError
 from osc_imagetools.cloud.server import Server, get_server
 from osc_imagetools.restore_check.patterns import BootEvidence, judge_console, last_line
 from osc_imagetools.run.context import RunContext
@@ -60,7 +60,8 @@ def await_boot(
         if time.monotonic() - told >= TELL:
             told = time.monotonic()
             LOG.info("Still waiting, %d s: %s", seconds, silent or _undecided(console))
-        context.deadline.pause(min(PAUSE, timeout - seconds))
+        context.deadline.cancelled.wait(min(PAUSE, timeout - seconds))
+        context.deadline.check()
 
 
 def _console(context: RunContext, server_id: str) -> tuple[str, str | None]:
