@@ -72,8 +72,9 @@ def carry_out(
             _pass_on(running, stop, give_up)
             time.sleep(POLL)
     if stop.is_set():
+        done = sum(p.server.id in results and results[p.server.id].result != FAILED for p in work)
         raise errors.Cancelled(
-            f"interrupted: {len(results) - len(planned) + len(work)} of {len(work)} servers were done",
+            f"interrupted: {done} of {len(work)} servers were done",
             hint="Run the same command again: it goes on where it stopped.",
         )
     for job in schedule.waiting:
@@ -96,8 +97,7 @@ def settled(planned: PlannedServer) -> ServerResult:
 
 def _job(planned: PlannedServer) -> ScheduledJob[PlannedServer]:
     server = planned.server
-    host = f"{server.project_id} {server.host}" if server.host else ""
-    return ScheduledJob(planned, host, server.project_id, server.volume_types)
+    return ScheduledJob(planned, server.host, server.project_id, server.volume_types)
 
 
 def _login(planned: PlannedServer, login: ChildLogin, project_id: str) -> ChildLogin:
