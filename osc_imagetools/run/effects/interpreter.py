@@ -47,6 +47,7 @@ from osc_imagetools.run.effects.reformat import reformat_image
 from osc_imagetools.run.lanes import run_lanes
 
 LOG = logging.getLogger(__name__)
+IN_USE = 409  # Glance: a volume is a clone of the image
 
 
 class Disks(Protocol):
@@ -108,9 +109,9 @@ class Interpreter:
             results = before.with_outcomes(made, [])
             match operation:
                 case Remove(what):
-                    self._remove(results.resource(what))
+                    refused += self._remove(what, results)
                 case StartServer(server):
-                    self._remove(results.resource(server))
+                    refused += self._remove(server, results)
                 case SetMetadata(what):
                     refused += results[what].hand_over()
                 case Protect(what):
@@ -158,12 +159,33 @@ class Interpreter:
             case ReformatImage():
                 return reformat_image(context, operation, jobs=self._jobs, progress=self._progress)
 
-    def _remove(self, made: CreatedResource) -> None:
+    def _remove(self, what: Reference, results: Results) -> list[NotReplayed]:
         """It is no longer needed: what cannot be removed now is tried again at the end, and then told."""
+        made = results.resource(what)
         assert made.entry is not None
         try:
             made.entry.run()
         except errors.Cancelled:
             raise
         except errors.ImagetoolsError as exc:
+            clones = results.made_from(what) if getattr(exc, "status", None) == IN_USE else []
+            if clones:
+                return self._remove_cloned(made, clones)
             LOG.warning("%s could not be removed: %s", made.label, exc.message)
+        return []
+
+    def _remove_cloned(self, made: CreatedResource, clones: list[Outcome]) -> list[NotReplayed]:
+        """An image that its volumes are clones of: it goes once they are copies of their own.
+
+        Where the block storage cannot do that, the image stays, as the user's.
+        """
+        assert made.entry is not None
+        try:
+            for clone in clones:
+                if clone.detach is not None:
+                    clone.detach()
+        except errors.ServiceAbsent as exc:
+            name = images.give_away(self._context, made, f"image of {clones[0].name}"[:255])
+            return [NotReplayed(f"image {name} ({made.id})", f"it stays: {exc.message}")]
+        made.entry.run()
+        return []

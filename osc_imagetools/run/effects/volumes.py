@@ -44,7 +44,12 @@ def create_volume(context: RunContext, operation: CreateVolume, results: Results
         block_storage.extend_volume(context, str(made.id), operation.size)
     if keep is None:
         return Outcome(made)
-    volume = _finish(context, made, operation, keep, source_id, _original(operation, results))
+    original = _original(operation, results)
+    volume = _finish(context, made, operation, keep, source_id, original)
+
+    def detach() -> None:
+        block_storage.reimage_volume(context, str(made.id), source_id)
+        _finish(context, made, operation, keep, source_id, original)  # Cinder gives it the image's metadata
 
     def hand_over() -> list[NotReplayed]:
         block_storage.unmark(context, made, description=keep.description, metadata=keep.metadata)
@@ -56,6 +61,8 @@ def create_volume(context: RunContext, operation: CreateVolume, results: Results
         keep.name,
         hand_over,
         differences=lambda: _differences(context.cloud, made, operation),
+        source=source,
+        detach=detach,
     )
 
 

@@ -60,7 +60,10 @@ LISTS: dict[str, tuple[tuple[str, ...], list[tuple[Any, ...]]]] = {
     ),
     "bundle forget": (
         ("Bundle", "Kind", "Name", "Created At", "Size", "Result", "Reason"),
-        [(PATH, "server", "web01", TOLD, base.Size(7 << 30), "kept", "daily snapshot, newest proven")],
+        [
+            (VOLUME, "server", "web01", TOLD, base.Size(7 << 30), "would be removed", "no rule keeps it"),
+            (PATH, "server", "web01", TOLD, base.Size(7 << 30), "kept", "last, daily, newest complete"),
+        ],
     ),
     "bundle verify": (
         ("File", "Result", "Detail"),
@@ -108,6 +111,23 @@ LISTS: dict[str, tuple[tuple[str, ...], list[tuple[Any, ...]]]] = {
             )
         ],
     ),
+    "server backup-run": (
+        ("Server", "Result", "Bundle", "Bytes", "Seconds", "Detail", "ID", "Project", "Host"),
+        [
+            (
+                "web01",
+                "exported",
+                PATH,
+                base.Size(7 << 30),
+                61.5,
+                "old bundles removed: 1",
+                SERVER,
+                PROJECT,
+                "h",
+            ),
+            ("web02", "failed", None, base.Size(None), None, SENTENCE, SERVER, PROJECT, "h"),
+        ],
+    ),
     "image share": (
         ("Project", "Result", "Detail", "Name", "Action"),
         [(PROJECT, *SHARED, "other", ACCEPT)],
@@ -125,6 +145,7 @@ LISTS: dict[str, tuple[tuple[str, ...], list[tuple[Any, ...]]]] = {
 # What the lists show without --long: the table of the user's guide to the commands.
 DEFAULT = {
     "server backup-check": ("Server", "Severity", "Reason", "Message"),
+    "server backup-run": ("Server", "Result", "Bundle", "Bytes", "Seconds", "Detail"),
     "image share": ("Project", "Result", "Detail"),
     "image unshare": ("Project", "Result", "Detail"),
     "image share-check": ("Project", "Visible", "Listed", "Downloadable", "Bootable", "Reason"),
@@ -199,6 +220,13 @@ class TestWholeTables(TableCase):
                         .split(",")
                     ),
                 )
+
+    def test_a_plan_has_all_its_columns(self):
+        plan = ("Step", "Action", "Resource", "Temporary", "Bytes")
+        sample = {"image share": (plan, [(1, "add member", "image web01", False, base.Size(0))])}
+        self.useFixture(fixtures.MonkeyPatch(f"{__name__}.LISTS", sample))
+        header = self.shown("image share", "--dry-run", "-f", "csv").splitlines()[0]
+        self.assertEqual(plan, tuple(header.replace('"', "").split(",")))
 
     def test_nothing_that_is_copied_is_broken(self):
         for name in [*LISTS, *commands()]:
