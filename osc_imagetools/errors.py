@@ -30,7 +30,8 @@ class ImagetoolsError(Exception):
             lines.append("These resources may still exist: " + "; ".join(self.left))
         if self.hint:
             lines.append(self.hint)
-        return "\n".join(lines)
+        # Names of resources and words of services are in it, and it goes to a terminal.
+        return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in "\n".join(lines))
 
 
 class UsageError(ImagetoolsError):

@@ -47,16 +47,18 @@ cover)
 functional)
     run_tests osc_imagetools/tests/functional . --worker-file tools/functional-workers.yaml "${@:2}"
     ;;
+browser)
+    run_tests osc_imagetools/tests/browser . "${@:2}"
+    ;;
 chosen)
     # Ten minutes of the functional tests, for clients and clouds other than those that all of them run with.
-    run_tests osc_imagetools/tests/functional . --include-list tools/functional-chosen.txt --concurrency 2 "${@:2}"
+    # A class of tests stays in one process: what its tests share is expensive.
+    run_tests osc_imagetools/tests/functional . --include-list tools/functional-chosen.txt \
+        --concurrency 2 --group-regex '([^.]+[.])+' "${@:2}"
     ;;
 plugins)
     run_tests osc_imagetools/tests/plugins . "${@:2}"
     python benchmarks/plugin_cost.py --fail-above 10
-    ;;
-browser)
-    run_tests osc_imagetools/tests/browser . "${@:2}"
     ;;
 package)
     python tools/check_package.py

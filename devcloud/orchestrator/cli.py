@@ -61,6 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     disk.add_argument("mebibytes", type=int, nargs="?", default=64)
     disk.add_argument("seed", type=int, nargs="?", default=7)
     disk.add_argument("--busy", action="store_true", help="the guest never stops writing")
+    disk.add_argument("--says", help="all that the guest prints, at most 27 characters")
     disk.set_defaults(run=_guest)
     return parser
 
@@ -115,6 +116,12 @@ def _become(settings: Settings, program: str, *arguments: str) -> typing.NoRetur
 
 def _guest(_: Settings, arguments: argparse.Namespace) -> None:
     try:
-        guest.write_disk(arguments.out, arguments.mebibytes, arguments.seed, busy=arguments.busy)
+        guest.write_disk(
+            arguments.out,
+            arguments.mebibytes,
+            arguments.seed,
+            busy=arguments.busy,
+            says=arguments.says,
+        )
     except (OSError, ValueError) as error:
         raise steps.Failure(str(error)) from error

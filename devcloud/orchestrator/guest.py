@@ -16,6 +16,7 @@ import struct
 
 BOOTED = "OSC-IMAGETOOLS-GUEST-BOOTED"
 WROTE = "OSC-IMAGETOOLS-GUEST-WROTE"
+FAILED = "OSC-IMAGETOOLS-GUEST-WRITE-FAILED"
 TEXT = b"WRITTEN-BY-GUEST"
 TEXT_OFFSET = 1024
 
@@ -44,8 +45,11 @@ RING_SECTOR = 32768
 RING_SECTORS = 256
 
 
-def boot_sector(mebibytes: int, *, busy: bool = False) -> bytes:
+def boot_sector(mebibytes: int, *, busy: bool = False, says: str | None = None) -> bytes:
     """The first sector of a disk; of a busy guest it makes one that never stops writing.
+
+    ``says`` is all that the guest prints, in the place of its usual lines: at most as long as the
+    first of these; empty: it prints nothing.
 
     The partition table must be a valid one: Glance inspects an upload that is said to be raw,
     and refuses (415) one that has a boot signature but no partition.
@@ -62,18 +66,36 @@ def boot_sector(mebibytes: int, *, busy: bool = False) -> bytes:
     )
     code = bytearray(BOOT_CODE)
     code[BUSY_OFFSET] = busy
+    if says is not None:
+        _replace_text(code, BOOTED, says)
+        for text in (WROTE, FAILED):
+            _replace_text(code, text, "")
     return bytes(code).ljust(TABLE_OFFSET, b"\0") + partition.ljust(64, b"\0") + b"\x55\xaa"
 
 
+def _replace_text(code: bytearray, old: str, new: str) -> None:
+    """Replace what the boot sector prints by a text that is not longer."""
+    if len(new) > len(old):
+        raise ValueError(f"a guest says at most {len(old)} characters")
+    place = code.index(f"{old}\r\n\0".encode())
+    line = f"{new}\r\n".encode() if new else b""
+    code[place : place + len(old) + 3] = line.ljust(len(old) + 3, b"\0")
+
+
 def write_disk(
-    path: pathlib.Path, mebibytes: int = 64, seed: int = 7, *, busy: bool = False
+    path: pathlib.Path,
+    mebibytes: int = 64,
+    seed: int = 7,
+    *,
+    busy: bool = False,
+    says: str | None = None,
 ) -> None:
     """Write one disk."""
     if mebibytes < SMALLEST_MIB:
         raise ValueError(f"a guest disk has at least {SMALLEST_MIB} MiB")
     size = min(RANDOM_MIB, mebibytes - 1) * MIB
     with path.open("wb") as disk:
-        disk.write(boot_sector(mebibytes, busy=busy))
+        disk.write(boot_sector(mebibytes, busy=busy, says=says))
         disk.seek(RANDOM_OFFSET)
         disk.write(random.Random(seed).randbytes(size))
         disk.truncate(mebibytes * MIB)

@@ -37,6 +37,18 @@ class GuestTest(unittest.TestCase):
         self.assertEqual([guest.BUSY_OFFSET], differ)
         self.assertEqual((0, 1), (idle[guest.BUSY_OFFSET], busy[guest.BUSY_OFFSET]))
 
+    def test_one_says_what_it_is_told(self) -> None:
+        sector = guest.boot_sector(16, says="Kernel panic - not syncing")
+        self.assertIn(b"Kernel panic - not syncing\r\n\0", sector)
+        silent = guest.boot_sector(16, says="")
+        for text in (guest.BOOTED, guest.WROTE, guest.FAILED):
+            self.assertNotIn(text.encode(), sector)
+            self.assertNotIn(text.encode(), silent)
+        code = guest.BOOT_CODE.index(guest.BOOTED.encode())
+        self.assertEqual(guest.boot_sector(16)[:code], silent[:code])
+        with self.assertRaises(ValueError):
+            guest.boot_sector(16, says="x" * (len(guest.BOOTED) + 1))
+
     def test_partition_ends_where_the_disk_does(self) -> None:
         active, first, count = struct.unpack_from("<B7xII", guest.boot_sector(16), 446)
         self.assertEqual((0x80, guest.MIB // 512), (active, first))

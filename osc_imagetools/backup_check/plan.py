@@ -20,7 +20,7 @@ from osc_imagetools.backup_check.reasons import REASONS, Severity
 
 @dataclass(frozen=True, slots=True)
 class ServerVerdict:
-    """What is to be said of a server; ``newest`` in seconds since 1970.
+    """What is to be said of a server; ``newest`` (copy) and ``proof`` (that one boots) in seconds since 1970.
 
     The name, the boot source (``image`` or ``volume``) and what follows are None for something that belongs
     to no server of the list.
@@ -33,16 +33,24 @@ class ServerVerdict:
     boot_source: str | None = None
     disks: int | None = None
     newest: float | None = None
+    proof: float | None = None
 
     @property
     def severity(self) -> Severity:
         return max((finding.severity for finding in self.findings), default=Severity.info)
 
 
-def judge(fleet: Fleet, backups: Backups, *, now: float, max_age: float | None) -> Iterator[ServerVerdict]:
+def judge(
+    fleet: Fleet,
+    backups: Backups,
+    *,
+    now: float,
+    max_age: float | None,
+    max_proof_age: float | None = None,
+) -> Iterator[ServerVerdict]:
     """The verdict on each server, by name, and then on what belongs to none."""
     for server in sorted(fleet.servers, key=lambda server: (server.name, server.id)):
-        case = ServerCase(fleet, server, backups, now, max_age)
+        case = ServerCase(fleet, server, backups, now, max_age, max_proof_age)
         findings = tuple(sorted(_findings(case), key=lambda finding: -finding.severity))
         if not case.is_known:
             yield ServerVerdict(server.name, server.id, server.project_id, findings)
@@ -56,6 +64,7 @@ def judge(fleet: Fleet, backups: Backups, *, now: float, max_age: float | None) 
             "volume" if case.boots_from_volume else "image",
             case.disk_count,
             newest.taken if newest else None,
+            case.protection.newest_proof,
         )
     yield from _strays(fleet, backups)
 

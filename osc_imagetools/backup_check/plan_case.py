@@ -45,13 +45,14 @@ class Finding:
 
 @dataclass(frozen=True)
 class ServerCase:
-    """A server and the cloud around it; ``now`` and ``max_age`` in seconds."""
+    """A server and the cloud around it; ``now``, ``max_age`` and ``max_proof_age`` in seconds."""
 
     fleet: Fleet
     server: FleetServer
     backups: Backups
     now: float
     max_age: float | None
+    max_proof_age: float | None = None
 
     @cached_property
     def volumes(self) -> tuple[tuple[FleetAttachedVolume, FleetVolume], ...]:

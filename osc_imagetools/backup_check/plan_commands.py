@@ -8,6 +8,9 @@ its temporary resources there, and lists show the own project otherwise.
 
 from __future__ import annotations
 
+import shlex
+
+from osc_imagetools.backup_check.bundles import BundleCopy
 from osc_imagetools.backup_check.fleet import Fleet, FleetVolume
 from osc_imagetools.backup_check.plan_case import ServerCase
 from osc_imagetools.backup_check.plan_copies import SHELVED
@@ -45,6 +48,13 @@ def export(case: ServerCase) -> str:
     if not (commands and case.boots_from_volume):
         commands.append(_obstacle(case, usable))
     return "; ".join(commands)
+
+
+def restore_check(case: ServerCase, bundle: BundleCopy) -> str:
+    """What proves that a bundle boots."""
+    where = f" --repository {shlex.quote(bundle.repository)}" if bundle.repository else ""
+    command = f"{openstack(case.fleet, case.server.project_id)} server restore-check"
+    return f"{command} {shlex.quote(bundle.path)}{where}"
 
 
 def _obstacle(case: ServerCase, usable: list[FleetVolume]) -> str:

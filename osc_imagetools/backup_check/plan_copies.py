@@ -16,8 +16,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from osc_imagetools.backup_check.bundles import BundleCopy
+from osc_imagetools.backup_check.bundles import BundleCopy, BundleProof
 from osc_imagetools.backup_check.fleet import GOOD_SNAPSHOT, Fleet, FleetImage, FleetServer
+from osc_imagetools.bundle.records import BOOTED, FAILED
 
 ROOT = "root"
 SHELVED = frozenset({"SHELVED", "SHELVED_OFFLOADED"})
@@ -53,6 +54,7 @@ class ServerCopies:
     """What was made of one server as a whole."""
 
     good: list[Copy] = field(default_factory=list)
+    bundles: list[BundleCopy] = field(default_factory=list)  # that boot as it does
     dead: list[DeadImage] = field(default_factory=list)
     unfinished: list[str] = field(default_factory=list)
     unusable: list[str] = field(default_factory=list)
@@ -75,6 +77,25 @@ class Protection:
         if self.lacking or not self.newest:
             return None
         return min(copy.taken for copy in self.newest.values())
+
+    @property
+    def newest_bundle(self) -> BundleCopy | None:
+        """The newest complete bundle of the server as a whole."""
+        return max(self.copies.bundles, key=lambda bundle: bundle.taken or 0.0, default=None)
+
+    @property
+    def newest_check(self) -> BundleProof | None:
+        """The newest restore check that said whether a bundle boots."""
+        decided = (proof for proof in self._checks() if proof.result in (BOOTED, FAILED))
+        return max(decided, key=lambda proof: proof.at, default=None)
+
+    @property
+    def newest_proof(self) -> float | None:
+        """When a bundle of the server was last seen to boot."""
+        return max((proof.at for proof in self._checks() if proof.booted), default=None)
+
+    def _checks(self) -> Iterator[BundleProof]:
+        return (proof for bundle in self.copies.bundles for proof in bundle.proofs)
 
     @property
     def newest_copy(self) -> Copy | None:
@@ -201,6 +222,8 @@ class Backups:
             elif bundle.taken is not None:
                 root = (ROOT,) if bundle.has_root and holder == server_id else ()
                 copies.good.append(Copy(label, bundle.taken, (*bundle.volumes, *root)))
+                if holder == server_id and bundle.kind in ("image", "server"):
+                    copies.bundles.append(bundle)
 
 
 def _is_shelved(server: FleetServer, image: FleetImage) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from osc_imagetools.backup_check.plan_case import Observation, ServerCase, finds, listed, span
-from osc_imagetools.backup_check.plan_commands import export, openstack
+from osc_imagetools.backup_check.plan_commands import export, openstack, restore_check
 
 
 @finds("newest-backup")
@@ -84,6 +84,40 @@ def backup_in_progress(case: ServerCase) -> Iterator[Observation]:
 def backup_unusable(case: ServerCase) -> Iterator[Observation]:
     for text in case.protection.copies.unusable:
         yield Observation(f"{text}: it cannot be used", export(case))
+
+
+@finds("never-restored")
+def never_restored(case: ServerCase) -> Iterator[Observation]:
+    protection = case.protection
+    bundle = protection.newest_bundle
+    if bundle is not None and protection.newest_check is None:
+        count = len(protection.copies.bundles)
+        bundles = "its only bundle was" if count == 1 else f"none of its {count} bundles was"
+        which = "never" if count == 1 else "ever"
+        yield Observation(f"{bundles} {which} seen to boot", restore_check(case, bundle))
+
+
+@finds("restore-failed")
+def restore_failed(case: ServerCase) -> Iterator[Observation]:
+    protection = case.protection
+    check, bundle = protection.newest_check, protection.newest_bundle
+    if check is not None and bundle is not None and not check.booted:
+        said = f"the newest restore check, {case.age(check.at)} ago, has failed"
+        yield Observation(said, restore_check(case, bundle))
+
+
+@finds("restore-check-old")
+def restore_check_old(case: ServerCase) -> Iterator[Observation]:
+    protection, most = case.protection, case.max_proof_age
+    bundle, proof = protection.newest_bundle, protection.newest_proof
+    if most is None or bundle is None or (proof is not None and case.now - proof <= most):
+        return
+    said = (
+        "none of its bundles was seen to boot"
+        if proof is None
+        else f"last seen to boot {case.age(proof)} ago"
+    )
+    yield Observation(f"{said}; it may be {span(most)}", restore_check(case, bundle))
 
 
 def _lacking(case: ServerCase) -> list[str]:

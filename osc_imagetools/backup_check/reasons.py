@@ -327,5 +327,26 @@ _TABLE = (
         "administrator (``openstack image export-full <image>``); one that was killed has no data.",
         INFO,
     ),
+    # -- what the backups are known to be worth ----------------------------------------------------
+    Reason(
+        "never-restored",
+        INFO,
+        "No restore check of a bundle of the server has shown whether it boots: there was none, or none that "
+        "saw anything.",
+        "``openstack server restore-check <bundle>``, or ``--max-proof-age`` if it matters.",
+    ),
+    Reason(
+        "restore-failed",
+        CRITICAL,
+        "The newest restore check of a bundle of the server has failed: what was restored did not boot.",
+        "``openstack bundle show <bundle>`` lists the checks. Run it again with ``--keep`` for a look at the "
+        "copy, or after a new export.",
+    ),
+    Reason(
+        "restore-check-old",
+        CRITICAL,
+        "The newest restore check that succeeded is older than ``--max-proof-age``, or there is none.",
+        "``openstack server restore-check <bundle>``",
+    ),
 )
 REASONS = {reason.code: reason for reason in _TABLE}

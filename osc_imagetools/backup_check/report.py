@@ -17,7 +17,17 @@ from osc_imagetools.backup_check.reasons import Severity
 
 COMMAND = "openstack "  # how an action begins that can be typed
 FINDINGS = ("Server", "Severity", "Reason", "Message", "ID", "Project", "Action")
-SUMMARY = ("Server", "ID", "Project", "Severity", "Findings", "Boot Source", "Disks", "Newest Backup")
+SUMMARY = (
+    "Server",
+    "ID",
+    "Project",
+    "Severity",
+    "Findings",
+    "Boot Source",
+    "Disks",
+    "Newest Backup",
+    "Newest Proof",
+)
 
 
 @dataclass
@@ -80,6 +90,7 @@ def summary_rows(verdicts: Iterable[ServerVerdict], shown: Severity) -> Iterator
             verdict.boot_source,
             verdict.disks,
             _time(verdict.newest),
+            _time(verdict.proof),
         )
 
 

@@ -26,7 +26,7 @@ FORMAT_VERSION = 1
 MAX_BYTES = 1024 * 1024
 MAX_RECORDS = 1000  # the newest, by name
 RESTORE_CHECK = "restore-check"
-BOOTED = "booted"
+BOOTED, FAILED, NOT_PROVEN = "booted", "failed", "not-proven"  # its results
 _WORD = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 

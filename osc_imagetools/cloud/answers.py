@@ -29,6 +29,7 @@ PASSING = frozenset({408, 429, 502, 503, 504})
 GIVEN_TO_NOBODY = re.compile(r"no server is available to handle this request", re.IGNORECASE)
 # What a full quota says where it is a 403 (Nova, Glance); policies have "quota" in their names too.
 FULL = re.compile(r"quota (exceeded|limit)|exceeds?\b.*\bquota", re.IGNORECASE)
+LATE = (TimeoutError, requests.exceptions.Timeout, urllib3_exceptions.TimeoutError)
 # What reading a document raises that is not as the API describes it.
 SENSELESS = (AttributeError, LookupError, OverflowError, TypeError, ValueError)
 
@@ -183,10 +184,9 @@ def never_sent(error: BaseException) -> bool:
         urllib3_exceptions.NewConnectionError,
         urllib3_exceptions.ConnectTimeoutError,
         urllib3_exceptions.ProxyError,
+        requests.exceptions.ConnectTimeout,
     )
-    return isinstance(error, requests.exceptions.ConnectTimeout) or any(
-        isinstance(cause, kinds) for cause in _causes(error)
-    )
+    return any(isinstance(cause, kinds) for cause in _causes(error))
 
 
 def untrusted(error: BaseException) -> bool:
@@ -202,7 +202,7 @@ def broken(error: BaseException, url: str | None, timeout: float | None = None) 
         return f"cannot connect to {origin_of(url)} through the proxy: {reason}"
     if never_sent(error) or any(isinstance(cause, ssl.SSLError) for cause in causes):
         return f"cannot connect to {origin_of(url)}: {reason}"
-    if any(isinstance(cause, (TimeoutError, urllib3_exceptions.TimeoutError)) for cause in causes):
+    if any(isinstance(cause, LATE) for cause in causes):
         return f"no answer from {origin_of(url)}" + (f" within {timeout:g} s" if timeout else "")
     return f"the connection to {origin_of(url)} broke: {reason}"
 
@@ -219,7 +219,7 @@ def _reason(causes: list[BaseException]) -> str:
                 return str(cause.strerror)
             if str(cause):
                 return str(cause)
-    if any(isinstance(cause, (TimeoutError, urllib3_exceptions.TimeoutError)) for cause in causes):
+    if any(isinstance(cause, LATE) for cause in causes):
         return "no answer"
     words = re.split(r":\s+", str(causes[-1]).strip()) if causes else [""]
     return words[-1].strip("\"'()")[:100] or type(causes[-1]).__name__

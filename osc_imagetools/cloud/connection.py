@@ -310,7 +310,7 @@ class Cloud:
         query = {"limit": str(PAGE), **(params or {})}
         while True:
             answer = self.get(service_type, path, what=what, params=query, microversion=microversion)
-            page = (answer.get(key) or []) if isinstance(answer, dict) else None
+            page = answer.get(key) if isinstance(answer, dict) else None
             if not isinstance(page, list) or not all(isinstance(entry, dict) for entry in page):
                 raise BadAnswer(f"{what}: the answer is no list of {key}")
             yield from page

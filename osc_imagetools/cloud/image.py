@@ -16,6 +16,7 @@ from urllib.parse import quote
 from urllib3.exceptions import HTTPError
 
 from osc_imagetools import errors
+from osc_imagetools.cloud.answers import sensible
 from osc_imagetools.cloud.block_device import BlockDevice, parse_mapping
 from osc_imagetools.cloud.connection import Cloud
 from osc_imagetools.cloud.find import find_one, listed
@@ -159,20 +160,25 @@ def get_image(cloud: Cloud, image_id: str) -> Image:
     what = f"image {image_id}"
     path = f"/images/{quote(image_id, safe='')}"
     document = cloud.get("image", path, what=what)
-    members: tuple[Member, ...] | None = ()
-    if document.get("visibility") == "shared":
-        try:
-            answer = cloud.get("image", f"{path}/members", what=f"members of {what}")
-            members = tuple(
-                Member(m["member_id"], m["status"])
-                for m in sorted(answer["members"], key=lambda m: str(m["member_id"]))
-            )
-        except (errors.Forbidden, errors.ResourceNotFound):
-            members = None
-        project = cloud.origin.project_id
-        if members and document.get("owner") != project and {m.project_id for m in members} == {project}:
-            members = None  # a member sees itself alone, and not who else there is
-    return read_image(document, members)
+    with sensible(what):
+        shared = document.get("visibility") == "shared"
+        members = _members(cloud, path, what, document.get("owner")) if shared else ()
+        return read_image(document, members)
+
+
+def _members(cloud: Cloud, path: str, what: str, owner: str | None) -> tuple[Member, ...] | None:
+    """Those of a shared image; None where this account may not read them all."""
+    try:
+        found = cloud.get("image", f"{path}/members", what=f"members of {what}", key="members")
+    except (errors.Forbidden, errors.ResourceNotFound):
+        return None
+    members = tuple(
+        Member(m["member_id"], m["status"]) for m in sorted(found, key=lambda m: str(m["member_id"]))
+    )
+    project = cloud.origin.project_id
+    if members and owner != project and {m.project_id for m in members} == {project}:
+        return None  # a member sees itself alone, and not who else there is
+    return members
 
 
 def find_image(cloud: Cloud, name_or_id: str) -> Image:

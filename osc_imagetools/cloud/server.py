@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import quote
 
 from osc_imagetools import errors
+from osc_imagetools.cloud.answers import sensible
 from osc_imagetools.cloud.connection import Cloud
 from osc_imagetools.cloud.find import find_one, listed
 from osc_imagetools.cloud.names import label_of
@@ -97,16 +98,19 @@ def read_server(document: Mapping[str, Any]) -> Server:
 
 def get_server(cloud: Cloud, server_id: str) -> Server | None:
     """The server, or None where it is gone or not visible to this login."""
+    what = f"server {server_id}"
     try:
-        answer = cloud.get(
+        document = cloud.get(
             "compute",
             f"/servers/{quote(server_id, safe='')}",
-            what=f"server {server_id}",
+            what=what,
+            key="server",
             microversion=cloud.microversion("compute", MICROVERSION),
         )
     except errors.ResourceNotFound:
         return None
-    return read_server(answer["server"])
+    with sensible(what):
+        return read_server(document)
 
 
 def find_server(cloud: Cloud, name_or_id: str) -> Server:

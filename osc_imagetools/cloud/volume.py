@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import quote
 
 from osc_imagetools import errors
+from osc_imagetools.cloud.answers import sensible
 from osc_imagetools.cloud.connection import Cloud
 from osc_imagetools.cloud.find import find_one, listed
 from osc_imagetools.cloud.names import label_of
@@ -110,24 +111,27 @@ def read_volume(document: Mapping[str, Any], key_id: str | None = None) -> Volum
 def get_snapshot(cloud: Cloud, snapshot_id: str) -> Snapshot | None:
     """The snapshot, or None where it is gone or not visible to this login."""
     path = f"/snapshots/{quote(snapshot_id, safe='')}"
+    what = f"snapshot {snapshot_id}"
     try:
-        answer = cloud.get("block-storage", path, what=f"snapshot {snapshot_id}")
+        document = cloud.get("block-storage", path, what=what, key="snapshot")
     except errors.ResourceNotFound:
         return None
-    return read_snapshot(answer["snapshot"])
+    with sensible(what):
+        return read_snapshot(document)
 
 
 def get_volume(cloud: Cloud, volume_id: str) -> Volume | None:
     """The volume, or None where it is gone or not visible to this login."""
     path = f"/volumes/{quote(volume_id, safe='')}"
     version = cloud.microversion("block-storage", MICROVERSION)
+    what = f"volume {volume_id}"
     try:
-        answer = cloud.get("block-storage", path, what=f"volume {volume_id}", microversion=version)
+        document = cloud.get("block-storage", path, what=what, key="volume", microversion=version)
     except errors.ResourceNotFound:
         return None
-    document = answer["volume"]
     key_id = _key_id(cloud, path, volume_id) if document.get("encrypted") else None
-    return read_volume(document, key_id)
+    with sensible(what):
+        return read_volume(document, key_id)
 
 
 def _key_id(cloud: Cloud, path: str, volume_id: str) -> str | None:

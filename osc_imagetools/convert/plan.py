@@ -36,7 +36,7 @@ from osc_imagetools.convert.plan_source import (
 from osc_imagetools.operations.disk_drafts import image_properties
 from osc_imagetools.operations.drafts import ImageDraft, KeptImage, KeptSnapshot, KeptVolume, NotReplayed
 from osc_imagetools.operations.image_metadata import handed_on, min_ram_of
-from osc_imagetools.operations.quota import QuotaNeed, Taken, fit_peak
+from osc_imagetools.operations.quota import QuotaChange, QuotaNeed, fit_peak
 from osc_imagetools.operations.reference import Reference
 from osc_imagetools.operations.vocabulary import (
     CreateSnapshot,
@@ -284,15 +284,15 @@ class _Draft:
             and (old.backend, old.encrypted) == (new.backend, new.encrypted)
         )
 
-    def course(self) -> list[Taken]:
+    def course(self) -> list[QuotaChange]:
         """What is taken from the volume quota and given back, in the order in which it is."""
-        course: list[Taken] = []
-        made: dict[Reference, Taken] = {}
+        course: list[QuotaChange] = []
+        made: dict[Reference, QuotaChange] = {}
         for operation in self.operations:
             if isinstance(operation, CreateVolume | CreateSnapshot):
                 named = self.around.type(operation.quota_type)
                 kind = "volume" if isinstance(operation, CreateVolume) else "snapshot"
-                taken = Taken(kind, operation.size // GIB, named.name if named else None)
+                taken = QuotaChange(kind, operation.size // GIB, named.name if named else None)
                 made[operation.makes] = taken
                 course.append(taken)
             elif isinstance(operation, Remove) and operation.what in made:

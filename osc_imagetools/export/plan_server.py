@@ -40,6 +40,7 @@ from osc_imagetools.operations.vocabulary import (
     StopServer,
 )
 
+USER_DATA = "OS-EXT-SRV-ATTR:user_data"
 # nova/compute/api.py: snapshot, snapshot_volume_backed
 SNAPSHOT_STATES = frozenset({"ACTIVE", "SHUTOFF", "PAUSED", "SUSPENDED"})
 
@@ -53,6 +54,7 @@ class ServerExportOptions:
     disk_format: str | None = None
     allow_encrypted: bool = False
     stop: bool = False
+    user_data: bool = True  # it may hold secrets, and a server cannot be made again without it
     disks: tuple[str, ...] = ()
 
 
@@ -77,7 +79,7 @@ def plan_server_export(found: ServerInventory, options: ServerExportOptions, *, 
         stages = [(StopServer(server),), *stages]
         last = next(n for n, stage in reversed(list(enumerate(stages))) if not _only_removes(stage))
         stages.insert(last + 1, (StartServer(server),))
-    subject = _subject(found, disks)
+    subject = _subject(found, disks, with_user_data=options.user_data)
     draft.warnings += _unreadable_warning(subject.replayable["unreadable"])
     return draft.finish(
         subject,
@@ -314,9 +316,12 @@ def _unreadable_warning(unreadable: Mapping[str, str]) -> list[str]:
     return [f"Not in the bundle, because it could not be read: {'; '.join(lost)}"] if lost else []
 
 
-def _subject(found: ServerInventory, disks: _ServerDisks) -> Subject:
+def _subject(found: ServerInventory, disks: _ServerDisks, *, with_user_data: bool) -> Subject:
     server, document = found.server, found.server.document
     properties, unreadable = _properties(found, disks)
+    user_data = document.get(USER_DATA)
+    if user_data and not with_user_data:
+        user_data, unreadable = None, {**unreadable, "user data": "it was left out (--no-user-data)"}
     return Subject(
         kind="server",
         id=server.id,
@@ -342,7 +347,7 @@ def _subject(found: ServerInventory, disks: _ServerDisks) -> Subject:
             "key_pair": {key: found.key_pair.get(key) for key in ("name", "type", "public_key")}
             if found.key_pair
             else None,
-            "user_data": document.get("OS-EXT-SRV-ATTR:user_data"),
+            "user_data": user_data,
             "config_drive": str(document.get("config_drive")).lower() == "true",
             "security_groups": [dict(group) for group in found.security_groups],
             "server_group": dict(found.server_group) if found.server_group else None,
@@ -359,5 +364,12 @@ def _subject(found: ServerInventory, disks: _ServerDisks) -> Subject:
             "locked": server.locked,
             "volumes": [{"id": v.id, "device": v.device} for v in found.volumes],
         },
-        documents=found.documents,
+        documents={name: _without_user_data(value) for name, value in found.documents.items()},
     )
+
+
+def _without_user_data(document: Any) -> Any:
+    """A document as it came, but for what may hold secrets and is in the manifest, if it is wanted."""
+    if not isinstance(document, Mapping) or USER_DATA not in document:
+        return document
+    return {key: value for key, value in document.items() if key != USER_DATA}

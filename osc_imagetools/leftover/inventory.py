@@ -31,8 +31,6 @@ KINDS: Mapping[str, tuple[str, str, str, str, str]] = {
 }
 # The description of a server is 2.19
 MICROVERSIONS = {"compute": "2.19"}
-# An image bears its marks as tags, or as properties where another service has made it.
-QUERIES: Mapping[str, tuple[Mapping[str, str], ...]] = {"image": ({"tag": TAG}, {MARK: "temporary"})}
 # Where the project stands in what a list may have of several projects.
 OWNERS = {"image": "owner", "port": "project_id"}
 
@@ -149,19 +147,18 @@ def _by_marks(search: _Search, kind: str) -> None:
     service, path, key, _, _ = KINDS[kind]
     version = MICROVERSIONS.get(service)
     project = search.cloud.origin.project_id
-    for params in QUERIES.get(kind, (None,)):
-        for document in search.cloud.list(
-            service,
-            path,
-            key,
-            what=f"list of {kind}s",
-            params=params,
-            microversion=search.cloud.microversion(service, version) if version else None,
-        ):
-            if kind in OWNERS and document.get(OWNERS[kind]) != project:
-                continue
-            for of_kind, run, process in _marks(kind, document):
-                search.add(of_kind, document, run, process)
+    for document in search.cloud.list(
+        service,
+        path,
+        key,
+        what=f"list of {kind}s",
+        params={OWNERS[kind]: project} if kind in OWNERS and project else None,
+        microversion=search.cloud.microversion(service, version) if version else None,
+    ):
+        if kind in OWNERS and document.get(OWNERS[kind]) != project:
+            continue
+        for of_kind, run, process in _marks(kind, document):
+            search.add(of_kind, document, run, process)
 
 
 def _marks(kind: str, document: Mapping[str, Any]) -> Iterator[tuple[str, str, str | None]]:
@@ -172,6 +169,11 @@ def _marks(kind: str, document: Mapping[str, Any]) -> Iterator[tuple[str, str, s
             yield kind, marks[RUN], marks.get(PROCESS)
         elif kind == "snapshot" and (run := run_of_name(document.get("name"))):
             yield kind, run, None
+        elif kind == "image" and not _marked(document):
+            # What Cinder makes of a user's volume has our name before it can have a mark.
+            name = document.get("name") or ""
+            if name.startswith(PREFIX) and (run := run_of_name(name)):
+                yield kind, run, None
     elif kind == "port":
         name = document.get("name") or ""
         if name.startswith(PREFIX) and (run := run_of_name(name)):
@@ -183,6 +185,11 @@ def _marks(kind: str, document: Mapping[str, Any]) -> Iterator[tuple[str, str, s
         if stopped := (document.get("metadata") or {}).get(STOPPED):
             run, _, process = stopped.partition(" ")
             yield "stopped-server", run, process or None
+
+
+def _marked(document: Mapping[str, Any]) -> bool:
+    """Whether an image has a mark at all, its own or one that it has inherited."""
+    return MARK in document or TAG in (document.get("tags") or ())
 
 
 def _by_journal(search: _Search, run: JournaledRun) -> None:

@@ -66,7 +66,7 @@ class _Tree:
     states: dict[Key, bool | None] = field(default_factory=dict)
 
     def rows(self) -> Iterator[Row]:
-        self.fates = dict(_fates(self.found))
+        self.consequences = dict(_consequences(self.found))
         asked = self._resource(self.found.asked)
         yield Row(0, asked, None, None, None, self._broken(asked.key), None)
         self.shown[asked.key] = {"from", "to"}
@@ -95,7 +95,7 @@ class _Tree:
                 direction=branch.direction,
                 relation=branch.link.relation,
                 broken=self._broken(branch.key),
-                if_deleted=self.fates.get(branch.key),
+                if_deleted=self.consequences.get(branch.key),
                 last=ends,
                 repeated=repeated,
             )
@@ -143,7 +143,7 @@ class _Tree:
         return self.states[key]
 
 
-def _fates(found: Lineage) -> Iterator[tuple[Key, str]]:
+def _consequences(found: Lineage) -> Iterator[tuple[Key, str]]:
     """What would happen to other resources if the one at the root were deleted."""
     asked = found.resources[found.asked]
     lost = "loses its data and can no longer be booted"

@@ -79,7 +79,7 @@ def fit_quota(
 
 
 @dataclass(frozen=True)
-class Taken:
+class QuotaChange:
     """A change of the used quota: a volume or snapshot is created or, if ``gone``, deleted."""
 
     kind: str  # volume, snapshot
@@ -95,7 +95,9 @@ class Taken:
         return taken | {f"gigabytes{suffix}": sign * self.gigabytes for suffix in suffixes}
 
 
-def fit_peak(quota: Quota | None, course: Sequence[Taken], *, project: str | None) -> tuple[QuotaNeed, ...]:
+def fit_peak(
+    quota: Quota | None, course: Sequence[QuotaChange], *, project: str | None
+) -> tuple[QuotaNeed, ...]:
     """The maximum needed while resources are created and deleted in this order.
 
     :raises errors.QuotaTooSmall: it exceeds a quota; :class:`errors.Unready` for several quotas.

@@ -77,7 +77,7 @@ class _Bars:
 @contextmanager
 def terminal_progress() -> Iterator[Progress]:
     """Progress bars on stderr while the context lasts, if stderr is a terminal."""
-    if not sys.stderr.isatty():
+    if sys.stderr is None or not sys.stderr.isatty():  # None: it is closed
         yield NoProgress()
         return
     bars = RichProgress(
@@ -96,7 +96,7 @@ def terminal_progress() -> Iterator[Progress]:
 @contextmanager
 def terminal_counts() -> Iterator[Callable[[str, int], None]]:
     """A line on stderr for each list that is read: its name and the number of entries so far."""
-    if not sys.stderr.isatty():
+    if sys.stderr is None or not sys.stderr.isatty():  # None: it is closed
         yield lambda kind, number: None
         return
     columns = (TextColumn("{task.description}"), TextColumn("{task.completed:,.0f}"), TimeElapsedColumn())

@@ -2,13 +2,15 @@
 """Carries out an import plan: every disk is sent and proven, then everything is handed over and compared.
 
 Contract: the only caller of effects for imports. Whatever ends the run before all is there, everything that
-it created is removed again (or listed in the error), unless the user wants it kept.
+it created is removed again (or listed in the error), unless the user wants it kept. What becomes of it when
+all is there is for whoever uses :func:`restored` to say.
 """
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,7 @@ from osc_imagetools.progress.model import Progress
 from osc_imagetools.restore.disks import BundleDisks
 from osc_imagetools.restore.plan_drafts import ImportPlan
 from osc_imagetools.restore.result import ImportReport
-from osc_imagetools.run.context import Ending, run_context
+from osc_imagetools.run.context import Ending, RunContext, run_context
 from osc_imagetools.run.effects.interpreter import Interpreter
 from osc_imagetools.run.effects.outcome import Results
 
@@ -50,14 +52,10 @@ def restore(
     :raises errors.ImagetoolsError: with ``left`` naming everything that remains in the cloud.
     """
     started = time.monotonic()
-    failure = Ending.LEAVE if options.keep_on_failure else Ending.REMOVE
-    with (
-        open_tree(bundle) as tree,
-        run_context(cloud, purpose, options.timeout, failure=failure) as context,
+    with restored(plan, cloud, bundle, manifest, options, purpose=purpose, progress=progress) as (
+        context,
+        results,
     ):
-        disks = BundleDisks(bundle, tree, manifest, context)
-        interpreter = Interpreter(context, disks, jobs=options.jobs, progress=progress)
-        results = interpreter.run(plan.phases)
         left = context.conclude()
         found = _differences(plan, results)
     result = results[plan.result]
@@ -72,6 +70,31 @@ def restore(
         mapped=(*plan.mapped, *(f"{text} ({results.id(what)})" for text, what in plan.listed)),
         seconds=time.monotonic() - started,
     )
+
+
+@contextlib.contextmanager
+def restored(
+    plan: ImportPlan,
+    cloud: Cloud,
+    bundle: Path,
+    manifest: Mapping[str, Any],
+    options: RestoreOptions,
+    *,
+    purpose: str,
+    progress: Progress,
+) -> Iterator[tuple[RunContext, Results]]:
+    """All that the plan creates is there, and the run goes on until it is concluded in this context.
+
+    :raises errors.ImagetoolsError: as :func:`restore`.
+    """
+    failure = Ending.LEAVE if options.keep_on_failure else Ending.REMOVE
+    with (
+        open_tree(bundle) as tree,
+        run_context(cloud, purpose, options.timeout, failure=failure) as context,
+    ):
+        disks = BundleDisks(bundle, tree, manifest, context)
+        interpreter = Interpreter(context, disks, jobs=options.jobs, progress=progress)
+        yield context, interpreter.run(plan.phases)
 
 
 def _differences(plan: ImportPlan, results: Results) -> list[str]:

@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from osc_imagetools.restore.plan_server_options import Findings
+from osc_imagetools.restore.plan_server_options import ImportNotes
 
 LONGEST_NAME = 255
 LONGEST = 63
@@ -23,7 +23,7 @@ QUALIFIED_PATTERN = re.compile(r"[a-zA-Z0-9-._]+")  # from 2.94 on
 DEFAULT = re.compile(r"[Ss]erver-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
-def server_name(facts: Mapping[str, Any], wanted: str | None, found: Findings) -> str:
+def server_name(facts: Mapping[str, Any], wanted: str | None, found: ImportNotes) -> str:
     """The name of the new server; older clouds gave names with spaces around them, which Nova refuses now."""
     if wanted is not None:
         return wanted
@@ -35,7 +35,7 @@ def server_name(facts: Mapping[str, Any], wanted: str | None, found: Findings) -
 
 
 def host_name(
-    facts: Mapping[str, Any], name: str, renamed: bool, microversion: str | None, found: Findings
+    facts: Mapping[str, Any], name: str, renamed: bool, microversion: str | None, found: ImportNotes
 ) -> str | None:
     """The host name to ask for, None for the one that Nova makes of the server's *name*.
 

@@ -15,7 +15,7 @@ from typing import Any
 from osc_imagetools import errors
 from osc_imagetools.operations.drafts import PortDraft
 from osc_imagetools.restore.inventory_server import Named, Network, ServerDestination
-from osc_imagetools.restore.plan_server_options import Findings, ServerImportOptions
+from osc_imagetools.restore.plan_server_options import ImportNotes, ServerImportOptions
 
 NO_NETWORK = "none"  # --network <old>=none
 
@@ -42,7 +42,7 @@ def kept_addresses(facts: Mapping[str, Any]) -> list[str]:
 
 
 def plan_networks(
-    facts: Mapping[str, Any], to: ServerDestination, options: ServerImportOptions, found: Findings
+    facts: Mapping[str, Any], to: ServerDestination, options: ServerImportOptions, found: ImportNotes
 ) -> Networking:
     """Find the networks and security groups of the original in this cloud."""
     ports: Sequence[Mapping[str, Any]] = facts.get("ports") or ()
@@ -71,7 +71,9 @@ def plan_networks(
     return Networking(NO_NETWORK, drafts, ())
 
 
-def _check_mapping(ports: Sequence[Mapping[str, Any]], options: ServerImportOptions, found: Findings) -> None:
+def _check_mapping(
+    ports: Sequence[Mapping[str, Any]], options: ServerImportOptions, found: ImportNotes
+) -> None:
     known = {name for port in ports for name in (port.get("network"), port["network_id"]) if name}
     for old in options.networks:
         if old not in known:
@@ -84,7 +86,7 @@ def _check_mapping(ports: Sequence[Mapping[str, Any]], options: ServerImportOpti
 
 
 def _network(
-    port: Mapping[str, Any], to: ServerDestination, options: ServerImportOptions, found: Findings
+    port: Mapping[str, Any], to: ServerDestination, options: ServerImportOptions, found: ImportNotes
 ) -> Network | None:
     """The new network of an original port; None to omit the port."""
     name, identifier = port.get("network"), port["network_id"]
@@ -127,7 +129,7 @@ def _security_groups(
     ports: Sequence[Mapping[str, Any]],
     to: ServerDestination,
     options: ServerImportOptions,
-    found: Findings,
+    found: ImportNotes,
 ) -> dict[str, str]:
     """The IDs of the security groups in this cloud, by their original names or those of the option."""
     names = list(options.security_groups) or sorted(
@@ -151,7 +153,7 @@ def _security_groups(
     return groups
 
 
-def _lose_settings(port: Mapping[str, Any], found: Findings) -> None:
+def _lose_settings(port: Mapping[str, Any], found: ImportNotes) -> None:
     label = f"port in network {port.get('network') or port['network_id']}"
     kept = "use --keep-addresses to restore the port"
     if port.get("allowed_address_pairs"):
@@ -168,7 +170,7 @@ def _port(
     to: ServerDestination,
     options: ServerImportOptions,
     groups: Mapping[str, str],
-    found: Findings,
+    found: ImportNotes,
 ) -> PortDraft:
     """The port with its original addresses and settings."""
     label = f"port in network {network.name}"

@@ -39,7 +39,7 @@ from osc_imagetools.restore.plan_drafts import ImportPlan
 from osc_imagetools.restore.plan_image import check_kind
 from osc_imagetools.restore.plan_networks import plan_networks
 from osc_imagetools.restore.plan_server_attributes import choose_flavor, server_traits
-from osc_imagetools.restore.plan_server_options import Findings, ServerImportOptions
+from osc_imagetools.restore.plan_server_options import ImportNotes, ServerImportOptions
 
 
 def plan_server_import(
@@ -51,7 +51,7 @@ def plan_server_import(
     :raises errors.ImagetoolsError: it cannot be done; several reasons as :class:`errors.Unready`.
     """
     check_kind(manifest, ("server",))
-    found = Findings()
+    found = ImportNotes()
     facts = manifest["replayable"]
     name = options.name if options.name is not None else str(facts.get("name") or "server")
     disks = _ImportedDisks(manifest, to, options, found, name)
@@ -114,7 +114,7 @@ def _phases(
     )
 
 
-def _lose_unreadable(facts: Mapping[str, Any], found: Findings) -> None:
+def _lose_unreadable(facts: Mapping[str, Any], found: ImportNotes) -> None:
     """What the export could not read: the user data is judged with its option, and no image is needed."""
     for fact, reason in (facts.get("unreadable") or {}).items():
         if fact in ("user data", "image"):
@@ -134,7 +134,7 @@ class _ImportedDisks:
         manifest: Mapping[str, Any],
         to: ServerDestination,
         options: ServerImportOptions,
-        found: Findings,
+        found: ImportNotes,
         name: str,
     ) -> None:
         self._to = to
@@ -173,7 +173,7 @@ class _ImportedDisks:
             if disk not in roots[:1]:
                 self._data(disk)
 
-    def expect_devices(self, flavor: Flavor | None, found: Findings) -> None:
+    def expect_devices(self, flavor: Flavor | None, found: ImportNotes) -> None:
         """Where the original had disks that the copy has not, the others move up: no device to expect."""
         original = self._facts.get("flavor") or {}
         local = [kind for kind in ("ephemeral", "swap") if int(original.get(kind) or 0)]
@@ -295,7 +295,7 @@ def _entry(disk: Mapping[str, Any], boot_index: int) -> dict[str, Any]:
 
 
 def _needs(
-    to: ServerDestination, volumes: Sequence[VolumeOfDisk], flavor: Flavor | None, found: Findings
+    to: ServerDestination, volumes: Sequence[VolumeOfDisk], flavor: Flavor | None, found: ImportNotes
 ) -> tuple[QuotaNeed, ...]:
     """What the import takes of the quotas; what does not fit is a problem."""
     project = to.storage.origin.project_id

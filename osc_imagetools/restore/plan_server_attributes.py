@@ -14,7 +14,7 @@ from osc_imagetools.cloud.ownership import without_marks
 from osc_imagetools.cloud.server import ASKED_ZONE
 from osc_imagetools.restore.inventory_server import Flavor, ServerDestination
 from osc_imagetools.restore.plan_host_name import host_name, server_name
-from osc_imagetools.restore.plan_server_options import Findings, ServerImportOptions
+from osc_imagetools.restore.plan_server_options import ImportNotes, ServerImportOptions
 
 SHOWN = 5  # candidates
 # Hints that hold in another place too; the others name servers of the original's cloud.
@@ -26,7 +26,7 @@ def choose_flavor(
     to: ServerDestination,
     wanted: str | None,
     root_size: int | None,
-    found: Findings,
+    found: ImportNotes,
 ) -> Flavor | None:
     """The flavor: the one that the user names, or the one of the original's name that is not smaller.
 
@@ -37,7 +37,7 @@ def choose_flavor(
     matches = [f for f in to.flavors if f.id == name] or [f for f in to.flavors if f.name == name]
     problem = None
     if not matches:
-        problem = f"there is no flavor {name!r} here"
+        problem = f"there is no flavor {name!r} here" if name else "the bundle names no flavor"
     elif root_size is not None and matches[0].disk < root_size:
         size = f"a root disk of {matches[0].disk} GiB" if matches[0].disk else "no root disk of its own"
         problem = f"flavor {name!r} has {size}, and the server's takes {root_size} GiB"
@@ -65,7 +65,7 @@ def _smaller(flavor: Flavor, original: Mapping[str, Any]) -> bool:
 
 
 def server_traits(
-    facts: Mapping[str, Any], to: ServerDestination, options: ServerImportOptions, found: Findings
+    facts: Mapping[str, Any], to: ServerDestination, options: ServerImportOptions, found: ImportNotes
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """(the part of the request that has them, the scheduler hints)."""
     body: dict[str, Any] = {
@@ -73,7 +73,7 @@ def server_traits(
         "tags": list(facts.get("tags") or ()),
     }
     name = server_name(
-        facts, options.name, Findings()
+        facts, options.name, ImportNotes()
     )  # whoever plans the name itself tells how it is mapped
     renamed = options.name is not None
     if host := host_name(facts, name, renamed, to.microversion, found):
@@ -91,7 +91,7 @@ def server_traits(
 
 
 def _key_name(
-    facts: Mapping[str, Any], to: ServerDestination, options: ServerImportOptions, found: Findings
+    facts: Mapping[str, Any], to: ServerDestination, options: ServerImportOptions, found: ImportNotes
 ) -> str | None:
     original = facts.get("key_name")
     if options.key_name is not None:
@@ -115,7 +115,7 @@ def _key_name(
 
 
 def _zone(
-    facts: Mapping[str, Any], to: ServerDestination, options: ServerImportOptions, found: Findings
+    facts: Mapping[str, Any], to: ServerDestination, options: ServerImportOptions, found: ImportNotes
 ) -> str | None:
     wanted = options.availability_zone
     if wanted is not None:
@@ -140,7 +140,7 @@ def _zone(
     return str(zone) if zone else None
 
 
-def _user_data(facts: Mapping[str, Any], options: ServerImportOptions, found: Findings) -> str | None:
+def _user_data(facts: Mapping[str, Any], options: ServerImportOptions, found: ImportNotes) -> str | None:
     if options.user_data is not None:
         return options.user_data
     reason = (facts.get("unreadable") or {}).get("user data")
@@ -152,7 +152,7 @@ def _user_data(facts: Mapping[str, Any], options: ServerImportOptions, found: Fi
     return str(data) if data else None
 
 
-def _hints(facts: Mapping[str, Any], to: ServerDestination, found: Findings) -> dict[str, Any]:
+def _hints(facts: Mapping[str, Any], to: ServerDestination, found: ImportNotes) -> dict[str, Any]:
     hints: dict[str, Any] = {}
     group = facts.get("server_group")
     if group:

@@ -35,7 +35,7 @@ class ServerImportOptions:
 
 
 @dataclass
-class Findings:
+class ImportNotes:
     """What a plan collects: problems to raise together, what cannot be restored, and what is mapped."""
 
     problems: list[errors.ImagetoolsError] = field(default_factory=list)

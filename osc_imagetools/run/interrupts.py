@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -32,20 +33,40 @@ def interrupts_set(*events: threading.Event, last_words: Callable[[], str] = str
         yield
         return
     before = {n: h for n in SIGNALS if (h := signal.getsignal(n)) is not signal.SIG_IGN}
-    waiting = list(events)
     ended = threading.Event()
+    handled = 0
+
+    def heard(count: int) -> None:
+        """Of that many signals so far; the same count can be told twice."""
+        if count <= len(events):
+            events[count - 1].set()
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        nonlocal handled
+        handled += 1
+        heard(handled)
+        if handled > len(events):
+            raise KeyboardInterrupt(signal.Signals(number).name)
+
+    def listen(wakened: socket.socket) -> None:
+        """In a thread of its own: the main thread runs no handler as long as it is blocked in the system."""
+        count = 0
+        while data := wakened.recv(64):
+            for _ in filter(before.__contains__, data):
+                count += 1
+                heard(count)
+                if count == len(events) > 1:
+                    threading.Thread(target=end, name="end", daemon=True).start()
 
     def end() -> None:
         if not ended.wait(GRACE):
             end_process(last_words)
 
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        if not waiting:
-            raise KeyboardInterrupt(signal.Signals(number).name)
-        waiting.pop(0).set()
-        if not waiting and len(events) > 1:
-            threading.Thread(target=end, name="end", daemon=True).start()
-
+    wakened, waker = socket.socketpair()
+    waker.setblocking(False)
+    listener = threading.Thread(target=listen, args=(wakened,), name="signals", daemon=True)
+    listener.start()
+    earlier = signal.set_wakeup_fd(waker.fileno(), warn_on_full_buffer=False)
     for number in before:
         signal.signal(number, interrupt)
     try:
@@ -54,6 +75,10 @@ def interrupts_set(*events: threading.Event, last_words: Callable[[], str] = str
         ended.set()
         for number, handler in before.items():
             signal.signal(number, handler)
+        signal.set_wakeup_fd(earlier)
+        waker.close()
+        listener.join()
+        wakened.close()
 
 
 def end_process(last_words: Callable[[], str]) -> None:

@@ -17,7 +17,7 @@ from osc_imagetools.cloud.project import Project, find_projects, own_projects
 
 
 @dataclass(frozen=True)
-class Sharing:
+class SharingInventory:
     """``projects`` are those asked for, without duplicates, in their order.
 
     ``refused`` has, by project ID, the reason why this account cannot act in a project; it can act in all
@@ -30,7 +30,7 @@ class Sharing:
     problems: tuple[errors.ImagetoolsError, ...] = ()
 
 
-def sharing(cloud: Cloud, image: str, projects: Iterable[str], *, reach: bool) -> Sharing:
+def sharing(cloud: Cloud, image: str, projects: Iterable[str], *, reach: bool) -> SharingInventory:
     """Read an image and look up projects by name or ID.
 
     :param reach: whether to find out in which of them this account can act.
@@ -39,7 +39,7 @@ def sharing(cloud: Cloud, image: str, projects: Iterable[str], *, reach: bool) -
     found = find_image(cloud, image)
     own = own_projects(cloud)
     chosen, problems = find_projects(cloud, projects, own)
-    return Sharing(
+    return SharingInventory(
         image=found,
         projects=chosen,
         refused=unreachable(cloud, (p.id for p in chosen), own) if reach else {},

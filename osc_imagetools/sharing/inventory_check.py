@@ -40,7 +40,7 @@ class ImageDataSource:
 
 
 @dataclass(frozen=True)
-class View:
+class ProjectView:
     """An image as a project sees it; ``refused`` is why this could not be read, and the rest is None then.
 
     ``opens`` tells whether its data can be read, None if this account's role in the project does not allow
@@ -69,7 +69,7 @@ class ShareInventory:
     region: str
     block_storage: bool
     sources: Mapping[str, ImageDataSource | None]
-    views: tuple[View, ...]
+    views: tuple[ProjectView, ...]
 
 
 def share_inventory(cloud: Cloud, name_or_id: str, projects: Iterable[str]) -> ShareInventory:
@@ -93,7 +93,7 @@ def share_inventory(cloud: Cloud, name_or_id: str, projects: Iterable[str]) -> S
         block_storage=block_storage,
         sources=sources,
         views=tuple(
-            View(p, refused=refused[p.id])
+            ProjectView(p, refused=refused[p.id])
             if p.id in refused
             else _view(cloud.in_project(p.id), image, p, missing)
             for p in chosen
@@ -152,16 +152,16 @@ def _source(cloud: Cloud, kind: str, identifier: str) -> ImageDataSource | None:
     return ImageDataSource(kind, identifier, found.document.get(PROJECT_OF[kind]), found.status)
 
 
-def _view(there: Cloud, image: Image, project: Project, missing: Iterable[str]) -> View:
+def _view(there: Cloud, image: Image, project: Project, missing: Iterable[str]) -> ProjectView:
     try:
         there.get("image", f"/images/{image.id}", what=image.label)
     except errors.ResourceNotFound:
-        return View(project, visible=False, listed=False, opens=False)
+        return ProjectView(project, visible=False, listed=False, opens=False)
     query = {"id": f"in:{image.id}"}
     listed = any(there.list("image", "/images", "images", what="list of images", params=query))
     opens, said = _opens(there, image)
     sources = {label: _source(there, *label.split(" ", 1)) for label in missing}
-    return View(project, None, True, listed, opens, said, sources)
+    return ProjectView(project, None, True, listed, opens, said, sources)
 
 
 def _opens(there: Cloud, image: Image) -> tuple[bool | None, str | None]:

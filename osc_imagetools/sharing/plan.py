@@ -15,7 +15,7 @@ from osc_imagetools import errors
 from osc_imagetools.cloud.image import Image
 from osc_imagetools.cloud.project import Project
 from osc_imagetools.operations.steps import Step
-from osc_imagetools.sharing.inventory import Sharing
+from osc_imagetools.sharing.inventory import SharingInventory
 
 OPEN = {
     "public": "public: every project can use it",
@@ -87,7 +87,7 @@ def _numbered(rows: Sequence[tuple[str, str]]) -> tuple[Step, ...]:
     return tuple(Step(n, action, text, False, None) for n, (action, text) in enumerate(rows, start=1))
 
 
-def plan_share(found: Sharing, *, accept: bool) -> SharePlan:
+def plan_share(found: SharingInventory, *, accept: bool) -> SharePlan:
     """Plans ``image share``.
 
     :raises errors.ImagetoolsError: it cannot be done; several reasons as :class:`errors.Unready`.
@@ -106,7 +106,7 @@ def plan_share(found: Sharing, *, accept: bool) -> SharePlan:
     return SharePlan(image, image.visibility if change else None, shares)
 
 
-def _share(found: Sharing, project: Project, accept: bool) -> Share:
+def _share(found: SharingInventory, project: Project, accept: bool) -> Share:
     image = found.image
     was = {m.project_id: m.status for m in image.members or ()}.get(project.id)
     exempt = None
@@ -121,7 +121,7 @@ def _share(found: Sharing, project: Project, accept: bool) -> Share:
     return Share(project, was, add=was is None, accept=wanted, obstacle=obstacle)
 
 
-def plan_unshare(found: Sharing) -> UnsharePlan:
+def plan_unshare(found: SharingInventory) -> UnsharePlan:
     """Plans ``image unshare``.
 
     :raises errors.ImagetoolsError: it cannot be done; several reasons as :class:`errors.Unready`.

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from osc_imagetools.cloud.image import Image
-from osc_imagetools.sharing.inventory_check import ImageDataSource, ShareInventory, View
+from osc_imagetools.sharing.inventory_check import ImageDataSource, ProjectView, ShareInventory
 
 # Container formats of images that a server is booted with, not from.
 PARTS = {"aki": "a kernel", "ari": "a ramdisk"}
@@ -35,7 +35,7 @@ class ProjectVerdict:
     ``reason`` is empty where all is well, ``action`` where there is nothing to type for it.
     """
 
-    view: View
+    view: ProjectView
     visible: bool | None
     listed: bool | None
     downloadable: bool | None
@@ -49,7 +49,7 @@ def judge(found: ShareInventory) -> tuple[ProjectVerdict, ...]:
     return tuple(_judge(found, view) for view in found.views)
 
 
-def _judge(found: ShareInventory, view: View) -> ProjectVerdict:
+def _judge(found: ShareInventory, view: ProjectView) -> ProjectVerdict:
     image = found.image
     rule = _may_see(image, view.project.id)
     if rule and view.visible is False:  # users of the project with another role may see it
@@ -107,7 +107,7 @@ def _why_not_seen(image: Image) -> str:
     return "the image is private" if image.visibility == "private" else "the project is not a member"
 
 
-def _unlisted(image: Image, view: View, listed: bool | None) -> Iterator[str]:
+def _unlisted(image: Image, view: ProjectView, listed: bool | None) -> Iterator[str]:
     if listed is not False:
         return
     if image.document.get("os_hidden"):
@@ -128,7 +128,7 @@ def _action(image: Image) -> str:
     return f"openstack image set --accept {image.id}"
 
 
-def _unknown(view: View, visible: bool | None) -> Iterator[Finding]:
+def _unknown(view: ProjectView, visible: bool | None) -> Iterator[Finding]:
     if view.refused == ROLE:
         yield None, ROLE
         return
@@ -138,7 +138,7 @@ def _unknown(view: View, visible: bool | None) -> Iterator[Finding]:
         yield None, "only the owner knows the members"
 
 
-def _own_data(image: Image, view: View) -> Iterator[Finding]:
+def _own_data(image: Image, view: ProjectView) -> Iterator[Finding]:
     """Why the image's own data, if it has any, cannot be read."""
     if image.status == "deactivated":
         yield False, "the image is deactivated"
@@ -163,7 +163,7 @@ def _no_data(image: Image) -> Iterator[Finding]:
         yield False, "it has 0 bytes and does not point to any data"
 
 
-def _elsewhere(found: ShareInventory, view: View) -> Iterator[Finding]:
+def _elsewhere(found: ShareInventory, view: ProjectView) -> Iterator[Finding]:
     """What the mapping points to and this project cannot use."""
     pointers = [d for d in found.image.mapping if d.source_type in ("snapshot", "volume")]
     if pointers and not found.block_storage:
@@ -179,7 +179,7 @@ def _elsewhere(found: ShareInventory, view: View) -> Iterator[Finding]:
             yield finding
 
 
-def _reach(label: str, source: ImageDataSource | None, view: View) -> Finding | None:
+def _reach(label: str, source: ImageDataSource | None, view: ProjectView) -> Finding | None:
     project = view.project.id
     if source is None:
         if view.refused:
@@ -197,7 +197,7 @@ def _reach(label: str, source: ImageDataSource | None, view: View) -> Finding | 
     return None
 
 
-def _unbootable(image: Image, view: View) -> Iterator[Finding]:
+def _unbootable(image: Image, view: ProjectView) -> Iterator[Finding]:
     if image.container_format in PARTS:
         yield False, f"it is {PARTS[image.container_format]}"
     if image.properties.get("cinder_encryption_key_id") and view.project.id != image.owner:

@@ -67,6 +67,13 @@ class CheckServerBackup(base.Lister):
             "or 7d",
         )
         parser.add_argument(
+            "--max-proof-age",
+            metavar="<duration>",
+            type=duration,
+            help="Maximum time since a bundle of the server was last seen to boot (server restore-check); "
+            "servers without bundles are not concerned",
+        )
+        parser.add_argument(
             "--bundles",
             metavar="<directory>",
             help="Directory whose bundles count as backups; subdirectories are included",
@@ -120,7 +127,9 @@ class CheckServerBackup(base.Lister):
             rows = report.finding_rows(verdicts, shown)
             return report.FINDINGS, ((r[0], Rank(r[1]), *r[2:]) for r in rows)
         rows = report.summary_rows(verdicts, shown)
-        return report.SUMMARY, ((*r[:3], Rank(r[3]), base.Texts(r[4]), *r[5:7], base.Age(r[7])) for r in rows)
+        return report.SUMMARY, (
+            (*r[:3], Rank(r[3]), base.Texts(r[4]), *r[5:7], *map(base.Age, r[7:])) for r in rows
+        )
 
     def hidden(self, parsed_args: argparse.Namespace) -> tuple[str, ...]:
         return () if parsed_args.summary or parsed_args.explain else super().hidden(parsed_args)
@@ -282,7 +291,13 @@ def _verdicts(cloud: Cloud, scope: Scope, parsed_args: argparse.Namespace) -> An
     bundles = list(read_bundles(Path(parsed_args.bundles))) if parsed_args.bundles else []
     with terminal_counts() as count:
         fleet = read_fleet(cloud, scope, count)
-    return judge(fleet, Backups(fleet, bundles), now=time.time(), max_age=parsed_args.max_age)
+    return judge(
+        fleet,
+        Backups(fleet, bundles),
+        now=time.time(),
+        max_age=parsed_args.max_age,
+        max_proof_age=parsed_args.max_proof_age,
+    )
 
 
 def duration(text: str) -> int:

@@ -8,10 +8,11 @@ argparse, logging and osc-lib at the top (and cliff, which osc-lib has loaded al
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from cliff import columns
@@ -58,7 +59,18 @@ class Texts(columns.FormattableColumn[Any]):
     """A list of texts: a list in machine-readable formats, one line for each in tables."""
 
     def human_readable(self) -> str:
-        return "\n".join(self._value)
+        from osc_imagetools.cloud.names import printable
+
+        return "\n".join(printable(text) for text in self._value)
+
+
+class Text(columns.FormattableColumn[Any]):
+    """A text that anybody may have written: as it is for machines, printable for people."""
+
+    def human_readable(self) -> str:
+        from osc_imagetools.cloud.names import printable
+
+        return printable(self._value)
 
 
 class HelpParagraphs(argparse.HelpFormatter):
@@ -152,6 +164,27 @@ class Command(command.Command):
 
         return Cloud(self.app.client_manager.sdk_connection)
 
+    def shown(self, value: Any) -> Any:
+        """A cell: what is not printable is for machines alone, and a terminal is none."""
+        if not isinstance(value, str) or value.isprintable():
+            return value
+        is_terminal = self.app.stdout is not None and self.app.stdout.isatty()
+        return Text(value).human_readable() if is_terminal else Text(value)
+
+    @contextlib.contextmanager
+    def printing(self) -> Iterator[None]:
+        """What cannot be printed is told to be no more than that; a reader that has gone is no failure."""
+        from osc_imagetools.errors import ImagetoolsError
+
+        try:
+            yield
+        except BrokenPipeError:
+            raise
+        except OSError as exc:
+            raise ImagetoolsError(
+                f"the result cannot be printed: {exc.strerror or exc}", hint="The command has done its work."
+            ) from exc
+
     def run(self, parsed_args: argparse.Namespace) -> int:
         try:
             return super().run(parsed_args)
@@ -180,15 +213,20 @@ class Lister(Command, command.Lister):
         return parser
 
     def hidden(self, parsed_args: argparse.Namespace) -> tuple[str, ...]:
-        """The columns that are not shown."""
-        return () if not self.more or parsed_args.long else self.more
+        """The columns that are not shown; those of a plan all are."""
+        plan = getattr(parsed_args, "dry_run", False)
+        return () if not self.more or parsed_args.long or plan else self.more
 
     def produce_output(self, parsed_args: argparse.Namespace, column_names: Sequence[str], data: Any) -> int:
         hidden = self.hidden(parsed_args)
         if hidden and not parsed_args.columns:
             parsed_args.columns = [name for name in column_names if name not in hidden]
+        rows = (tuple(self.shown(value) for value in row) for row in data)
+        if self.app.stdout is None:  # closed: the work is done, and its verdict is wanted all the same
+            return sum(0 for _ in rows)
         self.fit_tables(parsed_args)
-        code = super().produce_output(parsed_args, column_names, data)
+        with self.printing():
+            code = super().produce_output(parsed_args, column_names, rows)
         self.close_output(parsed_args)
         return code
 
@@ -197,11 +235,18 @@ class ShowOne(Command, command.ShowOne):
     """One resource; with ``--dry-run`` the steps of the plan, as a list."""
 
     def produce_output(self, parsed_args: argparse.Namespace, column_names: Sequence[str], data: Any) -> int:
+        if self.app.stdout is None:  # closed: the work is done all the same
+            return 0
         self.fit_tables(parsed_args)
-        if not getattr(parsed_args, "dry_run", False):
-            code = super().produce_output(parsed_args, column_names, data)
-            self.close_output(parsed_args)
-            return code
+        with self.printing():
+            if getattr(parsed_args, "dry_run", False):
+                rows = [tuple(self.shown(value) for value in row) for row in data]
+                return self._produce_list(parsed_args, column_names, rows)
+            code = super().produce_output(parsed_args, column_names, tuple(self.shown(v) for v in data))
+        self.close_output(parsed_args)
+        return code
+
+    def _produce_list(self, parsed_args: argparse.Namespace, column_names: Sequence[str], data: Any) -> int:
         names, selector = self._generate_columns_and_selector(parsed_args, column_names)
         rows = [list(self._compress_iterable(r, selector)) if selector else r for r in data]
         # All formatters of a single resource but "shell" print lists too.

@@ -21,13 +21,13 @@ COUNTS = ("last", "hourly", "daily", "weekly", "monthly", "yearly")
 class CopyBundle(base.ShowOne):
     """Copy a bundle from a directory into a repository, or back.
 
-    Without ``--output``, ``<bundle>`` is a directory that is copied into the repository. With ``--output``,
-    ``<bundle>`` is a bundle of the repository that is copied into a directory. Every byte is compared with
-    the hashes in the manifest. Run the same command again to continue an interrupted copy.
+    Without ``--output``, the bundle is a directory and is copied into the repository. With ``--output``, it
+    is a bundle of the repository and is copied into a new directory. All data is compared with the hashes
+    in the manifest. Run the same command again to resume an interrupted copy.
     """
 
     examples = (
-        "openstack bundle copy web01.bundle --repository sftp:backup@host:/b",
+        "openstack bundle copy web01.bundle --repository sftp:backup:/bundles",
         "openstack bundle copy web01 --repository /backup --output web01.bundle",
     )
 
@@ -80,6 +80,10 @@ class CopyBundle(base.ShowOne):
         }
         return tuple(fields), tuple(fields.values())
 
+    def run(self, parsed_args: argparse.Namespace) -> int:
+        code = super().run(parsed_args)
+        return 1 if code == 3 else code  # a bundle that is refused: nothing was copied
+
 
 def _copy_in(
     restic: Restic, parsed_args: argparse.Namespace, progress: Any, cancelled: Any
@@ -120,16 +124,15 @@ def _copy_out(
 
 
 class ForgetBundle(base.Lister):
-    """Remove old bundles by retention rules, from a directory or a repository.
+    """Remove old bundles from a directory or a repository, by rules.
 
-    The rules are those of ``restic forget``, applied to the complete bundles of each exported resource: for
-    example, ``--keep-daily 7`` keeps the newest bundle of each of the last seven days that have one. The
-    newest complete bundle of a resource, and the newest one whose restore check succeeded, are never
-    removed.
+    The rules are those of ``restic forget``, applied to the complete bundles of each exported resource: each
+    rule keeps the newest bundle of as many hours, days, weeks, months or years. The newest complete bundle of
+    a resource and the newest one with a successful restore check are never removed.
     """
 
     examples = (
-        "openstack bundle forget /backup --keep-daily 7 --keep-weekly 5 --dry-run",
+        "openstack bundle forget /backup --keep-daily 7 --dry-run",
         "openstack bundle forget --repository /backup --keep-last 3 --prune",
     )
 

@@ -80,6 +80,8 @@ def carry_out(
     command: ExportFull, cloud: Cloud, plan: ExportPlan, parsed_args: argparse.Namespace
 ) -> tuple[Any, Any]:
     """Columns and data of the report, or of the plan with ``--dry-run``."""
+    for warning in plan.warnings:
+        LOG.warning("%s", warning)
     if parsed_args.dry_run:
         return base.plan_rows(plan.steps())
     from pathlib import Path
@@ -90,8 +92,6 @@ def carry_out(
     from osc_imagetools.progress.bars import terminal_progress
 
     output = Path(parsed_args.output or default_output(plan.subject.name, plan.subject.id))
-    for warning in plan.warnings:
-        LOG.warning("%s", warning)
     with terminal_progress() as progress:
         report = export(
             plan,

@@ -51,8 +51,8 @@ class ImportFullImage(import_full.ImportFull):
 
     If the import fails, everything it has created is deleted.
 
-    Exit codes: 0 if the image matches the bundle, 3 if the bundle was refused or the image was imported but
-    differs from it, 1 if the import failed.
+    Exit codes: 0 if the image matches the bundle, 3 if the image was imported but differs from it, 1 if the
+    import failed or the bundle was refused.
     """
 
     examples = (

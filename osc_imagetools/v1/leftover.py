@@ -129,6 +129,7 @@ def confirm(stdin: Any, stderr: Any, chosen: list[Leftover], runs: list[str]) ->
 
     :raises errors.UsageError: stdin is not a terminal; :raises errors.Declined: the answer is no.
     """
+    from osc_imagetools.cloud.names import printable
     from osc_imagetools.errors import Declined, UsageError
 
     if not stdin.isatty():
@@ -139,7 +140,7 @@ def confirm(stdin: Any, stderr: Any, chosen: list[Leftover], runs: list[str]) ->
         )
     for resource in chosen:
         state = f"{resource.status}, run {resource.run}"
-        stderr.write(f"{resource.kind} {resource.id} {resource.name} ({state})\n")
+        stderr.write(printable(f"{resource.kind} {resource.id} {resource.name} ({state})") + "\n")
     stderr.write(f"Delete these {len(chosen)} resources? [y/N] ")
     stderr.flush()
     if stdin.readline().strip().lower() not in ("y", "yes"):

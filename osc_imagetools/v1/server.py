@@ -71,8 +71,8 @@ class ImportFullServer(import_full.ImportFull):
 
     If the import fails, everything it has created is deleted.
 
-    Exit codes: 0 if the server matches the bundle, 3 if the bundle was refused or the server was imported but
-    differs from it, 1 if the import failed.
+    Exit codes: 0 if the server matches the bundle, 3 if the server was imported but differs from it, 1 if the
+    import failed or the bundle was refused.
     """
 
     examples = (

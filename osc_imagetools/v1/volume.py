@@ -68,8 +68,8 @@ class ImportFullVolume(import_full.ImportFull):
 
     If the import fails, everything it has created is deleted.
 
-    Exit codes: 0 if the volume matches the bundle, 3 if the bundle was refused or the volume was imported but
-    differs from it, 1 if the import failed.
+    Exit codes: 0 if the volume matches the bundle, 3 if the volume was imported but differs from it, 1 if the
+    import failed or the bundle was refused.
     """
 
     examples = (

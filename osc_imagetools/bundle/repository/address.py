@@ -8,6 +8,7 @@ Source: https://restic.readthedocs.io/en/stable/030_preparing_a_new_repo.html
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,6 +20,16 @@ from osc_imagetools.cloud.names import printable
 
 PASSWORDS = ("RESTIC_PASSWORD", "RESTIC_PASSWORD_FILE", "RESTIC_PASSWORD_COMMAND")
 URLS = ("RESTIC_REPOSITORY", "RESTIC_REPOSITORY_FILE")
+# restic does not always run in the directory that this process was started in.
+FILES = (
+    "RESTIC_PASSWORD_FILE",
+    "RESTIC_CACHE_DIR",
+    "RESTIC_CACERT",
+    "RESTIC_TLS_CLIENT_CERT",
+    "GOOGLE_APPLICATION_CREDENTIALS",
+)
+LOCAL = "local:"
+REMOTE = re.compile(r"(sftp|s3|swift|rest|rclone|b2|azure|gs):")
 # What restic's swift backend reads, and clients of OpenStack with it: none of it may be mixed with a cloud's.
 CLOUD_VARIABLES = re.compile(r"(OS|ST)_[A-Z_]+")
 SECRET_NAMES = re.compile(r"PASSWORD|SECRET|TOKEN|_KEY|ACCOUNT_KEY|SAS", re.IGNORECASE)
@@ -89,13 +100,15 @@ def repository_address(
     """
     if not url or "\0" in url or "\n" in url:
         raise errors.UsageError("--repository needs the URL of a restic repository")
+    url = _absolute(url)
     found = {name: value for name, value in environment.items() if name not in URLS}
+    found |= {name: os.path.abspath(found[name]) for name in FILES if found.get(name)}
     found["RESTIC_REPOSITORY"] = url
     flags: tuple[str, ...] = ()
     if password_file is not None:
         _check_password_file(password_file)
         found = {name: value for name, value in found.items() if name not in PASSWORDS}
-        found["RESTIC_PASSWORD_FILE"] = str(password_file)
+        found["RESTIC_PASSWORD_FILE"] = os.path.abspath(password_file)
     elif not any(found.get(name) for name in PASSWORDS):
         # restic would ask on the terminal, or take the beginning of the disk for the password.
         raise errors.UsageError(
@@ -109,6 +122,13 @@ def repository_address(
         login, flags = _login(cloud)
         found = {n: v for n, v in found.items() if not CLOUD_VARIABLES.fullmatch(n)} | login
     return RepositoryAddress(url, found, flags)
+
+
+def _absolute(url: str) -> str:
+    """The URL of a repository, which means the same from every directory."""
+    if url.startswith(LOCAL):
+        return LOCAL + os.path.abspath(url.removeprefix(LOCAL))
+    return url if REMOTE.match(url) else os.path.abspath(url)
 
 
 def _check_password_file(path: Path) -> None:

@@ -138,7 +138,7 @@ def _identify_snapshots(
         identifier = context.identify(made[roles[snapshot.volume_id]], snapshot.id)
         path = f"/snapshots/{identifier}/metadata"
         body = {"metadata": context.run.marks()}
-        context.cloud.request("block-storage", "POST", path, what=snapshot.label, json=body)
+        context.cloud.request("block-storage", "POST", path, what=snapshot.label, json=body, again=True)
     missing = sorted(roles.keys() - devices.keys())
     if missing:
         raise errors.CloudError(

@@ -165,7 +165,9 @@ class _Service:
             handler = type("Handler", (_Handler,), {"service": self})
             self._server = _Server(("127.0.0.1", self.listens), handler)
             if self.proxy._tls:
-                self._server.socket = self.proxy._tls.wrap_socket(self._server.socket, server_side=True)
+                self._server.socket = self.proxy._tls.wrap_socket(
+                    self._server.socket, server_side=True, do_handshake_on_connect=False
+                )
             run = self._server.serve_forever
             threading.Thread(target=run, kwargs={"poll_interval": 0.05}, daemon=True).start()
 

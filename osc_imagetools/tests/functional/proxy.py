@@ -228,13 +228,14 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if token in self.proxy.tokens:
             headers["X-Auth-Token"] = self.proxy.tokens[token]
         length = int(self.headers.get("Content-Length", 0))
+        data = _DATA.fullmatch(urlsplit(self.path).path) is not None
         body: bytes | Iterator[bytes] | None = None
-        if length and self.proxy.upload_rate:
+        if length and data and self.proxy.upload_rate:
             body = self._slowly(length, self.proxy.upload_rate)
         elif length:
             body = self.rfile.read(length)
         answer = None
-        if self.command == "GET" and _DATA.fullmatch(urlsplit(self.path).path):
+        if self.command == "GET" and data:
             answer = self.proxy.begin(self.headers.get("X-Auth-Token", ""), self.headers.get("Range"))
         upstream = self.proxy.connect()
         try:

@@ -6,6 +6,7 @@ from xml.etree import ElementTree
 
 from osc_imagetools.tests.functional import base
 from osc_imagetools.tests.functional.base import GIB
+from osc_imagetools.tests.functional.terminal import on_terminal, plain
 
 
 class TestLineage(base.TestCase):
@@ -113,6 +114,35 @@ class TestLineage(base.TestCase):
             self.assertIn("prevents the deletion", rows[identifier]["If Deleted"])
         answer = self.connection().block_storage.delete(f"/volumes/{root}")
         self.assertEqual(400, answer.status_code, answer.text)
+
+    def test_as_a_tree_on_a_terminal(self):
+        words = ("image", "lineage", self.image_id)
+        rows = self.rows(*words)
+        drawn = on_terminal(*words)
+        self.assertIn("\x1b[", drawn)
+        self.assertNotIn("\x1b[3", on_terminal(*words, NO_COLOR="1"))
+        lines = plain(drawn).splitlines()
+        self.assertEqual(2 * len(rows), len(lines))
+        for row, first, second in zip(rows, lines[::2], lines[1::2], strict=True):
+            self.assertIn(f"{row['Type']} ", first)
+            self.assertIn(f": {row['Status']}", first)
+            self.assertTrue(second.endswith(f" {row['ID']}"), second)
+            self.assertLessEqual(len(second), 80)
+
+    def test_what_to_type_next_stands_below_a_table_on_a_terminal(self):
+        words = ("server", "backup-check", self.server_id, "--bundles", str(self.dir))
+        rows = self.openstack(*words, "--long", "-f", "json").json
+        lines = on_terminal(*words).splitlines()
+        table = [line for line in lines if line.startswith(("|", "+"))]
+        self.assertEqual([], [line for line in table if len(line) != 80 and len(line) != len(table[0])])
+        self.assertLessEqual(len(table[0]), 80)
+        for row in rows:
+            self.assertIn(f" {row['Reason']} ", "\n".join(table))
+        said = lines[len(table) :]
+        actions = {part for row in rows for part in row["Action"].split("; ") if row["Severity"] != "info"}
+        wanted = {action for action in actions if action.startswith("openstack ")}
+        self.assertEqual(min(3, len(wanted)), len(said[1:]))
+        self.assertEqual(set(), set(said[1:]) - wanted)
 
     def test_as_rows_as_a_table_and_as_a_graph(self):
         words = ("image", "lineage", self.image_id)

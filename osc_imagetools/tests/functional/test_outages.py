@@ -10,15 +10,19 @@ import os
 import pathlib
 import random
 import signal
+import threading
+import time
 from typing import Any
 
 from testtools import content
 
+from osc_imagetools.cloud import ownership
 from osc_imagetools.tests.functional import base
-from osc_imagetools.tests.functional.cloud_proxy import CLOUD, CloudProxy, Seen
+from osc_imagetools.tests.functional.cloud_proxy import CLOUD, CloudProxy, Seen, wait_until
 from osc_imagetools.tests.functional.servers import ServerCase
 
 SEED = int(os.environ.get("OSC_IMAGETOOLS_SEED", "1"))
+DEAD = "0123456789ab"  # the ID of a run that nobody knows
 OUTAGE = float(os.environ.get("OSC_IMAGETOOLS_OUTAGE", "12"))
 
 
@@ -166,3 +170,82 @@ class TestOutage(OutageCase):
         self.out_at(1)
         self.assertIn("answers again, after", self.behind("leftover", "delete", "--yes").err)
         self.leaves_nothing(kept)
+
+
+class TestAway(OutageCase):
+    """A service that nobody can connect to, from the beginning."""
+
+    def test_nothing_is_made_where_a_service_that_is_needed_later_is_away(self) -> None:
+        volume = self.volume()
+        before = self.mine()
+        # The plan of a volume's export asks block storage alone; the image service is for later.
+        self.proxy.down("image")
+        words = ("volume", "export-full", volume, "--output", self.dir / "bundle")
+        told = self.behind(*words, code=1).err
+        self.assertRegex(
+            told, r"image service: cannot connect to http://127.0.0.1:\d+: Connection refused \["
+        )
+        self.assertEqual([], [s for s in self.proxy.seen if s.method == "POST" and "tokens" not in s.path])
+        self.assertEqual(before, self.mine())
+
+    def test_leftovers_are_listed_as_far_as_services_answer(self) -> None:
+        disk = self.random_file(base.MIB)
+        image = self.image(disk, tags=self.dead_tags(), name=f"osc-imagetools-{DEAD}-{self.name}")
+        self.proxy.down("network")
+        result = self.behind("leftover", "list", "-f", "json", code=1)
+        self.assertIn(image, [row["ID"] for row in result.json])
+        self.assertRegex(result.err, r"list of ports: cannot connect to http://127.0.0.1:\d+")
+
+    def dead_tags(self) -> list[str]:
+        marks = {"": "temporary", "_run": DEAD}
+        return [f"{ownership.MARK}{key}={value}" for key, value in marks.items()]
+
+    def test_every_command_names_a_service_that_is_away_in_one_clause(self) -> None:
+        image = self.image(self.random_file(base.MIB))
+        commands = {
+            "identity": ("leftover", "list"),
+            "image": ("image", "export-full", image, "--output", self.dir / "b"),
+            "compute": ("server", "export-full", self.name, "--output", self.dir / "b"),
+            "block-storage": ("volume", "export-full", self.name, "--output", self.dir / "b"),
+        }
+        for service, words in commands.items():
+            self.proxy.down(service)
+            told = self.behind(*words, code=1).err
+            self.assertRegex(told, r"cannot connect to http://127.0.0.1:\d+: Connection refused \[")
+            self.assertIn("[service-unreachable]", told)
+            self.proxy.up()
+
+
+class TestHanging(OutageCase):
+    def test_the_second_interrupt_ends_it_with_two_lanes_in_a_request(self) -> None:
+        """And says what may be left; what then comes of the requests is found."""
+        server_id, _, _ = self.make_server()
+        before = self.mine()
+        held, release = [], threading.Event()
+        self.addCleanup(release.set)
+
+        def hold(seen: Seen) -> None:
+            if seen.method == "POST" and seen.path.endswith("/volumes"):
+                held.append(seen)
+                release.wait(600)
+
+        self.proxy.on_request = hold
+        words = ("server", "export-full", server_id, "--output", str(self.dir / "bundle"))
+        process = base.start_openstack(*words, cloud=CLOUD)
+        wait_until(lambda: len(held) == 2)
+        process.send_signal(signal.SIGINT)
+        time.sleep(1)  # a person's two key strokes are not one
+        self.assertIsNone(process.poll())
+        process.send_signal(signal.SIGINT)
+        began = time.monotonic()
+        _, err = process.communicate(timeout=60)
+        # It is 2 s; a machine that is busy gets more.
+        self.assertLess(time.monotonic() - began, 10)
+        self.assertEqual(130, process.returncode)
+        self.assertNotIn("Traceback", err)
+        self.assertRegex(err, "These resources may still exist: temporary volume osc-imagetools-[^;]*; temp")
+        self.proxy.on_request = lambda seen: None
+        release.set()
+        wait_until(lambda: len([found for found in self.mine() - before if found.startswith("volume")]) == 2)
+        self.behind("leftover", "delete", "--yes")  # its journal is of the cloud behind the proxies
+        self.leaves_nothing(before)

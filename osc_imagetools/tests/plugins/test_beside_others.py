@@ -52,7 +52,7 @@ class TestOwners(testtools.TestCase):
             for entry in distribution.entry_points:
                 if not entry.group.startswith("openstack."):
                     continue
-                # A hook is of a command, and a group of commands of one plugin, whatever the entries are.
+                # A hook is of a command, a group of commands of one plugin, by whatever names.
                 key = (entry.group, entry.name if entry.group == "openstack.cli.extension" else "")
                 if distribution.name == PACKAGE:
                     ours.add(key)

@@ -108,9 +108,15 @@ def fleet(*values: Any, **changes: Any) -> Fleet:
     return found
 
 
-def findings(found: Fleet, bundles: tuple[Any, ...] = (), max_age: float | None = None) -> dict[str, Any]:
+def findings(
+    found: Fleet,
+    bundles: tuple[Any, ...] = (),
+    max_age: float | None = None,
+    max_proof_age: float | None = None,
+) -> dict[str, Any]:
     """The findings on all servers and strays, by code."""
-    verdicts = judge(found, Backups(found, bundles), now=NOW, max_age=max_age)
+    backups = Backups(found, bundles)
+    verdicts = judge(found, backups, now=NOW, max_age=max_age, max_proof_age=max_proof_age)
     return {finding.reason.code: finding for verdict in verdicts for finding in verdict.findings}
 
 

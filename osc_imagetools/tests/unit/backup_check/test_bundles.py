@@ -11,6 +11,7 @@ import fixtures
 from osc_imagetools import errors
 from osc_imagetools.backup_check.bundles import BundleCopy, read_bundles
 from osc_imagetools.backup_check.fleet import when
+from osc_imagetools.bundle.records import BundleRecord, write_record
 from osc_imagetools.tests.unit.base import TestCase
 from osc_imagetools.tests.unit.bundle import samples
 
@@ -40,6 +41,15 @@ class TestBundles(TestCase):
         self.assertEqual((True, (), True), (copy.complete, copy.volumes, copy.has_root))
         # It is as old as the image, not as the export.
         self.assertEqual(when("2026-01-01T00:00:00Z"), copy.taken)
+
+    def test_its_restore_checks(self):
+        path = samples.make_bundle(self.dir / "web01.bundle")
+        for at, result in (("2026-01-03T00:00:00Z", "booted"), ("2026-01-02T00:00:00Z", "failed")):
+            write_record(path, BundleRecord("restore-check", at, result))
+        write_record(path, BundleRecord("something-else", "2026-01-04T00:00:00Z", "booted"))
+        (copy,) = read_bundles(self.dir)
+        self.assertEqual(["failed", "booted"], [proof.result for proof in copy.proofs])
+        self.assertEqual(when("2026-01-03T00:00:00Z"), copy.proofs[-1].at)
 
     def test_of_an_image_of_snapshots(self):
         snapshots = [

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from osc_imagetools.backup_check.bundles import BundleCopy, BundleProof
 from osc_imagetools.backup_check.fleet import Fleet, FleetAttachedVolume, FleetAttachment, Traits
 from osc_imagetools.backup_check.plan import judge
 from osc_imagetools.backup_check.plan_copies import Backups
@@ -74,6 +75,13 @@ def fleets(project: str) -> Iterator[Fleet]:
     yield fleet(server(**of), block_storage=False)
 
 
+# One that was never restored, one whose restore check has failed.
+BUNDLES = tuple(
+    BundleCopy("/backups/a b", "server", "s", True, DAY, "s", (), True, proofs)
+    for proofs in ((), (BundleProof(DAY, "failed"),))
+)
+
+
 class TestLines(TestCase):
     def setUp(self) -> None:
         super().setUp()
@@ -90,9 +98,12 @@ class TestLines(TestCase):
 
     def test_all_actions(self):
         seen: set[str] = set()
+        ages = {"now": NOW, "max_age": DAY, "max_proof_age": DAY}
         for project in ("demo", "other"):
-            for found in fleets(project):
-                for verdict in judge(found, Backups(found, ()), now=NOW, max_age=DAY):
+            cases: list[tuple[Any, Any]] = [(found, ()) for found in fleets(project)]
+            cases += [(fleet(server(project_id=project)), (bundle,)) for bundle in BUNDLES]
+            for found, bundles in cases:
+                for verdict in judge(found, Backups(found, bundles), **ages):
                     for finding in verdict.findings:
                         seen.add(finding.reason.code)
                         for line in finding.action.split("; "):

@@ -6,7 +6,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from osc_imagetools.backup_check.bundles import BundleCopy
+from osc_imagetools.backup_check.bundles import BundleCopy, BundleProof
 from osc_imagetools.backup_check.fleet import MappedDisk, VolumeBackup
 from osc_imagetools.backup_check.plan_copies import Backups
 from osc_imagetools.backup_check.reasons import Severity
@@ -234,3 +234,55 @@ class TestBundles(TestCase):
         self.assertIn("no-backup", severities(fleet(server()), (known,)))
         told = bundle(kind="image", resource_id="i")
         self.assertEqual({}, severities(fleet(server()), (told,)))
+
+
+class TestProofs(TestCase):
+    """Whether a bundle of a server was seen to boot."""
+
+    def found(self, *bundles: BundleCopy, max_proof_age: float | None = None) -> dict[str, Any]:
+        return findings(fleet(server()), bundles, None, max_proof_age)
+
+    def test_never_restored_is_for_information(self):
+        found = self.found(bundle(), bundle(path="/backups/web 2", taken=96 * DAY))
+        self.assertEqual(Severity.info, found["never-restored"].severity)
+        self.assertIn("none of its 2 bundles", found["never-restored"].message)
+        self.assertTrue(found["never-restored"].action.endswith("server restore-check '/backups/web 2'"))
+        self.assertNotIn("restore-failed", found)
+        self.assertNotIn("restore-check-old", found)
+
+    def test_without_a_bundle_there_is_nothing_to_restore(self):
+        for bundles in (
+            (),
+            (bundle(complete=False),),
+            (bundle(kind="volume", server_id=None, volumes=("v",)),),
+        ):
+            found = self.found(*bundles, max_proof_age=DAY)
+            self.assertFalse({"never-restored", "restore-failed", "restore-check-old"} & found.keys())
+
+    def test_the_newest_check_decides(self):
+        failed, booted = BundleProof(97 * DAY, "failed"), BundleProof(98 * DAY, "booted")
+        self.assertNotIn("restore-failed", self.found(bundle(proofs=(failed, booted))))
+        again = BundleProof(99 * DAY, "failed")
+        found = self.found(bundle(proofs=(failed, booted)), bundle(path="/b", proofs=(again,)))
+        self.assertEqual(Severity.critical, found["restore-failed"].severity)
+        self.assertIn("24 hours ago", found["restore-failed"].message)
+        self.assertNotIn("never-restored", found)
+
+    def test_what_proves_nothing_changes_nothing(self):
+        nothing = BundleProof(99 * DAY, "not-proven")
+        self.assertIn("never-restored", self.found(bundle(proofs=(nothing,))))
+        failed = BundleProof(98 * DAY, "failed")
+        self.assertIn("restore-failed", self.found(bundle(proofs=(failed, nothing))))
+
+    def test_how_old_a_proof_may_be(self):
+        proof = BundleProof(97 * DAY, "booted")
+        old = self.found(bundle(proofs=(proof,)), max_proof_age=2 * DAY)["restore-check-old"]
+        self.assertEqual(Severity.critical, old.severity)
+        self.assertIn("3 days ago; it may be 2 days", old.message)
+        self.assertNotIn("restore-check-old", self.found(bundle(proofs=(proof,)), max_proof_age=4 * DAY))
+        self.assertIn("restore-check-old", self.found(bundle(), max_proof_age=4 * DAY))
+
+    def test_in_a_repository(self):
+        one = bundle(path="0123", repository="s3:host/bucket")
+        action = self.found(one)["never-restored"].action
+        self.assertTrue(action.endswith("server restore-check 0123 --repository s3:host/bucket"))

@@ -22,6 +22,7 @@ WEB = ServerVerdict(
     "volume",
     2,
     1767225600.0,
+    1767225601.0,
 )
 QUIET = ServerVerdict("web02", "t", "p", (finding("consistency-crash"),), "image", 1, None)
 STRAY = ServerVerdict(None, None, "p", (finding("dead-image"),))
@@ -60,11 +61,12 @@ class TestRows(TestCase):
                 "volume",
                 2,
                 "2026-01-01T00:00:00Z",
+                "2026-01-01T00:00:01Z",
             ),
             rows[0],
         )
         self.assertEqual(len(SUMMARY), len(rows[0]))
-        self.assertIsNone(rows[1][7])
+        self.assertEqual((None, None), rows[1][7:])
         self.assertEqual(2, len(rows))
         self.assertEqual(["web01"], [row[0] for row in summary_rows([WEB, QUIET], Severity.warning)])
 

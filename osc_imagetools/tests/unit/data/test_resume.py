@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import random
 import signal
 import subprocess
 import sys
+from collections import deque
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
@@ -311,6 +314,52 @@ class FinishedTest(TransferTestCase):
         fetched = self.fetch(server, source=source)
         self.assert_fetched(server, fetched)
         self.assertEqual(SIZE, fetched.bytes_fetched)
+
+    def later(self, server: ImageServer, *answers: Mapping[str, object]) -> DownloadSource:
+        """A source without hash, of which Glance says these things one after the other."""
+        nothing = {"hash_algo": None, "hash_value": None, "checksum": None}
+        told = iter(answers)
+        return server.source(**nothing, reread=lambda: server.source(**{**nothing, **next(told)}))
+
+    def test_a_hash_that_comes_late_is_waited_for_and_proves_the_data(self) -> None:
+        server = self.serve(DATA)
+        promised = {key: getattr(server.source(), key) for key in ("hash_algo", "hash_value")}
+        coming = {"hash_algo": "sha512", "hash_coming": True}
+        fetched = self.fetch(server, source=self.later(server, coming, coming, promised))
+        self.assert_fetched(server, fetched)
+        self.assertEqual("os_hash", fetched.verified)
+
+    def test_a_late_hash_of_another_algorithm(self) -> None:
+        server = self.serve(DATA)
+        late = {"hash_algo": "sha256", "hash_value": hashlib.sha256(DATA).hexdigest()}
+        fetched = self.fetch(server, source=self.later(server, late))
+        self.assertEqual("os_hash", fetched.verified)
+
+    def test_a_late_hash_that_is_another_one(self) -> None:
+        server = self.serve(DATA)
+        late = {"hash_algo": "sha512", "hash_value": "0" * 128}
+        source = self.later(server, late)
+        self.assertRaises(errors.HashMismatch, self.fetch, server, source=source)
+        self.assertEqual(set(), self.names())
+
+    def test_no_hash_for_as_long_as_it_is_waited_for(self) -> None:
+        server = self.serve(DATA)
+        coming = {"hash_algo": "sha512", "hash_coming": True}
+        fetched = self.fetch(server, source=self.later(server, *[coming] * 1000))
+        self.assertEqual("none", fetched.verified)
+
+    def test_a_download_without_hash_is_resumed(self) -> None:
+        server = self.serve(DATA)
+        server.always = Fault(status=503)
+        server.faults = deque([Fault(after=2 * MIB + 5), *[Fault(status=503)] * 40])
+        self.assertRaises(errors.TransferError, self.fetch, server, source=self.later(server))
+        server.always = None
+        server.faults.clear()
+        promised = {key: getattr(server.source(), key) for key in ("hash_algo", "hash_value")}
+        fetched = self.fetch(server, source=self.later(server, promised))
+        self.assert_fetched(server, fetched)
+        self.assertLess(0, fetched.bytes_reused)
+        self.assertEqual("os_hash", fetched.verified)
 
     def test_foreign_files_are_left_alone(self) -> None:
         server = self.serve(DATA)

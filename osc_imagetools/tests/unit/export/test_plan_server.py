@@ -247,3 +247,42 @@ class TestImageBooted(TestCase):
             self.assertEqual(expected, made.disks[0].name)
         told = {"OS-EXT-SRV-ATTR:root_device_name": "/dev/xvda"}
         self.assertEqual("xvda", plan(self.found(**told)).disks[0].name)
+
+
+class TestUserData(TestCase):
+    """It may hold secrets: it is kept once, and not at all if nobody wants it."""
+
+    def subject(self, **options):
+        document = {"OS-EXT-SRV-ATTR:user_data": "c2VjcmV0"}
+        found = inventory(BOOT, **document)
+        found = dataclasses.replace(found, documents={"server": {"id": "s1", **document}, "ports": []})
+        return plan(found, **options).subject
+
+    def test_once(self):
+        subject = self.subject()
+        self.assertEqual("c2VjcmV0", subject.replayable["user_data"])
+        self.assertEqual({"server": {"id": "s1"}, "ports": []}, subject.documents)
+
+    def test_not_at_all(self):
+        subject = self.subject(user_data=False)
+        self.assertNotIn("c2VjcmV0", str(subject))
+        self.assertIn("--no-user-data", subject.replayable["unreadable"]["user data"])
+
+
+class TestStates(TestCase):
+    def test_what_helps(self):
+        """Volumes of a shelved server are reserved: they never become available while it is shelved."""
+        for status, advice in (
+            ("SHELVED_OFFLOADED", "openstack server unshelve s1"),
+            ("SHELVED", "openstack server unshelve s1"),
+            ("RESCUE", "openstack server unrescue s1"),
+            ("VERIFY_RESIZE", "openstack server resize confirm s1"),
+            ("SOFT_DELETED", "openstack server restore s1"),
+            ("BUILD", "Wait until it is ACTIVE"),
+            ("ERROR", "-c fault"),
+            ("UNKNOWN", "openstack server show s1"),
+        ):
+            error = self.assertRaises(errors.ImagetoolsError, plan, inventory(BOOT, status=status))
+            self.assertIn(advice, str(error.hint))
+            if "SHELVED" in status:
+                self.assertNotIn("volume export-full", str(error.hint))

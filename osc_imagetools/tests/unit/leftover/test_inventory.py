@@ -44,9 +44,26 @@ class TestLeftover(TestCase):
         tagged = image_document(name=dead.name("image"), tags=dead.tags())
         self.have([volume, volume_document()], [snapshot_document()], [image, tagged])
         self.assertEqual({volume["id"]: False, image["id"]: None, tagged["id"]: False}, self.found())
-        asked = " ".join(r.url for r in self.http.request_history)
-        self.assertIn("osc_imagetools=temporary", asked)
-        self.assertIn("tag=osc_imagetools%3Dtemporary", asked)
+
+    def test_an_image_that_was_never_marked_is_found_by_its_name(self):
+        """Cinder gives the image of a user's volume our name, and the mark comes later."""
+        run = Run("test", process=DEAD)
+        image = image_document(name=run.name("image"))
+        others = [image_document(name=f"of {image['name']}"), image_document(name="osc-imagetools-x")]
+        self.have(images=[image, *others])
+        self.assertEqual({image["id"]: None}, self.found())
+
+    def test_a_service_that_is_out_hides_nothing_of_the_others(self):
+        run = Run("test", process=DEAD)
+        image = image_document(name=run.name("image"), tags=run.tags())
+        self.have(images=[image])
+        for failure in ({"status_code": 403}, {"status_code": 503}, {"text": "<html>"}):
+            for path in ("volumes", "snapshots"):
+                self.http.get(f"{VOLUME}/{path}/detail", **failure)
+            found = leftover_inventory(self.cloud)
+            self.assertEqual([image["id"]], [r.id for r in found.resources])
+            (told,) = found.unread
+            self.assertIn("list of volumes", told)
 
     def test_marks_that_an_image_has_inherited_are_not_its_own(self):
         """As Nova and Cinder copy the properties of an image to all that is made of it."""

@@ -139,24 +139,26 @@ class TestBroken(LineageCase):
 
 
 class TestIfDeleted(LineageCase):
-    def fates(self, *args):
+    def consequences(self, *args):
         return {i: str(row.if_deleted) for i, row in self.by_id(*args).items() if row.if_deleted}
 
     def test_a_snapshot(self):
         self.assertEqual(
-            {"backup": "loses its data and can no longer be booted"}, self.fates("snapshot", "root-snap")
+            {"backup": "loses its data and can no longer be booted"},
+            self.consequences("snapshot", "root-snap"),
         )
 
     def test_a_volume(self):
-        fates = self.fates("volume", "root")
-        self.assertEqual({"web", "root-snap", "backup"}, set(fates))
-        self.assertIn("prevents", fates["web"])
-        self.assertIn("prevents", fates["root-snap"])
-        self.assertIn("once its snapshot is deleted", fates["backup"])
+        consequences = self.consequences("volume", "root")
+        self.assertEqual({"web", "root-snap", "backup"}, set(consequences))
+        self.assertIn("prevents", consequences["web"])
+        self.assertIn("prevents", consequences["root-snap"])
+        self.assertIn("once its snapshot is deleted", consequences["backup"])
 
     def test_an_image(self):
         self.assertEqual(
-            {"web2": "stays, but can no longer be rebuilt from the image"}, self.fates("image", "backup")
+            {"web2": "stays, but can no longer be rebuilt from the image"},
+            self.consequences("image", "backup"),
         )
 
     def test_a_server_takes_volumes_along(self):
@@ -166,7 +168,7 @@ class TestIfDeleted(LineageCase):
             Link("attachment", ("volume", "data")),
         )
         server = dataclasses.replace(FAMILY[3], origins=links)
-        fates = self.fates("server", "web", server)
-        self.assertEqual({"root", "stranger"}, set(fates))
-        self.assertIn("its snapshots prevent", fates["root"])
-        self.assertNotIn("prevent", fates["stranger"])
+        consequences = self.consequences("server", "web", server)
+        self.assertEqual({"root", "stranger"}, set(consequences))
+        self.assertIn("its snapshots prevent", consequences["root"])
+        self.assertNotIn("prevent", consequences["stranger"])

@@ -2,12 +2,12 @@
 import testtools
 
 from osc_imagetools.restore.plan_host_name import derived, host_name, server_name
-from osc_imagetools.restore.plan_server_options import Findings
+from osc_imagetools.restore.plan_server_options import ImportNotes
 
 
 class TestHostName(testtools.TestCase):
     def asked(self, hostname, version="2.100", *, name="web01", renamed=False):
-        self.found = Findings()
+        self.found = ImportNotes()
         return host_name({"hostname": hostname}, name, renamed, version, self.found)
 
     def test_what_nova_makes_of_the_name_is_not_asked_for(self):
@@ -58,11 +58,11 @@ class TestHostName(testtools.TestCase):
 class TestServerName(testtools.TestCase):
     def test_what_nova_takes(self):
         for original, name in (("  web 01 ", "web 01"), (" ", "server"), ("x" * 300, "x" * 255)):
-            found = Findings()
+            found = ImportNotes()
             self.assertEqual(name, server_name({"name": original}, None, found))
             self.assertEqual([f"name {original!r} -> {name!r}"], found.mapped)
         for original in ("-web", ".web", "wéb", "名前", "a:b", "x" * 255):
-            found = Findings()
+            found = ImportNotes()
             self.assertEqual(original, server_name({"name": original}, None, found))
             self.assertEqual([], found.mapped)
-        self.assertEqual("copy", server_name({"name": " x"}, "copy", Findings()))
+        self.assertEqual("copy", server_name({"name": " x"}, "copy", ImportNotes()))

@@ -11,6 +11,7 @@ from osc_imagetools.run import deadline
 from osc_imagetools.run.context import RunContext
 from osc_imagetools.run.effects import block_storage, creation, removal, volumes
 from osc_imagetools.run.effects.outcome import Results
+from osc_imagetools.run.journal import journaled_runs
 from osc_imagetools.tests.unit.base import (
     IMAGE,
     VOLUME,
@@ -118,6 +119,20 @@ class TestEffects(TestCase):
         self.assertRaises(errors.CloudError, self.create_volume, snapshot, GIB, "v")
         (left,) = self.context.cleanup.unwind()
         self.assertIn("may still appear", left)
+
+    def test_what_was_refused_is_not_told_as_left_behind(self):
+        """Not even where the removal would be refused too: a token that is not accepted any more."""
+        made = self.context.register("image", "osc-i", removal.remove_image, identifier="i1")
+        self.http.post(f"{IMAGE}/v2/images", status_code=401)
+        self.http.delete(f"{IMAGE}/v2/images/i1", status_code=401)
+
+        def send():
+            return self.context.cloud.post("image", "/images", what="image", json={})["id"]
+
+        self.assertRaises(errors.Forbidden, creation.create, self.context, made, send)
+        self.assertEqual("", self.context.cleanup.last_words())
+        self.assertEqual((), self.context.cleanup.unwind())
+        self.assertEqual([()], [run.pending for run in journaled_runs()])
 
     def test_a_refusal_leaves_nothing_to_look_for(self):
         snapshot, _ = self.made_volume("available")

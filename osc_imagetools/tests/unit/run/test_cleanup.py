@@ -1,13 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 import os
 import signal
+import subprocess
+import sys
 import threading
+
+import fixtures
 
 from osc_imagetools import errors
 from osc_imagetools.run.cleanup import Cleanup, clean_up_after
 from osc_imagetools.run.deadline import Deadline
 from osc_imagetools.run.identity import Run
-from osc_imagetools.run.interrupts import SIGNALS, interrupts_set
+from osc_imagetools.run.interrupts import GRACE, SIGNALS, interrupts_set
 from osc_imagetools.run.lanes import run_lanes
 from osc_imagetools.tests.unit.base import TestCase
 
@@ -60,6 +64,23 @@ class TestUndo(TestCase):
         error = errors.CloudError("it broke")
         clean_up_after(self.undo, error)
         self.assertEqual(("volume (it is stuck)",), error.left)
+
+    def test_what_was_never_made_is_neither_removed_nor_told(self):
+        settled = []
+        self.undo.register("image", self.fail, lambda: settled.append("image"), exists=lambda: False)
+        self.undo.register("volume", lambda: self.removed.append("volume"))
+        self.assertNotIn("image", self.undo.last_words())
+        self.assertEqual((), self.undo.unwind())
+        self.assertEqual((["volume"], ["image"]), (self.removed, settled))
+        self.assertEqual("", self.undo.last_words())
+
+    def test_nothing_more_is_removed_once_the_user_does_not_want_to_wait(self):
+        cancelled = threading.Event()
+        undo = Cleanup(cancelled=cancelled)
+        undo.register("volume", lambda: self.fail("not removed"))
+        undo.register("never made", lambda: self.fail("not there"), exists=lambda: False)
+        undo.register("image", cancelled.set)
+        self.assertEqual(("volume",), undo.unwind())
 
     def test_a_failure_is_listed_and_does_not_stop_the_rest(self):
         self.register("snapshot")
@@ -135,6 +156,70 @@ class TestInterrupts(TestCase):
         with interrupts_set(event):
             os.kill(os.getpid(), signal.SIGHUP)
         self.assertFalse(event.is_set())
+
+
+HANGING = """
+import os, signal, socket, sys, threading
+from osc_imagetools.run.cleanup import Cleanup
+from osc_imagetools.run.interrupts import interrupts_set
+from osc_imagetools.run.lanes import run_lanes
+
+for number in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(number, signal.default_int_handler)
+work, clean_up, cleanup = threading.Event(), threading.Event(), Cleanup()
+for name in ("volume 1", "image 2"):
+    cleanup.register(name, lambda: None)
+cleanup.register("image 3", lambda: None, exists=lambda: False)
+blocked = threading.Barrier(3)
+sockets = [socket.socketpair() for _ in range(2)]
+
+def lane(pair):
+    blocked.wait()
+    pair[0].recv(1)
+
+def interrupt():
+    blocked.wait()
+    os.kill(os.getpid(), signal.SIGINT)
+    work.wait()
+    os.kill(os.getpid(), signal.SIGTERM)
+
+threading.Thread(target=interrupt, daemon=True).start()
+with interrupts_set(work, clean_up, last_words=cleanup.last_words):
+    run_lanes([lambda pair=pair: lane(pair) for pair in sockets], width=2, cancelled=work)
+"""
+
+
+class TestHanging(TestCase):
+    def test_the_second_signal_ends_the_process_whatever_hangs(self):
+        command = [sys.executable, "-c", HANGING]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+        self.assertEqual(130, done.returncode, done.stderr)
+        self.assertIn("These resources may still exist: image 2; volume 1\n", done.stderr)
+        self.assertNotIn("image 3", done.stderr)
+        self.assertNotIn("Traceback", done.stderr)
+
+    def test_within_two_seconds(self):
+        self.assertLess(GRACE, 2)
+
+    def test_a_process_that_ends_by_itself_is_left_alone(self):
+        work, clean_up = threading.Event(), threading.Event()
+        self.useFixture(fixtures.MonkeyPatch("osc_imagetools.run.interrupts.GRACE", 0.01))
+        ended = threading.Event()
+        self.useFixture(
+            fixtures.MonkeyPatch("osc_imagetools.run.interrupts.end_process", lambda words: ended.set())
+        )
+        with interrupts_set(work, clean_up):
+            self.interrupt_twice()
+            self.assertTrue(ended.wait(10))
+        ended.clear()
+        self.useFixture(fixtures.MonkeyPatch("osc_imagetools.run.interrupts.GRACE", 0.2))
+        with interrupts_set(work, clean_up):
+            self.interrupt_twice()
+        self.assertFalse(ended.wait(0.4))
+
+    def interrupt_twice(self):
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGTERM)
 
 
 class TestDeadline(TestCase):

@@ -6,7 +6,7 @@ from osc_imagetools import errors
 from osc_imagetools.cloud.image import Member, get_image
 from osc_imagetools.cloud.project import Project
 from osc_imagetools.sharing.execute import share, unshare
-from osc_imagetools.sharing.inventory import Sharing, sharing
+from osc_imagetools.sharing.inventory import SharingInventory, sharing
 from osc_imagetools.sharing.inventory_check import share_inventory
 from osc_imagetools.sharing.plan import plan_share, plan_unshare
 from osc_imagetools.sharing.report import notes, share_rows, unshare_rows
@@ -35,7 +35,7 @@ class SharingCase(TestCase):
 
     def found(self, *projects, members=(), **changes):
         document = self.image(members, **changes)
-        return Sharing(get_image(self.cloud, document["id"]), projects)
+        return SharingInventory(get_image(self.cloud, document["id"]), projects)
 
     def changes(self):
         """(method, path below the image, body) of what has changed something, in order."""
@@ -100,7 +100,7 @@ class TestShare(SharingCase):
     def test_members_of_an_earlier_sharing(self):
         members = [Member(A.id, "accepted"), Member(B.id, "accepted")]
         document = self.image(members)
-        plan = plan_share(Sharing(get_image(self.cloud, document["id"]), (A,)), accept=False)
+        plan = plan_share(SharingInventory(get_image(self.cloud, document["id"]), (A,)), accept=False)
         self.http.get(self.url, json={**document, "visibility": "shared"})
         report = share(self.cloud, plan)
         self.assertEqual(["PATCH"], [method for method, _, _ in self.changes()])

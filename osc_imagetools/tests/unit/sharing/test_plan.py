@@ -4,7 +4,7 @@ import dataclasses
 from osc_imagetools import errors
 from osc_imagetools.cloud.image import Member, read_image
 from osc_imagetools.cloud.project import Project
-from osc_imagetools.sharing.inventory import Sharing
+from osc_imagetools.sharing.inventory import SharingInventory
 from osc_imagetools.sharing.plan import plan_share, plan_unshare
 from osc_imagetools.tests.unit.base import PROJECT, TestCase, image_document, mapping_entry
 
@@ -13,7 +13,7 @@ A, B, C = Project("a" * 32, "a"), Project("b" * 32, None), Project("c" * 32, "c"
 
 def found(*projects, members=(), refused=None, problems=(), **document):
     image = read_image(image_document(**document), members)
-    return Sharing(image, projects, refused or {}, problems)
+    return SharingInventory(image, projects, refused or {}, problems)
 
 
 def actions(plan):

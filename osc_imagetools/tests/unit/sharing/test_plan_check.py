@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from osc_imagetools.cloud.image import Member, read_image
 from osc_imagetools.cloud.project import Project
-from osc_imagetools.sharing.inventory_check import ImageDataSource, ShareInventory, View
+from osc_imagetools.sharing.inventory_check import ImageDataSource, ProjectView, ShareInventory
 from osc_imagetools.sharing.plan_check import judge
 from osc_imagetools.tests.unit.base import PROJECT, TestCase, image_document, mapping_entry
 
@@ -10,11 +10,11 @@ REFUSED = "this account has no role in it"
 
 
 def inside(project, **changes):
-    return View(project, **{"visible": True, "listed": True, "opens": True, "sources": {}, **changes})
+    return ProjectView(project, **{"visible": True, "listed": True, "opens": True, "sources": {}, **changes})
 
 
 def outside(project):
-    return View(project, refused=REFUSED)
+    return ProjectView(project, refused=REFUSED)
 
 
 class JudgeCase(TestCase):

@@ -2,9 +2,11 @@
 """The commands as they are typed: exit codes, formats, what is said where."""
 
 import contextlib
+import errno
 import io
 import json
 import logging
+import os
 import pathlib
 import re
 
@@ -30,15 +32,15 @@ class CommandCase(TestCase):
         self.addCleanup(root.setLevel, root.level)
         self.addCleanup(setattr, root, "handlers", list(root.handlers))
 
-    def run_openstack(self, *words):
-        out, err = io.StringIO(), io.StringIO()
+    def run_openstack(self, *words, stdout=io.StringIO):
+        out, err = stdout(), io.StringIO()
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             try:
                 code = shell.OpenStackShell().run([str(word) for word in words])
             except SystemExit as exc:
                 code = int(exc.code or 0)
         self.assertNotIn("Traceback", err.getvalue())
-        return code, out.getvalue(), err.getvalue()
+        return code, out.getvalue() if out else "", err.getvalue()
 
     def bundle(self):
         return samples.make_bundle(self.dir / "web01.bundle")
@@ -117,6 +119,49 @@ class TestFormats(CommandCase):
         self.assertEqual("unlisted", rows["more"])
 
 
+class TestStdout(CommandCase):
+    """What becomes of the result where nobody can or should read it."""
+
+    def test_closed(self):
+        """``>&-``: the work is done, and its verdict is right."""
+        bundle = self.bundle()
+        for words, code in ((("bundle", "show", bundle), 0), (("bundle", "verify", bundle), 0)):
+            self.assertEqual((code, "", ""), self.run_openstack(*words, stdout=lambda: None))
+        (bundle / "more").write_text("x")
+        self.assertEqual((3, "", ""), self.run_openstack("bundle", "verify", bundle, stdout=lambda: None))
+
+    def test_full(self):
+        class Full(io.StringIO):
+            def write(self, text):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        code, _, err = self.run_openstack("bundle", "show", self.bundle(), stdout=Full)
+        self.assertEqual(1, code)
+        self.assertIn("the result cannot be printed: No space left on device", err)
+        self.assertIn("The command has done its work.", err)
+
+    def test_names_are_printable_for_people(self):
+        class Terminal(io.StringIO):
+            def isatty(self):
+                return True
+
+        bundle = self.bundle()
+        document = json.loads((bundle / "manifest.json").read_text())
+        document["resource"]["name"] = "web\x1b[31m\n01"
+        samples.reseal(bundle, document)
+        for stdout, form, shown in (
+            (io.StringIO, "table", "web\\x1b[31m\\n01"),
+            (io.StringIO, "value", "web\x1b[31m\n01"),
+            (Terminal, "table", "web\\x1b[31m\\n01"),
+            (Terminal, "value", "web\\x1b[31m\\n01"),
+        ):
+            words = ("bundle", "show", bundle, "-f", form, "-c", "name")
+            _, out, _ = self.run_openstack(*words, stdout=stdout)
+            self.assertIn(shown, out, form)
+        _, out, _ = self.run_openstack("bundle", "show", bundle, "-f", "json")
+        self.assertEqual("web\x1b[31m\n01", json.loads(out)["name"])
+
+
 class TestBundleList(CommandCase):
     def rows(self, *words):
         code, out, _ = self.run_openstack("bundle", "list", self.dir, *words, "-f", "json")
@@ -154,6 +199,12 @@ class TestBundleList(CommandCase):
 
 
 class TestErrors(TestCase):
+    def test_what_a_terminal_would_obey(self):
+        error = errors.ResourceUnusable("volume \x1b[2Jx is\r\nin error", hint="na\u0300ïve\u202e")
+        self.assertEqual(
+            "volume \\x1b[2Jx is\\r\nin error [resource-unusable]\nna\u0300ïve\\u202e", str(error)
+        )
+
     def test_what_happened_what_is_left_and_what_to_type(self):
         error = errors.CloudError("it broke", hint="try again", left=["volume x"])
         self.assertEqual(

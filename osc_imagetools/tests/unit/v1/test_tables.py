@@ -60,7 +60,10 @@ LISTS: dict[str, tuple[tuple[str, ...], list[tuple[Any, ...]]]] = {
     ),
     "bundle forget": (
         ("Bundle", "Kind", "Name", "Created At", "Size", "Result", "Reason"),
-        [(PATH, "server", "web01", TOLD, base.Size(7 << 30), "kept", "daily snapshot, newest proven")],
+        [
+            (VOLUME, "server", "web01", TOLD, base.Size(7 << 30), "would be removed", "no rule keeps it"),
+            (PATH, "server", "web01", TOLD, base.Size(7 << 30), "kept", "last, daily, newest complete"),
+        ],
     ),
     "bundle verify": (
         ("File", "Result", "Detail"),
@@ -90,7 +93,10 @@ LISTS: dict[str, tuple[tuple[str, ...], list[tuple[Any, ...]]]] = {
         ],
     ),
     "server backup-check --summary": (
-        ("Server", "ID", "Project", "Severity", "Findings", "Boot Source", "Disks", "Newest Backup"),
+        (
+            *("Server", "ID", "Project", "Severity", "Findings", "Boot Source", "Disks", "Newest Backup"),
+            "Newest Proof",
+        ),
         [
             (
                 "web01",
@@ -100,6 +106,7 @@ LISTS: dict[str, tuple[tuple[str, ...], list[tuple[Any, ...]]]] = {
                 base.Texts(["backup-dead", "consistency-freeze-requested"]),
                 "volume",
                 2,
+                TOLD,
                 TOLD,
             )
         ],
@@ -195,6 +202,13 @@ class TestWholeTables(TableCase):
                         .split(",")
                     ),
                 )
+
+    def test_a_plan_has_all_its_columns(self):
+        plan = ("Step", "Action", "Resource", "Temporary", "Bytes")
+        sample = {"image share": (plan, [(1, "add member", "image web01", False, base.Size(0))])}
+        self.useFixture(fixtures.MonkeyPatch(f"{__name__}.LISTS", sample))
+        header = self.shown("image share", "--dry-run", "-f", "csv").splitlines()[0]
+        self.assertEqual(plan, tuple(header.replace('"', "").split(",")))
 
     def test_nothing_that_is_copied_is_broken(self):
         for name in [*LISTS, *commands()]:

@@ -73,6 +73,20 @@ class Environment(TestCase):
         self.assertIn("cannot be read", self.refused(password_file=self.dir / "nothing"))
         self.assertIn("is empty", self.refused(password_file=self.dir / "empty"))
 
+    def test_paths_mean_the_same_from_every_directory(self) -> None:
+        given = {"RESTIC_PASSWORD_FILE": "p", "RESTIC_CACHE_DIR": "/c"}
+        found = repository_address("r", environment=given).environment
+        here = pathlib.Path.cwd()
+        wanted = {
+            "RESTIC_REPOSITORY": f"{here}/r",
+            "RESTIC_PASSWORD_FILE": f"{here}/p",
+            "RESTIC_CACHE_DIR": "/c",
+        }
+        self.assertEqual(wanted, dict(found))
+        self.assertEqual(f"local:{here}/r", repository_address("local:r", environment=given).url)
+        for url in ("sftp:host:r", "rest:https://host/", "swift:c:/", "s3:host/b", "rclone:a:b"):
+            self.assertEqual(url, repository_address(url, environment=given).url)
+
     def test_urls_that_are_none(self) -> None:
         for url in ("", "a\nb", "a\0b"):
             self.assertIn("--repository", self.refused(url))

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whether what a bundle holds boots: restored as a copy apart, watched, removed."""
