@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from cliff import columns
 
-from osc_imagetools.v1 import base
+from osc_imagetools.v1 import base, repository_options
 
 if TYPE_CHECKING:
     from osc_imagetools.backup_check.html_report import HtmlReport
@@ -104,6 +104,7 @@ class CheckServerBackup(base.Lister):
             help="Show one row for each server instead of one for each finding",
         )
         _add_reports(parser)
+        repository_options.add_repository_options(parser)
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Any, Any]:
@@ -290,13 +291,17 @@ def _verdicts(cloud: Cloud, scope: Scope, parsed_args: argparse.Namespace) -> An
     import time
     from pathlib import Path
 
-    from osc_imagetools.backup_check.bundles import read_bundles
+    from osc_imagetools.backup_check.bundles import read_bundles, read_repository
     from osc_imagetools.backup_check.inventory import read_fleet
     from osc_imagetools.backup_check.plan import judge
     from osc_imagetools.backup_check.plan_copies import Backups
     from osc_imagetools.progress.display import shown_progress
 
-    bundles = list(read_bundles(Path(parsed_args.bundles))) if parsed_args.bundles else []
+    directory = parsed_args.bundles
+    # A directory that is named wins over the default of the environment.
+    restic = repository_options.repository(parsed_args, f"{directory}/" if directory else None)
+    bundles = list(read_bundles(Path(directory))) if directory else []
+    bundles += read_repository(restic) if restic else []
     with shown_progress() as progress:
         fleet = read_fleet(cloud, scope, progress.count)
     return judge(
