@@ -20,8 +20,9 @@ PLAIN = ("--os-cloud", "--os-region-name", "--os-interface")
 
 
 class RunServerBackup(base.Lister):
-    """Export every chosen server that has no complete bundle younger than ``--max-age``.
+    """Export all chosen servers whose backup is missing or too old.
 
+    A server is exported if it has no complete bundle younger than ``--max-age`` with all of its volumes.
     Servers with a fresh bundle are left alone, so the command can be run as often as you like, for example
     by a timer every night. It can be killed at any moment and run again: it reads the state from the bundles
     themselves, and continues exports that were interrupted.
