@@ -188,8 +188,7 @@ def _cloned(image: Image) -> bool:
 
     Few clouds tell where an image is; without that, it can be.
     """
-    where = str(image.document.get("direct_url") or "rbd:")
-    return image.disk_format == "raw" and image.size != 0 and where.startswith("rbd:")
+    return image.disk_format == "raw" and image.size != 0 and image.storage in (None, "rbd")
 
 
 def _origins(found: AnyResource) -> Iterator[Link]:

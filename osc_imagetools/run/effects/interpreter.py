@@ -119,9 +119,7 @@ class Interpreter:
         """Carries out one operation; what it created goes into *made*. What the cloud refused to set."""
         match operation:
             case Remove(what) | StartServer(what):
-                again, refused = self._remove(what, results)
-                made.update(again)
-                return refused
+                made.update(self._remove(what, results))
             case SetMetadata(what):
                 return results[what].hand_over()
             case Protect(what):
@@ -169,12 +167,10 @@ class Interpreter:
             case ReformatImage():
                 return reformat_image(context, operation, jobs=self._jobs, progress=self._progress)
 
-    def _remove(
-        self, what: Reference, results: Results
-    ) -> tuple[dict[Reference, Outcome], list[NotReplayed]]:
+    def _remove(self, what: Reference, results: Results) -> dict[Reference, Outcome]:
         """It is no longer needed: what cannot be removed now is tried again at the end, and then told.
 
-        :returns: what was made in the place of volumes that held it, and what cannot be removed for good.
+        :returns: what was made in the place of volumes that held it.
         """
         made = results.resource(what)
         assert made.entry is not None
@@ -187,23 +183,16 @@ class Interpreter:
             if clones:
                 return self._remove_cloned(made, clones)
             LOG.warning("%s could not be removed: %s", made.label, exc.message)
-        return {}, []
+        return {}
 
     def _remove_cloned(
         self, made: CreatedResource, clones: dict[Reference, Outcome]
-    ) -> tuple[dict[Reference, Outcome], list[NotReplayed]]:
-        """An image that its volumes are clones of: it goes once volumes with data of their own replace them.
-
-        Where the block storage cannot do that, the image stays, as the user's.
-        """
+    ) -> dict[Reference, Outcome]:
+        """An image that volumes are clones of: it goes once volumes with data of their own replace them."""
         assert made.entry is not None
         again: dict[Reference, Outcome] = {}
-        try:
-            for volume, clone in clones.items():
-                assert clone.written_anew is not None
-                again[volume] = clone.written_anew()
-        except errors.ServiceAbsent as exc:
-            name = images.give_away(self._context, made, f"image of {next(iter(clones.values())).name}"[:255])
-            return again, [NotReplayed(f"image {name} ({made.id})", f"it stays: {exc.message}")]
+        for volume, clone in clones.items():
+            assert clone.written_anew is not None
+            again[volume] = clone.written_anew()
         made.entry.run()
-        return again, []
+        return again

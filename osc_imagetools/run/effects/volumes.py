@@ -60,18 +60,27 @@ def _kept(
     source_id: str,
     original: Volume | None,
 ) -> Outcome:
-    """A volume that stays, with its data and all that it is given before it is handed over."""
+    """A volume that stays, with its data and all that it is given before it is handed over.
+
+    Where it turns out to be a clone of its image, ``written_anew`` replaces it, inside the cloud, by a volume
+    of a qcow2 image, which storage cannot clone. Only allocated data is copied then: ``os-reimage`` (3.68) of
+    an empty volume would write all of its zeros too, and that of a clone would leave it one
+    (cinder/volume/drivers/rbd.py, _copy_image_to_volume).
+    """
     keep = operation.keep
     assert keep is not None
     volume = _finish(context, made, operation, keep, source_id, original)
 
     def written_anew() -> Outcome:
-        block_storage.check_reimage(context, volume.label, source_id)
+        role = f"copy of {operation.makes.role}"
+        image = block_storage.upload_volume(context, volume.id, "qcow2", role)
         assert made.entry is not None
+        assert image.entry is not None
         made.entry.run()
-        again = _make(context, operation, {})
-        block_storage.reimage_volume(context, str(again.id), source_id)
-        return _kept(context, again, operation, source_id, original)
+        again = _make(context, operation, {"imageRef": str(image.id)})
+        outcome = _kept(context, again, operation, str(image.id), original)
+        image.entry.run()
+        return outcome
 
     def hand_over() -> list[NotReplayed]:
         block_storage.unmark(context, made, description=keep.description, metadata=keep.metadata)
