@@ -13,7 +13,7 @@ import time
 from dataclasses import dataclass
 
 from osc_imagetools import errors
-from osc_imagetools.cloud.connection import StatusError
+from osc_imagetools.cloud.answers import StatusError
 from osc_imagetools.cloud.server import Server, get_server
 from osc_imagetools.restore_check.patterns import BootEvidence, judge_console, last_line
 from osc_imagetools.run.context import RunContext

@@ -33,6 +33,7 @@ from openstackclient import shell
 from osc_lib import clientmanager
 
 from osc_imagetools.cloud import ownership
+from osc_imagetools.tests.functional import storage
 
 ROOT = pathlib.Path(__file__).parents[3]
 STATE = pathlib.Path(os.environ["OS_CLIENT_CONFIG_FILE"]).parent
@@ -176,7 +177,7 @@ class TestCase(testtools.TestCase):
         data: bytes | pathlib.Path | None,
         *,
         cloud: str = "devcloud-demo",
-        store: str = "file",
+        store: str = storage.DEFAULT,
         cleanup: bool = True,
         **document: Any,
     ) -> str:

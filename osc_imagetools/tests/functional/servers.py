@@ -6,14 +6,13 @@ from __future__ import annotations
 import json
 import os
 import pathlib
-import subprocess
 from typing import Any
 
 import openstack
 
 from osc_imagetools.cloud import ownership
-from osc_imagetools.tests.functional import base
-from osc_imagetools.tests.functional.base import GIB, MIB, STATE
+from osc_imagetools.tests.functional import base, storage
+from osc_imagetools.tests.functional.base import GIB, MIB
 
 BOOTED, WROTE = "OSC-IMAGETOOLS-GUEST-BOOTED", "OSC-IMAGETOOLS-GUEST-WROTE"
 
@@ -101,19 +100,11 @@ class ServerCase(base.TestCase):
         found = {f"{kind} {r.id} {r.name}" for kind, resources in kinds.items() for r in resources}
         return found | {f"{s.id} is {s.status} {s.metadata}" for s in connection.compute.servers()}
 
-    def volume_file(self, volume_id: str) -> pathlib.Path:
-        """Cinder's own file of a volume that has no snapshot."""
-        return STATE / "share" / f"volume-{volume_id}"
-
     def same_volume(self, volume_id: str, content: pathlib.Path) -> None:
         """A volume, in use or not, has this content and zeros after it."""
         with content.open("r+b") as file:
             os.truncate(file.fileno(), max(content.stat().st_size, GIB))
-        files = [str(self.volume_file(volume_id)), str(content)]
-        compared = subprocess.run(
-            ["qemu-img", "compare", "-U", "-f", "raw", "-F", "raw", *files], capture_output=True, text=True
-        )
-        self.assertEqual(0, compared.returncode, compared.stdout + compared.stderr)
+        self.assertEqual("", storage.differs(storage.volume_disk(volume_id), "raw", content))
 
     def devices(self, server_id: str, cloud: str = "devcloud-demo") -> dict[str, str]:
         """The IDs of a server's volumes by their devices."""

@@ -4,7 +4,6 @@
 import dataclasses
 import json
 import pathlib
-import subprocess
 from typing import Any
 
 import openstack
@@ -12,8 +11,8 @@ import openstack
 from osc_imagetools import errors
 from osc_imagetools.api import conversions
 from osc_imagetools.cloud import ownership
-from osc_imagetools.tests.functional import base
-from osc_imagetools.tests.functional.base import GIB, MIB, STATE
+from osc_imagetools.tests.functional import base, storage
+from osc_imagetools.tests.functional.base import GIB, MIB
 
 PROPERTIES: dict[str, Any] = {"os_distro": "guest", "hw_disk_bus": "virtio", "maker": "x"}
 
@@ -89,18 +88,16 @@ class ConversionCase(base.TestCase):
     def volume_document(self, volume_id):
         return self.sdk.block_storage.get(f"/volumes/{volume_id}").json()["volume"]
 
-    def holds(self, path, form, content=None):
-        """A file of a service, of this format, holds the content, and zeros after it."""
-        command = ["qemu-img", "compare", "-f", form, "-F", "raw", str(path), str(content or self.content)]
-        compared = subprocess.run(command, capture_output=True, text=True)
-        self.assertEqual(0, compared.returncode, compared.stdout + compared.stderr)
+    def holds(self, disk, form, content=None):
+        """A disk of a service, of this format, holds the content, and zeros after it."""
+        self.assertEqual("", storage.differs(disk, form, content or self.content))
 
     def image_holds(self, report, content=None):
         """The image has the data, the properties, and what its disk needs; gives its document."""
         document = self.image_document(report["id"])
         self.assertEqual(("active", report["bytes"]), (document["status"], document["size"]))
         form = {"vhd": "vpc"}.get(document["disk_format"], document["disk_format"])
-        self.holds(STATE / "images" / report["id"], form, content)
+        self.holds(storage.image_disk(report["id"]), form, content)
         self.assertEqual("private", document["visibility"])
         self.assertEqual(PROPERTIES, {key: document.get(key) for key in PROPERTIES})
         self.assertEqual(64, document["min_ram"])
@@ -110,9 +107,9 @@ class ConversionCase(base.TestCase):
         """The volume has the data and the properties, and can be booted from; gives its document."""
         document = self.volume_document(volume_id)
         self.assertEqual(("available", "true"), (document["status"], document["bootable"]))
-        path = STATE / "share" / f"volume-{volume_id}"
-        self.holds(path, "raw", content)
-        self.assertEqual(document["size"] * GIB, path.stat().st_size)
+        disk = storage.volume_disk(volume_id)
+        self.holds(disk, "raw", content)
+        self.assertEqual(document["size"] * GIB, storage.size(disk))
         metadata = document["volume_image_metadata"]
         self.assertEqual(
             {**PROPERTIES, "min_ram": "64"}, {k: metadata.get(k) for k in (*PROPERTIES, "min_ram")}
@@ -173,7 +170,7 @@ class TestConversion(ConversionCase):
         found = self.sdk.block_storage.get_snapshot(snapshot["id"])
         self.assertEqual(("s", copy["id"], []), (found.name, found.volume_id, snapshot["kept"]))
         self.assertEqual({"team": "backup", "k": "v"}, found.metadata)
-        self.holds(STATE / "share" / f"volume-{copy['id']}", "raw")  # what lies below the snapshot's overlay
+        self.holds(storage.volume_disk(copy["id"]), "raw")  # on files, what lies below the snapshot's overlay
 
         image = self.convert("volume", copy["id"], "image", "--disk-format", "vmdk")
         self.assertEqual(2, self.image_holds(image)["min_disk"])

@@ -6,8 +6,8 @@ import os
 import stat
 from typing import Any
 
-from osc_imagetools.tests.functional import base
-from osc_imagetools.tests.functional.base import MIB, STATE
+from osc_imagetools.tests.functional import base, storage
+from osc_imagetools.tests.functional.base import MIB
 
 PROPERTIES: dict[str, Any] = {"os_distro": "debian", "note": 'quotes " and ünïcode', "empty": ""}
 
@@ -16,7 +16,7 @@ class TestOrdinaryImage(base.TestCase):
     def test_bytes_and_metadata_on_both_kinds_of_store(self):
         other = self.connection("devcloud-other").current_project_id
         data = self.random_file(9 * MIB + 12345)
-        for store in ("file", "rbdlike"):
+        for store in (storage.RANGES, storage.NO_RANGES):
             image = self.image(
                 data,
                 store=store,
@@ -132,9 +132,9 @@ class TestRefused(base.TestCase):
         self.assertIn("stored as raw", result.err)
 
     def test_bytes_changed_behind_glances_back(self):
-        for store, folder in (("file", "images"), ("rbdlike", "images-rbdlike")):
+        for store in storage.FOLDERS:  # nobody can change the snapshot that Glance has on RBD
             image = self.image(self.random_file(3 * MIB), store=store)
-            with (STATE / folder / image).open("r+b") as file:
+            with open(storage.image_disk(image, store), "r+b") as file:
                 file.seek(2 * MIB)
                 file.write(b"CHANGED")
             output = self.dir / f"changed-{store}"

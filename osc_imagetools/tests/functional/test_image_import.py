@@ -12,8 +12,8 @@ from typing import Any
 import openstack
 
 from osc_imagetools.cloud import ownership
-from osc_imagetools.tests.functional import base, proxy
-from osc_imagetools.tests.functional.base import MIB, STATE
+from osc_imagetools.tests.functional import base, proxy, storage
+from osc_imagetools.tests.functional.base import MIB
 
 OTHER = "devcloud-other"
 # Glance refuses characters beyond the basic plane.
@@ -128,12 +128,12 @@ class TestRoundTrip(ImportCase):
         self.export(self.image(b"x" * 4096, keep="1", change="2", drop="3"))
         report = self.import_full(
             *("--name", "renamed", "--property", "change=x=y", "--property", "more=1"),
-            *("--remove-property", "drop", "--visibility", "community", "--store", "rbdlike"),
+            *("--remove-property", "drop", "--visibility", "community", "--store", storage.NO_RANGES),
         )
         self.assertEqual([], report["differences"])
         made = self.document(report["id"])
         expected = {"keep": "1", "change": "x=y", "more": "1", "visibility": "community"}
-        expected |= {"name": "renamed", "stores": "rbdlike"}
+        expected |= {"name": "renamed", "stores": storage.NO_RANGES}
         self.assertEqual(expected, {key: made.get(key) for key in expected})
         self.assertNotIn("drop", made)
 
@@ -206,7 +206,7 @@ class TestRefused(ImportCase):
 
     def test_an_unknown_store_and_a_structure_that_is_none(self):
         self.export(self.image(b"x" * 4096))
-        self.refused("--store", "nowhere", code=1, text="rbdlike")
+        self.refused("--store", "nowhere", code=1, text=storage.NO_RANGES)
         self.refused("--as-volumes", code=2, text="holds its data itself")
 
     def test_an_upload_that_breaks_leaves_nothing(self):
@@ -229,13 +229,14 @@ class TestRefused(ImportCase):
 
     def test_a_full_store_leaves_nothing_and_can_be_tried_again(self):
         self.export(self.image(self.random_file(4 * MIB)))
-        folder = STATE / "images-rbdlike"
+        store = next(reversed(storage.FOLDERS))
+        folder = storage.state() / storage.FOLDERS[store]
         subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", str(folder)], check=True)
         try:
-            self.refused("--store", "rbdlike", code=1, text="[transfer-failed]")
+            self.refused("--store", store, code=1, text="[transfer-failed]")
         finally:
             subprocess.run(["umount", str(folder)], check=True)
-        report = self.import_full("--store", "rbdlike")
+        report = self.import_full("--store", store)
         self.assertEqual([], report["differences"])
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from osc_imagetools.data.blockmap import BLOCK
 from osc_imagetools.data.names import part_path
-from osc_imagetools.tests.functional import base, proxy
+from osc_imagetools.tests.functional import base, proxy, storage
 from osc_imagetools.tests.functional.base import MIB
 from osc_imagetools.tests.functional.proxy import CLOUD
 
@@ -129,15 +129,15 @@ class TestKilled(ResumeCase):
             self.assertEqual(SIZE, fetched, told)
 
     def test_with_ranges(self):
-        self.killed("file", rate=8 * MIB)
+        self.killed(storage.RANGES, rate=8 * MIB)
         self.assertEqual([], [a.status for a in self.proxy.answers if a.status != 206])
 
     def test_without_ranges(self):
-        self.killed("rbdlike", rate=16 * MIB)
+        self.killed(storage.NO_RANGES, rate=16 * MIB)
 
     def test_the_part_was_changed_meanwhile(self):
         """What is on disk from before is not trusted."""
-        for store in ("file", "rbdlike"):
+        for store in (storage.RANGES, storage.NO_RANGES):
             self.output = self.dir / store
             image = self.image(self.data, store=store)
             self.proxy.reset()

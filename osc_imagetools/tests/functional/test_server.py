@@ -8,6 +8,7 @@ import struct
 import subprocess
 from typing import Any
 
+from osc_imagetools.tests.functional import storage
 from osc_imagetools.tests.functional.base import GIB, MIB
 from osc_imagetools.tests.functional.servers import BOOTED, ServerCase
 
@@ -286,11 +287,11 @@ class TestInUse(ServerCase):
         self.make_guest(disk, 17, "--busy")
         root = self.volume(image_id=self.image(disk, hw_disk_bus="virtio"))
         server_id = self.create_server(block_device_mapping_v2=[self.on_volume(root, boot=True)])
-        self.wait(lambda: min(self.ring(self.volume_file(root))) > 0, True)
+        self.wait(lambda: min(self.ring(storage.volume_disk(root))) > 0, True)
         output = self.dir / "bundle"
         words = ("volume", "export-full", root, "--disk-format", "raw", "--output", output, "-f", "json")
         self.assertEqual("crash", self.openstack(*words).json["consistency"])
-        numbers = self.ring(output / "disks" / "0-volume.raw")
+        numbers = self.ring(str(output / "disks" / "0-volume.raw"))
         newest = max(numbers)
         # In the order of the sectors: those up to the newest one, and those of the round before.
         first = newest - newest % RING_SECTORS
@@ -302,11 +303,9 @@ class TestInUse(ServerCase):
         cinder = self.connection().block_storage
         self.assertEqual([], list(cinder.snapshots(volume_id=root)))
 
-    def ring(self, path: pathlib.Path) -> list[int]:
-        """The number in each sector of the ring, in a raw file."""
-        with path.open("rb") as file:
-            file.seek(RING_SECTOR * SECTOR)
-            data = file.read(RING_SECTORS * SECTOR)
+    def ring(self, disk: str) -> list[int]:
+        """The number in each sector of the ring, in a raw disk."""
+        data = storage.read(disk, RING_SECTOR * SECTOR, RING_SECTORS * SECTOR)
         return [struct.unpack_from("<I", data, n * SECTOR + 16)[0] for n in range(len(data) // SECTOR)] or [0]
 
 

@@ -9,7 +9,7 @@ import json
 
 import fixtures
 
-from osc_imagetools.tests.functional import base
+from osc_imagetools.tests.functional import base, storage
 
 DEMO, OTHER = "devcloud-demo", "devcloud-other"
 
@@ -162,7 +162,7 @@ class TestShareCheck(SharingCase):
 
     def test_an_image_with_data_in_a_store_that_refuses_ranges(self):
         image = self.image(
-            b"x" * 4096, store="rbdlike", members=[self.other, self.small], visibility="shared"
+            b"x" * 4096, store=storage.NO_RANGES, members=[self.other, self.small], visibility="shared"
         )
         expected = {
             self.demo: (True, True, True, True),

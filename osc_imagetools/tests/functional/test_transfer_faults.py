@@ -14,7 +14,7 @@ import fixtures
 
 from osc_imagetools.data.download import Downloader
 from osc_imagetools.data.retry import RetryPolicy
-from osc_imagetools.tests.functional import base, proxy
+from osc_imagetools.tests.functional import base, proxy, storage
 from osc_imagetools.tests.functional.base import MIB
 from osc_imagetools.tests.functional.proxy import CLOUD, Fault
 
@@ -23,7 +23,7 @@ STALL = 1.0  # seconds of silence that are borne
 QUICK = RetryPolicy(
     patience=0.0, first_wait=0.02, longest_wait=0.1, longest_retry_after=5.0, read_timeout=STALL
 )
-STORES = ("file", "rbdlike")  # with ranges, and without
+STORES = (storage.RANGES, storage.NO_RANGES)  # with ranges, and without
 PAGE = 4096
 DISK = pathlib.Path("disks", "0-image.raw")
 

@@ -100,7 +100,7 @@ class TestLines(TestCase):
         seen: set[str] = set()
         ages = {"now": NOW, "max_age": DAY, "max_proof_age": DAY}
         for project in ("demo", "other"):
-            cases = [(found, ()) for found in fleets(project)]
+            cases: list[tuple[Any, Any]] = [(found, ()) for found in fleets(project)]
             cases += [(fleet(server(project_id=project)), (bundle,)) for bundle in BUNDLES]
             for found, bundles in cases:
                 for verdict in judge(found, Backups(found, bundles), **ages):

@@ -43,9 +43,7 @@ class FlakyServer(fixtures.Fixture):
 
     def _setUp(self) -> None:
         handler = type("Handler", (_Handler,), {"flaky": self})
-        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        server.daemon_threads = True
-        server.block_on_close = False
+        server = _Server(("127.0.0.1", 0), handler)
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
         thread.start()
         self.addCleanup(server.server_close)
@@ -67,6 +65,14 @@ def closed_port() -> int:
     """A port at which nothing listens."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         return int(free.getsockname()[1])
+
+
+class _Server(http.server.ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Connections that end early are what these tests are about."""
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
