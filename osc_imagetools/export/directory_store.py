@@ -36,14 +36,14 @@ class DirectoryStore:
         return "The same command with the same --output continues where it stopped."
 
     @contextmanager
-    def open(self, subject: Subject) -> Iterator[_OpenDirectory]:
+    def open(self, subject: Subject) -> Iterator[_DirectoryBundle]:
         """See :meth:`BundleWriter.open`."""
         identity = {"id": subject.id, "name": subject.name or ""}
         with BundleWriter.open(self.path, kind=subject.kind, identity=identity) as writer:
-            yield _OpenDirectory(writer)
+            yield _DirectoryBundle(writer)
 
 
-class _OpenDirectory:
+class _DirectoryBundle:
     def __init__(self, writer: BundleWriter) -> None:
         self.bundle = str(writer.path)
         self._writer = writer

@@ -54,7 +54,7 @@ class RepositoryStore:
         return "The same command with the same --repository continues where it stopped."
 
     @contextmanager
-    def open(self, subject: Subject) -> Iterator[_OpenRepository]:
+    def open(self, subject: Subject) -> Iterator[_RepositoryBundle]:
         """See :func:`export_bundle_id` and :class:`RepositoryBundleWriter`."""
         with (
             export_bundle_id(self.restic, subject.kind, subject.id) as bundle_id,
@@ -66,10 +66,10 @@ class RepositoryStore:
                 cancelled=threading.Event(),
             ) as writer,
         ):
-            yield _OpenRepository(self.restic, writer)
+            yield _RepositoryBundle(self.restic, writer)
 
 
-class _OpenRepository:
+class _RepositoryBundle:
     def __init__(self, restic: Restic, writer: RepositoryBundleWriter) -> None:
         self.bundle = writer.bundle_id
         self._restic = restic

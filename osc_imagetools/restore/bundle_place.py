@@ -83,13 +83,13 @@ class DirectoryPlace:
         return check_bundle(self.path, damaged_allowed=not reads_content).manifest
 
     @contextmanager
-    def open(self, *, reads_content: bool) -> Iterator[_OpenDirectory]:
+    def open(self, *, reads_content: bool) -> Iterator[_DirectoryDisks]:
         """The directory stays open."""
         with open_tree(self.path) as tree:
-            yield _OpenDirectory(self.path, tree)
+            yield _DirectoryDisks(self.path, tree)
 
 
-class _OpenDirectory:
+class _DirectoryDisks:
     def __init__(self, path: Path, tree: Tree) -> None:
         self._path = path
         self._tree = tree
@@ -134,9 +134,9 @@ class RepositoryPlace:
         return manifest
 
     @contextmanager
-    def open(self, *, reads_content: bool) -> Iterator[_OpenStored]:
+    def open(self, *, reads_content: bool) -> Iterator[_RepositoryDisks]:
         """restic is started for each disk."""
-        yield _OpenStored(self, reads_content)
+        yield _RepositoryDisks(self, reads_content)
 
     def refused(self, findings: Sequence[BundleFinding]) -> errors.BundleRefused:
         """The error for a bundle that is not to be trusted."""
@@ -148,7 +148,7 @@ class RepositoryPlace:
         )
 
 
-class _OpenStored:
+class _RepositoryDisks:
     def __init__(self, place: RepositoryPlace, reads_content: bool) -> None:
         self._place = place
         self._reads_content = reads_content

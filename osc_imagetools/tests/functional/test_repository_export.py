@@ -5,11 +5,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import pathlib
 import signal
 import subprocess
 from typing import Any
 
+from osc_imagetools.bundle.repository.address import repository_address
+from osc_imagetools.bundle.repository.restic import Restic
+from osc_imagetools.bundle.repository.resuming import export_bundle_id
 from osc_imagetools.tests.functional import base, proxy
 from osc_imagetools.tests.functional.base import MIB
 from osc_imagetools.tests.functional.proxy import Fault
@@ -91,8 +95,8 @@ class ImageIntoRepository(RepositoryCloudCase):
     def test_options_that_contradict_each_other(self) -> None:
         words = ("image", "export-full", "any", "--output", "x", *self.place())
         self.assertIn("[usage]", self.openstack(*words, code=2).err)
-        options = ("image", "export-full", "any", "--password-file", self.password)
-        self.assertIn("[usage]", self.openstack(*options, code=2).err)
+        words = ("image", "export-full", "any", "--password-file", str(self.password))
+        self.assertIn("[usage]", self.openstack(*words, code=2).err)
 
     def test_a_dry_run_stores_nothing(self) -> None:
         image = self.image(self.random_file(MIB))
@@ -171,6 +175,49 @@ class FaultsIntoRepository(RepositoryCloudCase):
         self.export_through(image)
         self.sound()
 
+    def test_goes_on_with_what_it_began(self) -> None:
+        """As if it was killed after the disk and before the manifest: restic alone removes the manifest."""
+        image = self.image(self.data)
+        first = self.export_through(image)
+        self.restic("forget", *(s["id"] for s in self.snapshots("--tag", "complete")))
+        self.assertEqual(["incomplete"], [b["State"] for b in self.rows("bundle", "list")])
+        self.proxy.reset()
+        again = self.export_through(image)
+        self.assertEqual(
+            (first["bundle"], 0, SIZE), tuple(again[k] for k in ("bundle", "bytes_fetched", "bytes_reused"))
+        )
+        self.assertEqual(0, self.proxy.sent)
+        self.in_repository("bundle", "verify", again["bundle"])
+        third = self.export_through(image)  # a complete one is left alone
+        self.assertNotEqual(first["bundle"], third["bundle"])
+        self.assertEqual(SIZE, third["bytes_fetched"])
+        self.sound()
+
+    def test_only_one_process_goes_on_with_a_bundle(self) -> None:
+        image = self.image(self.data)
+        first = self.export_through(image)["bundle"]
+        self.restic("forget", *(s["id"] for s in self.snapshots("--tag", "complete")))
+        restic = Restic(repository_address(self.url, environment=os.environ, password_file=self.password))
+        with export_bundle_id(restic, "image", image) as found:
+            self.assertEqual(first, found)
+            self.assertNotEqual(first, self.export_through(image)["bundle"])
+
+    def test_several_at_once(self) -> None:
+        images = [self.image(self.data, store=store) for store in STORES]
+        self.proxy.rate = 8 * MIB
+        processes = []
+        for image in (*images, images[0]):
+            words = ("image", "export-full", image, "-f", "json", *self.place())
+            processes.append(base.start_openstack(*words, cloud=proxy.CLOUD))
+            self.addCleanup(processes[-1].kill)
+        said = [process.communicate() for process in processes]
+        self.assertEqual([0, 0, 0], [process.returncode for process in processes], str(said))
+        bundles = {json.loads(out)["bundle"] for out, _ in said}
+        self.assertEqual(3, len(bundles))
+        for bundle in bundles:
+            self.in_repository("bundle", "verify", bundle)
+        self.sound()
+
 
 class ServerIntoRepository(RepositoryCloudCase, ServerCase):
     def test_two_volumes_there_and_back(self) -> None:
@@ -188,18 +235,15 @@ class ServerIntoRepository(RepositoryCloudCase, ServerCase):
         files = sorted(s["paths"][0][1:] for s in self.snapshots() if s["paths"][0].startswith("/disks/"))
         for file, content in zip(files, (boot, data), strict=True):
             self.same_disk(self.stored_disk(report["bundle"], file), content)
-        found = self.with_cloud(
-            "server", "import-full", report["bundle"], "--name", f"{self.name}-2", "--wait"
-        )
+        words = ("server", "backup-check", server, *self.place(), "--max-age", "1h", "-f", "json")
+        reasons = {row["Reason"] for row in self.openstack(*words).json}
+        self.assertEqual(set(), reasons & {"no-backup", "backup-too-old"})
+        self.remove_with_volumes(server)
+        words = ("server", "import-full", report["bundle"], "--wait", "--jobs", "2")
+        found = self.with_cloud(*words)
         self.addCleanup(self.remove_imported, found, DEMO)
         self.assertEqual([], found["differences"])
         self.await_guest(found["id"])
-        checked = self.openstack(
-            "server", "backup-check", server, *self.place(), "--max-age", "1h", "-f", "json", "-c", "Reason"
-        ).json
-        reasons = {row["Reason"] for row in checked}
-        self.assertEqual(set(), reasons & {"no-backup", "too-old"}, str(reasons))
-        self.remove_server(found["id"])
-        devices = sorted(v.id for v in self.connection().block_storage.volumes() if v.id not in volumes)
-        self.assertEqual(2, len(devices))
+        self.same_volume(self.devices(found["id"])["/dev/vda"], boot)
+        self.same_volume(self.devices(found["id"])["/dev/vdb"], data)
         self.sound()
