@@ -153,12 +153,13 @@ trap 'finish 1' EXIT
 trap 'exit 130' INT TERM
 
 # Nobody else's cloud, and no Python settings from outside.
-for name in $(compgen -e | grep -E '^(OS_|PYTHON)'); do unset "$name"; done
+for name in $(compgen -e | grep -E '^(OS_|PYTHON|DEVCLOUD_|RESTIC_)'); do unset "$name"; done
 leave_shape
 compatibility="$state/compatibility.json"
 rm -f "$compatibility"
 
-install_debian_packages ca-certificates chromium chromium-driver git graphviz python3 qemu-utils
+install_debian_packages ca-certificates chromium chromium-driver git graphviz libnbd-bin openssh-client \
+    openssh-server python3 qemu-utils restic
 prepare_version
 make_environment "$venv" newest test-requirements.txt doc/requirements.txt
 make_environment "$lowest" lowest test-requirements.txt
