@@ -12,7 +12,7 @@ from typing import Any
 
 from osc_imagetools.backup_run.plan import PlannedServer
 from osc_imagetools.backup_run.result import RESULTS, ServerResult
-from osc_imagetools.operations.steps import Step
+from osc_imagetools.operations.steps import PlanStep
 
 COLUMNS = ("Server", "Result", "Bundle", "Bytes", "Seconds", "Detail", "ID", "Project", "Host")
 
@@ -34,18 +34,18 @@ def run_summary(results: Sequence[ServerResult], seconds: float) -> str:
     return f"{len(results)} servers in {seconds:.0f} s: {said}."
 
 
-def run_steps(planned: Iterable[PlannedServer]) -> Iterator[Step]:
+def run_steps(planned: Iterable[PlannedServer]) -> Iterator[PlanStep]:
     """The rows of a dry run; what is left alone has the number 0."""
     number = 0
     for plan in planned:
         server = f"server {plan.server.name} ({plan.server.id})"
         if plan.policy is None:
-            yield Step(0, "skip", f"{server}: {plan.skipped}", False, None)
+            yield PlanStep(0, "skip", f"{server}: {plan.skipped}", False, None)
             continue
         if not plan.work:
-            yield Step(0, "leave", f"{server}: {plan.newest.path if plan.newest else ''}", False, None)
+            yield PlanStep(0, "leave", f"{server}: {plan.newest.path if plan.newest else ''}", False, None)
         for wanted, action in ((plan.export, "export"), (plan.prove, "restore-check")):
             if wanted:
                 number += 1
                 where = plan.unfinished or plan.policy.directory
-                yield Step(number, action, f"{server} in {where}", False, None)
+                yield PlanStep(number, action, f"{server} in {where}", False, None)

@@ -35,12 +35,8 @@ from osc_imagetools.bundle.layout import (
     path_problem,
     sums_name,
 )
-from osc_imagetools.bundle.manifest import (
-    UnreadableManifest,
-    format_json,
-    format_manifest,
-    read_manifest,
-)
+from osc_imagetools.bundle.manifest import format_json, format_manifest
+from osc_imagetools.bundle.sealing import checked_manifest
 from osc_imagetools.bundle.state import ExportState, format_state
 from osc_imagetools.bundle.sums import format_sums
 from osc_imagetools.bundle.tree import Tree
@@ -169,14 +165,7 @@ class BundleWriter:
 
     def _check(self, data: bytes) -> None:
         """Check that a reader accepts the manifest, and that the disks match it."""
-        try:
-            document = read_manifest(data)
-        except UnreadableManifest as exc:
-            raise errors.ImagetoolsError(
-                "The manifest is invalid, which is a bug in osc-imagetools:"
-                + "".join(f"\n- {problem}" for problem in exc.problems),
-                hint="Please report it. The data is kept: the same command resumes the export.",
-            ) from None
+        document = checked_manifest(data)
         for disk in document["disks"]:
             path = self.path / disk["file"]
             size = path.lstat().st_size if path.is_file() and not path.is_symlink() else None

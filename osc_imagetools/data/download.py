@@ -12,7 +12,6 @@ import contextlib
 import logging
 import stat
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +21,7 @@ from osc_imagetools.data import digest
 from osc_imagetools.data.blockmap import BLOCK
 from osc_imagetools.data.download_source import DownloadSource, Fetched, Verified
 from osc_imagetools.data.http import Login
+from osc_imagetools.data.late_proof import with_late_proof
 from osc_imagetools.data.limits import Buffers, Slots
 from osc_imagetools.data.names import part_path, record_path
 from osc_imagetools.data.part import Part, free_bytes, no_space
@@ -216,21 +216,10 @@ class _FileDownload:
 
         Waits a while where the cloud is at it. What is known of the source is what the cloud says now.
         """
-        if self._source.strong or self._source.reread is None:
-            return digests
-        end = time.monotonic() + self._shared.policy.hash_patience
-        while True:
-            now = self._source.reread()
-            if now.strong or not now.hash_coming or time.monotonic() >= end:
-                break
-            self._account.say("waiting for the image service to hash the image")
-            if self._shared.cancelled.wait(self._shared.policy.hash_pause):
-                raise errors.Cancelled(f"{self._source.label}: interrupted", hint=RESUME_HINT)
-        if now.size not in (None, size):
-            raise errors.TransferError(
-                f"{self._source.label} has {now.size} bytes now, not {size}: it has changed",
-                hint="Start again: the details of the image are read anew.",
-            )
+        shared, account = self._shared, self._account
+        now = with_late_proof(
+            self._source, size, policy=shared.policy, cancelled=shared.cancelled, say=account.say
+        )
         self._source = now
         if now.proof is None or now.proof.algorithm in digests:
             return digests
@@ -293,9 +282,7 @@ class _FileDownload:
     def _fetched(self, size: int, digests: dict[str, str]) -> Fetched:
         proof, account = self._source.proof, self._account
         verified: Verified = proof.kind if proof else "none"
-        return Fetched(
-            self._target, size, digests, verified, account.fetched, account.reused, account.retries
-        )
+        return Fetched(size, digests, verified, account.fetched, account.reused, account.retries)
 
     def _mismatch(self, digests: dict[str, str]) -> errors.HashMismatch:
         proof = self._source.proof

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal
 
 Verified = Literal["os_hash", "checksum", "none"]
@@ -67,14 +66,13 @@ class DownloadSource:
 
 @dataclass(frozen=True)
 class Fetched:
-    """A file that is verified, durable and under its final name.
+    """A disk that has arrived: verified, durable and under its final name.
 
     ``digests`` maps an algorithm to hex. ``bytes_fetched`` counts what came over the network, more
     than once if need be; ``bytes_reused`` what was kept from an earlier run; ``retries`` every
     fault that was survived.
     """
 
-    path: Path
     size: int
     digests: Mapping[str, str]
     verified: Verified

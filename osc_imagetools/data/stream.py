@@ -8,19 +8,14 @@ from chunk to chunk in one response as long as these follow each other.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
 from osc_imagetools import errors
 from osc_imagetools.data.assembly import Assembly, Chunk
 from osc_imagetools.data.http import Body, ImageData
+from osc_imagetools.data.read_size import ReadSize
 from osc_imagetools.data.retry import Attempts, Broken
 from osc_imagetools.progress.model import Account
-
-# Bytes of one read: more of them while they come fast, fewer while they come slowly, because those
-# of a read that fails are lost and a cancellation waits for it.
-_SMALLEST, _LARGEST = 16 * 1024, 1024 * 1024
-_FAST, _SLOW = 0.005, 0.25  # seconds
 
 
 class Stream:
@@ -49,7 +44,7 @@ class Stream:
         self._alone = alone
         self._proven = proven
         self._body: Body | None = None
-        self._step = _SMALLEST
+        self._size = ReadSize()
 
     def fill(self, chunk: Chunk) -> None:
         """Bring all bytes of a chunk. Raises Over, RangeRefused, or an error for the user."""
@@ -103,13 +98,7 @@ class Stream:
 
     def _read(self, body: Body, view: memoryview) -> int:
         """One read of a size that suits the speed."""
-        began = time.monotonic()
-        count = body.read(view[: self._step])
-        took = time.monotonic() - began
-        if took < _FAST:
-            self._step = min(self._step * 2, _LARGEST)
-        elif took > _SLOW:
-            self._step = max(self._step // 2, _SMALLEST)
+        count = self._size.read(body.read, view)
         self._account.received(count)
         return count
 

@@ -11,21 +11,19 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from osc_imagetools import errors
-from osc_imagetools.bundle.writer import BundleWriter
 from osc_imagetools.cloud.block_device import BlockDevice
 from osc_imagetools.cloud.connection import Cloud
 from osc_imagetools.cloud.image import Image, get_image
 from osc_imagetools.cloud.volume import get_snapshot
-from osc_imagetools.data.disk_format import DiskFacts, inspect_disk
+from osc_imagetools.data.disk_format import DiskFacts
 from osc_imagetools.data.disk_stream import DiskSource
-from osc_imagetools.data.download import Downloader
 from osc_imagetools.data.download_source import Fetched
 from osc_imagetools.export.manifest import bundle_algorithm, manifest
 from osc_imagetools.export.plan import DiskPlan, ExportPlan, place_of
 from osc_imagetools.export.plan_server_properties import ExportedFacts, facts_with_made_image
+from osc_imagetools.export.store import DiskTarget, ExportStore, OpenStore, TransferOptions
 from osc_imagetools.operations.disk_file import disk_file, extension
 from osc_imagetools.operations.drafts import ImageDraft
 from osc_imagetools.operations.vocabulary import FetchImage, operations_of
@@ -55,9 +53,13 @@ class FetchedDisk:
 
 @dataclass(frozen=True)
 class ExportReport:
-    """What an export did; bytes and seconds as numbers."""
+    """What an export did; bytes and seconds as numbers.
 
-    path: Path
+    ``bundle`` is what the bundle is called when it is read; ``place`` is where it is, for messages.
+    """
+
+    bundle: str
+    place: str
     plan: ExportPlan
     facts: ExportedFacts
     disks: tuple[FetchedDisk, ...]
@@ -69,14 +71,14 @@ class ExportReport:
 def export(
     plan: ExportPlan,
     cloud: Cloud,
-    output: Path,
+    store: ExportStore,
     *,
     jobs: int,
     timeout: float | None,
     purpose: str,
     progress: Progress,
 ) -> ExportReport:
-    """Makes the bundle *output*.
+    """Makes a bundle in *store*.
 
     :param purpose: what the temporary resources are for; it is written on them.
     :param timeout: seconds that a single wait for the cloud may take; None: as long as it takes.
@@ -85,21 +87,14 @@ def export(
     """
     started = time.monotonic()
     subject = plan.subject
-    identity = {"id": subject.id, "name": subject.name or ""}
-    writer = BundleWriter.open(output, kind=subject.kind, identity=identity)
     algorithm = bundle_algorithm(subject)
-    with writer, run_context(cloud, purpose, timeout) as context:
-        downloader = Downloader(
-            cloud.connection.session,
-            jobs=jobs,
-            progress=progress,
-            cancelled=context.deadline.cancelled,
-        )
-        bundle = _BundleDisks(plan.disks, context, writer, downloader, algorithm)
+    with store.open(subject) as writer, run_context(cloud, purpose, timeout) as context:
+        writer.begin(TransferOptions(cloud.connection.session, jobs, progress, context.deadline.cancelled))
+        bundle = _BundleDisks(plan.disks, context, writer, algorithm)
         try:
             results = Interpreter(context, bundle, jobs=jobs, progress=progress).run(plan.phases)
         except errors.Cancelled as exc:
-            exc.hint = "The same command with the same --output continues where it stopped."
+            exc.hint = store.resuming
             raise
         disks = fetched_disks(plan, results)
         facts = exported_facts(plan, disks)
@@ -110,12 +105,13 @@ def export(
         left = context.conclude()
     if any(not entry.done for entry in down):
         raise errors.CloudError(
-            f"the bundle {output} is complete, but {subject.label} could not be started again",
+            f"the bundle {writer.bundle} is complete, but {subject.label} could not be started again",
             hint=f"openstack server start {subject.id}",
             left=left,
         )
     return ExportReport(
-        path=output,
+        bundle=writer.bundle,
+        place=store.label,
         plan=plan,
         facts=facts,
         disks=disks,
@@ -144,14 +140,12 @@ class _BundleDisks:
         self,
         disks: Sequence[DiskPlan],
         context: RunContext,
-        writer: BundleWriter,
-        downloader: Downloader,
+        writer: OpenStore,
         algorithm: str,
     ) -> None:
         self._disks = disks
         self._context = context
         self._writer = writer
-        self._downloader = downloader
         self.algorithm = algorithm
 
     def source(self, draft: ImageDraft) -> DiskSource:
@@ -165,30 +159,19 @@ class _BundleDisks:
         disk = self._as_it_came(disk, operation, image, results)
         label = image.label if disk.image else f"{disk.file} ({image.label})"
         source = source_of(self._context.cloud, image, label)
-        facts: list[DiskFacts] = []
-
-        def accept(path: Path) -> None:
-            container = disk.container_format or "bare"
-            facts.append(inspect_disk(path, disk.disk_format, container_format=container, label=disk.file))
-
-        fetched = self._downloader.fetch(
-            source,
-            self._writer.disk_path(disk.file),
-            algorithms=frozenset({self.algorithm}),
-            sparse=disk.disk_format == "raw",
-            accept=accept,
-        )
+        target = DiskTarget(disk.file, disk.disk_format, disk.container_format or "bare", self.algorithm)
+        fetched, facts = self._writer.fetch(source, target)
         if fetched.verified != "os_hash":
             LOG.warning("%s", _unproven(image, fetched))
-        if disk.disk_format != facts[0].content_format and disk.container_format == "bare":
+        if disk.disk_format != facts.content_format and disk.container_format == "bare":
             LOG.warning(
                 "%s says that it is %s, but its content is %s: exported as it is",
                 image.label,
                 disk.disk_format,
-                facts[0].content_format,
+                facts.content_format,
             )
         taken = self._snapshot_time(disk, image, results)
-        return Outcome(value=FetchedDisk(disk, fetched, facts[0], image, taken))
+        return Outcome(value=FetchedDisk(disk, fetched, facts, image, taken))
 
     def _as_it_came(self, disk: DiskPlan, operation: FetchImage, image: Image, results: Results) -> DiskPlan:
         """The disk with what only the cloud's work has told: its format, its place in the server."""

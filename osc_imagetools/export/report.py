@@ -25,7 +25,7 @@ def export_fields(report: ExportReport) -> dict[str, Any]:
     subject = report.plan.subject
     fetched = [disk.fetched for disk in report.disks]
     return {
-        "bundle": str(report.path),
+        "bundle": report.bundle,
         "kind": subject.kind,
         "id": subject.id,
         "name": subject.name,
@@ -48,7 +48,7 @@ def export_summary(report: ExportReport) -> str:
     moved, reused = sum(f.bytes_fetched for f in fetched), sum(f.bytes_reused for f in fetched)
     kept = f", {words.size(reused)} reused of an earlier run" if reused else ""
     return (
-        f"Exported {subject.kind} {subject.name or subject.id} to {report.path}: "
+        f"Exported {subject.kind} {subject.name or subject.id} to {report.place}: "
         f"{words.counted(len(fetched), 'disk')}, {words.transfer(moved, report.seconds)}{kept}, "
         f"{PROVEN[_proof(report)].format(algorithm=report.algorithm)}."
     )

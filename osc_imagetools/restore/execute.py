@@ -12,14 +12,13 @@ import contextlib
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from osc_imagetools import errors
-from osc_imagetools.bundle.reader import open_tree
 from osc_imagetools.cloud.connection import Cloud
 from osc_imagetools.operations.drafts import NotReplayed
 from osc_imagetools.progress.model import Progress
+from osc_imagetools.restore.bundle_place import BundlePlace
 from osc_imagetools.restore.disks import BundleDisks
 from osc_imagetools.restore.plan_drafts import ImportPlan
 from osc_imagetools.restore.result import ImportReport
@@ -40,7 +39,7 @@ class RestoreOptions:
 def restore(
     plan: ImportPlan,
     cloud: Cloud,
-    bundle: Path,
+    bundle: BundlePlace,
     manifest: Mapping[str, Any],
     options: RestoreOptions,
     *,
@@ -76,7 +75,7 @@ def restore(
 def restored(
     plan: ImportPlan,
     cloud: Cloud,
-    bundle: Path,
+    bundle: BundlePlace,
     manifest: Mapping[str, Any],
     options: RestoreOptions,
     *,
@@ -89,10 +88,10 @@ def restored(
     """
     failure = Ending.LEAVE if options.keep_on_failure else Ending.REMOVE
     with (
-        open_tree(bundle) as tree,
+        bundle.open(reads_content=plan.reads_content) as place,
         run_context(cloud, purpose, options.timeout, failure=failure) as context,
     ):
-        disks = BundleDisks(bundle, tree, manifest, context)
+        disks = BundleDisks(place, manifest, context)
         interpreter = Interpreter(context, disks, jobs=options.jobs, progress=progress)
         yield context, interpreter.run(plan.phases)
 

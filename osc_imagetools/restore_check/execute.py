@@ -19,6 +19,7 @@ from osc_imagetools.bundle.records import BOOTED, FAILED, NOT_PROVEN, RESTORE_CH
 from osc_imagetools.cloud.connection import Cloud
 from osc_imagetools.cloud.ownership import now
 from osc_imagetools.progress.model import Progress
+from osc_imagetools.restore.bundle_place import DirectoryPlace
 from osc_imagetools.restore.execute import RestoreOptions, restored
 from osc_imagetools.restore_check.observe import BootObservation, await_boot
 from osc_imagetools.restore_check.plan import RestoreCheckPlan
@@ -68,7 +69,8 @@ def check_restore(
     name = str(resource["name"] or resource["id"])
     purpose = f"server restore-check {resource['id']}"
     run = RestoreOptions(jobs=jobs, timeout=None)
-    with restored(plan.copy, cloud, bundle, manifest, run, purpose=purpose, progress=progress) as (
+    place = DirectoryPlace(bundle)
+    with restored(plan.copy, cloud, place, manifest, run, purpose=purpose, progress=progress) as (
         context,
         results,
     ):

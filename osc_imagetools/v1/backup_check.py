@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from cliff import columns
 
-from osc_imagetools.v1 import base
+from osc_imagetools.v1 import base, repository_options
 
 if TYPE_CHECKING:
     from osc_imagetools.backup_check.html_report import HtmlReport
@@ -110,6 +110,7 @@ class CheckServerBackup(base.Lister):
             help="Show one row for each server instead of one for each finding",
         )
         _add_reports(parser)
+        repository_options.add_repository_options(parser)
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Any, Any]:
@@ -301,18 +302,23 @@ def _verdicts(cloud: Cloud, scope: Scope, parsed_args: argparse.Namespace) -> An
     import time
     from pathlib import Path
 
-    from osc_imagetools.backup_check.bundles import read_bundles
+    from osc_imagetools.backup_check.bundles import read_bundles, read_repository
     from osc_imagetools.backup_check.inventory import read_fleet
     from osc_imagetools.backup_check.plan import judge
     from osc_imagetools.backup_check.plan_copies import Backups
-    from osc_imagetools.progress.bars import terminal_counts
+    from osc_imagetools.progress.display import shown_progress
 
+    directory = parsed_args.bundles
+    # A directory that is named wins over the default of the environment.
+    restic = repository_options.repository(parsed_args, f"{directory}/" if directory else None)
     ages: dict[str, Any] = {}
-    bundles = list(read_bundles(Path(parsed_args.bundles))) if parsed_args.bundles else []
+    bundles = list(read_bundles(Path(directory))) if directory else []
+    bundles += read_repository(restic) if restic else []
     if parsed_args.policy_file:
-        ages, bundles = _by_policies(cloud, parsed_args)
-    with terminal_counts() as count:
-        fleet = read_fleet(cloud, scope, count)
+        ages, more = _by_policies(cloud, parsed_args)
+        bundles += more
+    with shown_progress() as progress:
+        fleet = read_fleet(cloud, scope, progress.count)
     return judge(
         fleet,
         Backups(fleet, bundles),

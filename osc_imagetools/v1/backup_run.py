@@ -71,7 +71,7 @@ class RunServerBackup(base.Lister):
         from osc_imagetools.backup_run import report
         from osc_imagetools.backup_run.execute import carry_out
         from osc_imagetools.backup_run.plan import plan_run
-        from osc_imagetools.progress.bars import terminal_counts
+        from osc_imagetools.progress.display import shown_progress
 
         started = time.monotonic()
         cloud = self.cloud()
@@ -79,13 +79,13 @@ class RunServerBackup(base.Lister):
         planned = plan_run(servers, policies, read_copies(policies), now=time.time())
         if parsed_args.dry_run:
             return base.plan_rows(report.run_steps(planned))
-        with terminal_counts() as count:
+        with shown_progress() as progress:
             results = carry_out(
                 planned,
                 child_login(self.app),
                 cloud.project_id,
                 run_options(parsed_args),
-                lambda done, all: count(f"servers of {all}", done),
+                lambda done, all: progress.count(f"servers of {all}", done),
             )
         seconds = time.monotonic() - started
         self.failed = any(result.result == "failed" for result in results)

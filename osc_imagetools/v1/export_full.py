@@ -7,11 +7,13 @@ import argparse
 import logging
 from typing import TYPE_CHECKING, Any
 
-from osc_imagetools.v1 import base
+from osc_imagetools.v1 import base, repository_options
 
 if TYPE_CHECKING:
+    from osc_imagetools.bundle.repository.restic import Restic
     from osc_imagetools.cloud.connection import Cloud
     from osc_imagetools.export.plan import ExportPlan
+    from osc_imagetools.export.store import ExportStore
 
 LOG = logging.getLogger(__name__)
 NOUNS = {"snapshot": "volume snapshot"}
@@ -40,8 +42,21 @@ class ExportFull(base.ShowOne):
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Any, Any]:
         base.check_dry_run_format(parsed_args)
+        restic = repository(parsed_args)
         cloud = self.cloud()
-        return carry_out(self, cloud, self.plan(cloud, parsed_args), parsed_args)
+        return carry_out(self, cloud, self.plan(cloud, parsed_args), parsed_args, restic)
+
+
+def repository(parsed_args: argparse.Namespace) -> Restic | None:
+    """The repository to export to; None for a directory."""
+    from osc_imagetools.errors import UsageError
+
+    if parsed_args.output and parsed_args.repository:
+        raise UsageError("Use either --output <path> or --repository <url>")
+    # A directory that is named wins over the default, whether it is there or not.
+    return repository_options.repository(
+        parsed_args, f"{parsed_args.output}/" if parsed_args.output else None
+    )
 
 
 def volume_options(parsed_args: argparse.Namespace) -> dict[str, Any]:
@@ -74,29 +89,31 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="Also export encrypted volumes. The copy stays encrypted and is useless without the key.",
     )
     base.add_run_options(parser)
+    repository_options.add_repository_options(parser)
 
 
 def carry_out(
-    command: ExportFull, cloud: Cloud, plan: ExportPlan, parsed_args: argparse.Namespace
+    command: ExportFull,
+    cloud: Cloud,
+    plan: ExportPlan,
+    parsed_args: argparse.Namespace,
+    restic: Restic | None = None,
 ) -> tuple[Any, Any]:
     """Columns and data of the report, or of the plan with ``--dry-run``."""
     for warning in plan.warnings:
         LOG.warning("%s", warning)
     if parsed_args.dry_run:
         return base.plan_rows(plan.steps())
-    from pathlib import Path
-
-    from osc_imagetools.bundle.layout import default_output
     from osc_imagetools.export.execute import export
     from osc_imagetools.export.report import export_fields, export_summary
-    from osc_imagetools.progress.bars import terminal_progress
+    from osc_imagetools.progress.display import shown_progress
 
-    output = Path(parsed_args.output or default_output(plan.subject.name, plan.subject.id))
-    with terminal_progress() as progress:
+    store = export_store(plan, parsed_args, restic)
+    with shown_progress() as progress:
         report = export(
             plan,
             cloud,
-            output,
+            store,
             jobs=parsed_args.jobs,
             timeout=parsed_args.timeout,
             purpose=f"{NOUNS.get(plan.subject.kind, plan.subject.kind)} export-full {plan.subject.id}",
@@ -109,3 +126,16 @@ def carry_out(
     fields.update({name: base.Size(fields[name]) for name in BYTES})
     fields["not_captured"] = base.Texts(fields["not_captured"])
     return tuple(fields), tuple(fields.values())
+
+
+def export_store(plan: ExportPlan, parsed_args: argparse.Namespace, restic: Restic | None) -> ExportStore:
+    """Where the bundle goes."""
+    from pathlib import Path
+
+    from osc_imagetools.bundle.layout import default_output
+    from osc_imagetools.export.directory_store import DirectoryStore
+    from osc_imagetools.export.repository_store import RepositoryStore
+
+    if restic:
+        return RepositoryStore(restic)
+    return DirectoryStore(Path(parsed_args.output or default_output(plan.subject.name, plan.subject.id)))

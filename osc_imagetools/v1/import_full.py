@@ -6,14 +6,16 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from osc_imagetools.v1 import base
+from osc_imagetools.v1 import base, repository_options
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from osc_imagetools.cloud.connection import Cloud
+    from osc_imagetools.restore.bundle_place import BundlePlace
     from osc_imagetools.restore.plan_drafts import ImportPlan
 
+BUNDLE = "a path; with --repository its ID, the beginning of it, or the name or ID of what was exported"
 LISTS = ("differences", "not_replayed", "mapped")
 
 
@@ -29,12 +31,15 @@ class ImportFull(base.ShowOne):
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        parser.add_argument("bundle", metavar="<bundle>", help=f"Bundle of {self.bundles} to import (path)")
+        parser.add_argument(
+            "bundle", metavar="<bundle>", help=f"Bundle of {self.bundles} to import: {BUNDLE}"
+        )
         parser.add_argument(
             "--name", metavar="<name>", help=f"Name of the {self.noun} (default: as in the bundle)"
         )
         self.add_own_options(parser)
         base.add_run_options(parser)
+        repository_options.add_repository_options(parser, reads=True)
         return parser
 
     def add_own_options(self, parser: argparse.ArgumentParser) -> None:
@@ -52,17 +57,14 @@ class ImportFull(base.ShowOne):
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Any, Any]:
         base.check_dry_run_format(parsed_args)
         options = self.options(parsed_args)
-        from pathlib import Path
-
-        from osc_imagetools.bundle.reader import complete_bundle
-        from osc_imagetools.bundle.verification import check_bundle
-        from osc_imagetools.progress.bars import terminal_progress
+        from osc_imagetools.progress.display import shown_progress
         from osc_imagetools.restore.execute import RestoreOptions, restore
         from osc_imagetools.restore.report import import_fields, import_summary
 
-        bundle = complete_bundle(Path(parsed_args.bundle))
+        place = bundle_place(parsed_args)
+        manifest = place.read()
         cloud = self.cloud()
-        plan = self.plan(cloud, bundle.manifest, options)
+        plan = self.plan(cloud, manifest, options)
         if parsed_args.dry_run:
             return base.plan_rows(plan.steps())
         run = RestoreOptions(
@@ -70,12 +72,10 @@ class ImportFull(base.ShowOne):
             timeout=parsed_args.timeout,
             keep_on_failure=getattr(parsed_args, "keep_on_failure", False),
         )
-        purpose = f"{self.noun} import-full {bundle.manifest['resource']['id']}"
-        bundle = check_bundle(bundle.path, damaged_allowed=not plan.reads_content)
-        with terminal_progress() as progress:
-            report = restore(
-                plan, cloud, bundle.path, bundle.manifest, run, purpose=purpose, progress=progress
-            )
+        purpose = f"{self.noun} import-full {manifest['resource']['id']}"
+        manifest = place.check(reads_content=plan.reads_content)
+        with shown_progress() as progress:
+            report = restore(plan, cloud, place, manifest, run, purpose=purpose, progress=progress)
         self.same = not report.differences
         self.summary = import_summary(report)
         fields = import_fields(report)
@@ -86,6 +86,23 @@ class ImportFull(base.ShowOne):
     def run(self, parsed_args: argparse.Namespace) -> int:
         self.same = True
         return super().run(parsed_args) or (0 if self.same else 3)
+
+
+def bundle_place(parsed_args: argparse.Namespace) -> BundlePlace:
+    """Where the bundle is.
+
+    :raises errors.NoBundle, errors.ResourceAmbiguous, errors.RepositoryError: it is not in the repository.
+    """
+    from pathlib import Path
+
+    from osc_imagetools.restore.bundle_place import DirectoryPlace, RepositoryPlace
+
+    restic = repository_options.repository(parsed_args, parsed_args.bundle)
+    if restic is None:
+        return DirectoryPlace(Path(parsed_args.bundle))
+    from osc_imagetools.bundle.repository.catalog import find_bundle
+
+    return RepositoryPlace(restic, find_bundle(restic, parsed_args.bundle, parsed_args.at))
 
 
 def user_data(path: str | None) -> str | None:

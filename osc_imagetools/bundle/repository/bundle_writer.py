@@ -94,15 +94,25 @@ class RepositoryBundleWriter:
             return False
         return reader.problem(size, digest) is None
 
-    def disk(self, file: str) -> RepositoryFileWriter:
+    def heed(self, cancelled: threading.Event) -> None:
+        """From now on this event stops writing, in the place of the one that was given at the beginning."""
+        self._cancelled = cancelled
+
+    def stored(self, file: str) -> str | None:
+        """The ID of the snapshot in which an earlier attempt has stored a disk; its bytes are not read."""
+        snapshot = self._found.disks.get(file) if self._found else None
+        return snapshot.id if snapshot else None
+
+    def disk(self, file: str, *more: str) -> RepositoryFileWriter:
         """Begins to store a disk; what an earlier attempt stored of it is superseded.
 
+        :param more: tags of its snapshot besides the usual ones.
         :raises errors.ImagetoolsError: a bundle can have no such file.
         """
         wrong = path_problem(file)
         if wrong:
             raise errors.ImagetoolsError(f"{file!r} cannot be a file of a bundle: it {wrong}")
-        tags = bundle_tags(self.bundle_id, self._kind, self._subject)
+        tags = bundle_tags(self.bundle_id, self._kind, self._subject, *more)
         return RepositoryFileWriter(self._restic, file, tags, cancelled=self._cancelled)
 
     def finish(self, files: Mapping[str, bytes], disks: Iterable[str]) -> None:

@@ -16,7 +16,7 @@ from typing import IO
 
 from osc_imagetools import errors
 from osc_imagetools.bundle import strict_json
-from osc_imagetools.bundle.repository.restic import Restic
+from osc_imagetools.bundle.repository.restic import Restic, end
 from osc_imagetools.cloud.names import printable
 
 PIECE = 1024 * 1024
@@ -75,9 +75,7 @@ def open_file(
         reader = RepositoryFileReader(process.stdout, path, algorithm)
         yield reader
         if not reader.ended:
-            process.terminate()
-            process.stdout.close()
-            process.wait()
+            end(process)
             return
     if process.returncode:
         raise restic.failure(process.returncode, said.text, f"to read {printable(path)}")

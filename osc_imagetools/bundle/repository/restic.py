@@ -182,9 +182,7 @@ def end(process: subprocess.Popen[bytes]) -> None:
     """Interrupts a process, and kills it if that does not end it."""
     if process.poll() is None:
         process.send_signal(signal.SIGINT)
-        if process.stdout:
-            process.stdout.close()
-        try:
+        try:  # its stdout stays open: restic would die of writing to it, and leave its lock
             process.wait(GRACE)
         except subprocess.TimeoutExpired:
             process.kill()

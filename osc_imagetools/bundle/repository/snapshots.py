@@ -21,6 +21,7 @@ from osc_imagetools.bundle.layout import DISKS
 
 TAG = "osc-imagetools"
 COMPLETE = "complete"
+EXPORT = "export"  # on the disks that an export has stored, which another export may go on with
 RECORD = "record="
 RESULT = "result="
 KINDS = ("image", "volume", "snapshot", "server")
@@ -30,12 +31,13 @@ _TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d
 
 @dataclass(frozen=True)
 class RepositorySnapshot:
-    """A snapshot of restic's; ``paths`` as restic has them, absolute."""
+    """A snapshot of restic's; ``paths`` as restic has them, absolute; ``host`` made it."""
 
     id: str
     time: datetime
     tags: frozenset[str]
     paths: tuple[str, ...]
+    host: str = ""
 
     def value(self, name: str) -> str | None:
         """Of the tag ``<name>=<value>``; None where there is none, or several."""
@@ -74,6 +76,11 @@ class StoredBundle:
             return frozenset()
         ours = ("bundle=", "kind=", "subject=")
         return frozenset(t for t in self.last.tags if t not in (TAG, COMPLETE) and not t.startswith(ours))
+
+    def begun_by_export(self, host: str) -> bool:
+        """Whether it is incomplete, and exports on that machine have stored all that is there."""
+        made = (*self.disks.values(), *self.others)
+        return not self.last and all(EXPORT in s.tags and s.host == host for s in made)
 
     def snapshot_ids(self) -> list[str]:
         """Of all its snapshots but the last one."""
@@ -158,7 +165,8 @@ def _snapshot(entry: Any) -> RepositorySnapshot | None:
     moment = parse_time(time) if isinstance(time, str) else None
     if moment is None or not _are_texts(tags) or not _are_texts(paths):
         return None
-    return RepositorySnapshot(identifier, moment, frozenset(tags), tuple(paths))
+    host = str(entry.get("hostname") or "")
+    return RepositorySnapshot(identifier, moment, frozenset(tags), tuple(paths), host)
 
 
 def _are_texts(values: Any) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, BinaryIO, cast
+from typing import Any
 
 from osc_imagetools import errors
 from osc_imagetools.bundle.layout import MANIFEST
@@ -21,11 +21,10 @@ from osc_imagetools.bundle.repository.restic import Restic
 from osc_imagetools.bundle.verification import BundleFinding, Result
 from osc_imagetools.cloud.names import printable
 from osc_imagetools.data.disk_format import inspect_stream
+from osc_imagetools.data.stream_edges import StreamEdges
 from osc_imagetools.progress.model import Progress, TaskProgress
 
 READERS = 2  # disks that are read at a time
-HEAD = 8 * 1024 * 1024
-TAIL = 1024 * 1024
 
 
 def verify_stored(restic: Restic, bundle: RepositoryBundle, progress: Progress) -> list[BundleFinding]:
@@ -77,7 +76,7 @@ def _disk(
 ) -> list[BundleFinding]:
     """Runs in a worker: the findings of one disk."""
     file, size, digest = disk["file"], disk["size"], disk["hash"]
-    edges = StreamEdges(size)
+    edges = StreamEdges()
     try:
         with open_file(restic, snapshot, file, digest["algorithm"]) as reader:
             for piece in reader.pieces():
@@ -102,7 +101,7 @@ def format_problem(edges: StreamEdges, disk: Mapping[str, Any]) -> tuple[Result,
     """What is wrong with the format of a disk, of which the edges have been seen; None where nothing is."""
     try:
         facts = inspect_stream(
-            cast(BinaryIO, edges),
+            edges.stream,
             disk["disk_format"],
             container_format=disk["container_format"] or "bare",
             label="The disk",
@@ -118,47 +117,7 @@ def format_problem(edges: StreamEdges, disk: Mapping[str, Any]) -> tuple[Result,
         return "format", (
             f"Its virtual size is {facts.virtual_size} bytes, the manifest says {disk['virtual_size']}."
         )
+    bare = disk["container_format"] in ("bare", None) and disk["disk_format"] != "raw"
+    if facts.damage and bare:
+        return "damaged", f"The disk {facts.damage}."
     return None
-
-
-class StreamEdges:
-    """The beginning and the end of a stream of known length, readable as a file: what tells a disk's format.
-
-    ``missed`` is set when something in between was asked for; zeros are given for it.
-    """
-
-    def __init__(self, size: int) -> None:
-        self.missed = False
-        self._size = size
-        self._seen = 0
-        self._head = bytearray()
-        self._tail = bytearray()
-        self._place = 0
-
-    def add(self, piece: bytes) -> None:
-        """The next bytes of the stream."""
-        self._seen += len(piece)
-        if len(self._head) < HEAD:
-            self._head += piece[: HEAD - len(self._head)]
-        if self._seen > self._size - TAIL:
-            self._tail += piece
-            del self._tail[: max(0, len(self._tail) - TAIL)]
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        """As of a file; from its beginning or its end."""
-        self._place = offset + (self._size if whence == 2 else 0)
-        return self._place
-
-    def read(self, count: int) -> bytes:
-        """As of a file."""
-        start, end = self._place, min(self._place + count, self._size)
-        self._place = max(start, end)
-        tail = self._size - len(self._tail)
-        if end <= len(self._head):
-            return bytes(self._head[start:end])
-        if start >= tail:
-            return bytes(self._tail[start - tail : end - tail])
-        if tail <= len(self._head):  # they meet
-            return bytes(self._head[start:tail] + self._tail[: end - tail])
-        self.missed = True
-        return bytes(max(0, end - start))

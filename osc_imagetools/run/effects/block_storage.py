@@ -108,18 +108,21 @@ def extend_volume(context: RunContext, volume_id: str, size: int) -> None:
     await_volume(context, volume_id, "available")
 
 
-def reimage_volume(context: RunContext, volume_id: str, image_id: str) -> None:
-    """Writes an image's data into an available volume again; waits until it is available.
-
-    A volume that a store such as RBD has cloned of the image is a copy of its own then.
-
-    :raises errors.ServiceAbsent: this block storage cannot do it (before 3.68).
-    """
+def check_reimage(context: RunContext, volume: str, image_id: str) -> None:
+    """:raises errors.ServiceAbsent: this block storage cannot write an image into a volume (before 3.68)."""
     if context.cloud.microversion("block-storage", REIMAGE_MICROVERSION) != REIMAGE_MICROVERSION:
         raise errors.ServiceAbsent(
-            f"volume {volume_id} is a clone of image {image_id}, and this block storage cannot write it anew "
+            f"{volume} is a clone of image {image_id}, and this block storage cannot write it anew "
             f"(microversion {REIMAGE_MICROVERSION})"
         )
+
+
+def reimage_volume(context: RunContext, volume_id: str, image_id: str) -> None:
+    """Writes an image's data into an available volume; waits until it is available.
+
+    Cinder writes over what is there: an empty volume needs nothing else then, while a clone remains one
+    (cinder/volume/drivers/rbd.py, _copy_image_to_volume).
+    """
     made = CreatedResource("volume", volume_id, id=volume_id)
     body = {"os-reimage": {"image_id": image_id, "reimage_reserved": False}}
     _action(context, volume_id, body, made, REIMAGE_MICROVERSION)

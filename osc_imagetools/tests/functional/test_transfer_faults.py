@@ -48,7 +48,7 @@ class FaultCase(base.TestCase):
         self.admin = self.connection("devcloud-admin")
         self.proxy = self.useFixture(proxy.GlanceProxy(self.dir))
         downloader = functools.partial(Downloader, policy=QUICK)
-        self.useFixture(fixtures.MonkeyPatch("osc_imagetools.export.execute.Downloader", downloader))
+        self.useFixture(fixtures.MonkeyPatch("osc_imagetools.export.directory_store.Downloader", downloader))
 
     def both(self) -> Iterator[str]:
         """The stores; for each, the proxy has forgotten what was before."""

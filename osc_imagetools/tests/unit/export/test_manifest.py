@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The manifest and the report of an export say the same, also of what only its own work has told."""
 
-import pathlib
-
 from osc_imagetools.cloud.image import read_image
 from osc_imagetools.data.disk_format import DiskFacts
 from osc_imagetools.data.download_source import Fetched
@@ -16,14 +14,13 @@ from osc_imagetools.tests.unit.export.test_plan_server import attached, inventor
 class TestServerWhoseImageIsGone(TestCase):
     def fetched(self, disk, **properties):
         image = read_image(image_document(**properties), ())
-        file = pathlib.Path(disk.file)
-        fetched = Fetched(file, 1, {"sha512": "00"}, "os_hash", bytes_fetched=1, bytes_reused=0, retries=0)
+        fetched = Fetched(1, {"sha512": "00"}, "os_hash", bytes_fetched=1, bytes_reused=0, retries=0)
         return FetchedDisk(disk, fetched, DiskFacts("qcow2", 1), image, ("id", None))
 
     def told(self, made, disks):
         """(the manifest, the fields of the report) of an export."""
         facts = exported_facts(made, disks)
-        report = ExportReport(pathlib.Path("b"), made, facts, disks, "sha512", 1.0, ())
+        report = ExportReport("b", "b", made, facts, disks, "sha512", 1.0, ())
         return manifest(made, facts, disks, "sha512"), export_fields(report)
 
     def test_the_image_of_the_root_disk_tells(self):

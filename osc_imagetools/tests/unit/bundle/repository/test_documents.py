@@ -13,8 +13,9 @@ import testtools
 
 from osc_imagetools.bundle.bundle_id import bundle_id_of
 from osc_imagetools.bundle.repository.documents import judge_documents
-from osc_imagetools.bundle.repository.verification import HEAD, TAIL, StreamEdges, format_problem
+from osc_imagetools.bundle.repository.verification import format_problem
 from osc_imagetools.bundle.verification import verify
+from osc_imagetools.data.stream_edges import HEAD, TAIL, StreamEdges
 from osc_imagetools.tests.unit.bundle import samples
 
 MANIFEST, SUMS, METADATA = "manifest.json", "SHA512SUMS", "metadata/image.json"
@@ -101,7 +102,7 @@ class Documents(samples.TestCase):
 
 class Edges(testtools.TestCase):
     def edges(self, data: bytes) -> StreamEdges:
-        edges = StreamEdges(len(data))
+        edges = StreamEdges()
         stream = io.BytesIO(data)
         while piece := stream.read(700_001):
             edges.add(piece)

@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Exports into a repository and imports out of it: the same bytes, and no half of a disk whatever happens."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pathlib
+import signal
+import subprocess
+from typing import Any
+
+from osc_imagetools.tests.functional import base, proxy
+from osc_imagetools.tests.functional.base import MIB
+from osc_imagetools.tests.functional.proxy import Fault
+from osc_imagetools.tests.functional.repository import RepositoryCase, until
+from osc_imagetools.tests.functional.servers import ServerCase
+
+DEMO, OTHER = "devcloud-demo", "devcloud-other"
+SIZE = 24 * MIB + 4711
+DISK = "disks/0-image.raw"
+STORES = ("file", "rbdlike")  # with ranges, and without
+
+
+class RepositoryCloudCase(RepositoryCase):
+    """Commands with a repository and a cloud."""
+
+    def place(self) -> tuple[str, ...]:
+        return ("--repository", self.url, "--password-file", str(self.password))
+
+    def with_cloud(self, *words: Any, cloud: str = DEMO) -> dict[str, Any]:
+        """The report of a command."""
+        return self.openstack(*words, *self.place(), "-f", "json", cloud=cloud).json  # type: ignore[no-any-return]
+
+    def fails(self, *words: Any, cloud: str = DEMO) -> str:
+        """What a command that fails says."""
+        return self.openstack(*words, *self.place(), cloud=cloud, code=1).err
+
+    def stored_disk(self, bundle: str, file: str) -> pathlib.Path:
+        """A file of the bytes that restic alone gives for a disk."""
+        found = [s["id"] for s in self.snapshots("--tag", f"bundle={bundle}") if s["paths"] == [f"/{file}"]]
+        path = self.dir / pathlib.Path(file).name
+        with path.open("wb") as target:
+            command = ["restic", "-r", self.url, "--password-file", str(self.password), "dump", found[-1]]
+            subprocess.run([*command, f"/{file}"], check=True, stdout=target)
+        return path
+
+    def image_digest(self, image: str, cloud: str) -> str:
+        return str(self.connection(cloud).image.get_image(image).hash_value)
+
+    def sound(self) -> None:
+        self.restic("check", "--read-data")
+        self.no_locks()
+
+
+class ImageIntoRepository(RepositoryCloudCase):
+    def test_there_and_back(self) -> None:
+        data = self.random_file(SIZE)
+        image = self.image(data, os_distro="guest", tags=["one"])
+        report = self.with_cloud("image", "export-full", image)
+        self.assertEqual(
+            (SIZE, SIZE, 0, "os_hash"),
+            tuple(report[key] for key in ("bytes", "bytes_fetched", "bytes_reused", "verified")),
+        )
+        self.assertTrue(self.stored_disk(report["bundle"], DISK).read_bytes() == data.read_bytes())
+        self.in_repository("bundle", "verify", report["bundle"])
+        self.sound()
+        back = self.dir / "back"
+        self.in_repository("bundle", "copy", report["bundle"], "--output", back)
+        self.sums_hold(back)
+        self.assertEqual(report["bundle"], json.loads((back / "manifest.json").read_text())["bundle_id"])
+        found = self.with_cloud("image", "import-full", self.name, "--name", f"{self.name}-back", cloud=OTHER)
+        self.addCleanup(self.remove_image, found["id"], OTHER)
+        self.assertEqual([], found["differences"])
+        self.assertEqual(hashlib.sha512(data.read_bytes()).hexdigest(), self.image_digest(found["id"], OTHER))
+        self.sound()
+
+    def test_converted_on_the_way_back(self) -> None:
+        data = self.random_file(SIZE)
+        source = self.dir / "source.qcow2"
+        subprocess.run(["qemu-img", "convert", "-f", "raw", "-O", "qcow2", data, source], check=True)
+        image = self.image(source, disk_format="qcow2")
+        report = self.with_cloud("image", "export-full", image)
+        words = ("image", "import-full", report["bundle"], "--disk-format", "raw")
+        found = self.with_cloud(*words, cloud=OTHER)
+        self.addCleanup(self.remove_image, found["id"], OTHER)
+        content = data.read_bytes()
+        content += bytes(-len(content) % 512)  # qemu-img rounds a disk up to whole sectors
+        self.assertEqual(hashlib.sha512(content).hexdigest(), self.image_digest(found["id"], OTHER))
+
+    def test_options_that_contradict_each_other(self) -> None:
+        words = ("image", "export-full", "any", "--output", "x", *self.place())
+        self.assertIn("[usage]", self.openstack(*words, code=2).err)
+        options = ("image", "export-full", "any", "--password-file", self.password)
+        self.assertIn("[usage]", self.openstack(*options, code=2).err)
+
+    def test_a_dry_run_stores_nothing(self) -> None:
+        image = self.image(self.random_file(MIB))
+        self.openstack("image", "export-full", image, "--dry-run", *self.place())
+        self.assertEqual([], self.snapshots())
+
+    def test_refused_when_the_repository_has_other_bytes(self) -> None:
+        """A bundle whose disk was replaced by another one: nothing of it becomes an image."""
+        image = self.image(self.random_file(MIB))
+        bundle = self.with_cloud("image", "export-full", image)["bundle"]
+        other = self.random_file(MIB, "other", seed=5)
+        tags = f"osc-imagetools,bundle={bundle},kind=image,subject={image}"
+        command = ["restic", "-r", self.url, "--password-file", str(self.password), "backup", "--stdin"]
+        with other.open("rb") as stream:
+            words = ["--stdin-filename", DISK, "--tag", tags]
+            subprocess.run([*command, *words], check=True, stdin=stream, stdout=subprocess.DEVNULL)
+        before = {i.id for i in self.connection(OTHER).image.images()}
+        error = self.fails("image", "import-full", bundle, cloud=OTHER)
+        self.assertIn("[hash-mismatch]", error)
+        self.assertIn(f"openstack bundle verify {bundle} --repository {self.url}", error)
+        self.assertEqual(before, {i.id for i in self.connection(OTHER).image.images()})
+
+
+class FaultsIntoRepository(RepositoryCloudCase):
+    """Behind a proxy that breaks what a network can break."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.data = self.random_file(SIZE)
+        self.proxy = self.useFixture(proxy.GlanceProxy(self.dir))
+
+    def export_through(self, image: str) -> dict[str, Any]:
+        return self.with_cloud("image", "export-full", image, cloud=proxy.CLOUD)
+
+    def test_broken_connections(self) -> None:
+        for store in STORES:
+            image = self.image(self.data, store=store)
+            self.proxy.reset()
+            self.proxy.faults.extend([Fault(after=7 * MIB, end="reset"), Fault(after=3 * MIB), Fault(503)])
+            report = self.export_through(image)
+            self.assertEqual((3, "os_hash"), (report["retries"], report["verified"]))
+            again = report["bytes_fetched"] > SIZE
+            self.assertEqual(store == "rbdlike", again, str(report))
+            self.assertTrue(
+                self.stored_disk(report["bundle"], DISK).read_bytes() == self.data.read_bytes(), store
+            )
+        self.sound()
+
+    def test_wrong_bytes_leave_no_snapshot(self) -> None:
+        image = self.image(self.data)
+        for place in (0, SIZE // 2, SIZE - 1):
+            self.proxy.flips[place] = 9
+            error = self.fails("image", "export-full", image, cloud=proxy.CLOUD)
+            self.assertIn("[hash-mismatch]", error)
+            self.assertEqual([], self.snapshots())
+            self.proxy.flips.clear()
+        self.proxy.flips[SIZE - 1] = 1  # the second time it is right
+        self.assertEqual(1, self.export_through(image)["retries"])
+        self.sound()
+
+    def test_killed_and_run_again(self) -> None:
+        """Where it is killed in the middle of a disk, the disk is not there; the next run completes it."""
+        image = self.image(self.data)
+        self.proxy.rate = 4 * MIB
+        words = ("image", "export-full", image, *self.place())
+        process = base.start_openstack(*words, cloud=proxy.CLOUD)
+        self.addCleanup(process.communicate)
+        self.addCleanup(process.kill)
+        until(lambda: self.proxy.sent > 6 * MIB)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        until(lambda: not self.restic("list", "locks", "--no-lock"))
+        self.assertEqual([], self.snapshots())
+        self.restic("check")
+        self.proxy.rate = None
+        self.export_through(image)
+        self.sound()
+
+
+class ServerIntoRepository(RepositoryCloudCase, ServerCase):
+    def test_two_volumes_there_and_back(self) -> None:
+        boot, data, boot_image, data_image = self.two_disks()
+        volumes = [self.volume(image_id=image) for image in (boot_image, data_image)]
+        mapping = [self.on_volume(volumes[0], boot=True), self.on_volume(volumes[1])]
+        server = self.create_server(block_device_mapping_v2=mapping)
+        before = self.everything()
+        report = self.with_cloud("server", "export-full", server, "--jobs", "2")
+        self.assertEqual(before, self.everything())
+        self.assertEqual((2, "os_hash"), (report["disks"], report["verified"]))
+        listed = self.rows("bundle", "list")
+        self.assertEqual([(report["bundle"], "complete")], [(b["Bundle"], b["State"]) for b in listed])
+        self.in_repository("bundle", "verify", self.name)
+        files = sorted(s["paths"][0][1:] for s in self.snapshots() if s["paths"][0].startswith("/disks/"))
+        for file, content in zip(files, (boot, data), strict=True):
+            self.same_disk(self.stored_disk(report["bundle"], file), content)
+        found = self.with_cloud(
+            "server", "import-full", report["bundle"], "--name", f"{self.name}-2", "--wait"
+        )
+        self.addCleanup(self.remove_imported, found, DEMO)
+        self.assertEqual([], found["differences"])
+        self.await_guest(found["id"])
+        checked = self.openstack(
+            "server", "backup-check", server, *self.place(), "--max-age", "1h", "-f", "json", "-c", "Reason"
+        ).json
+        reasons = {row["Reason"] for row in checked}
+        self.assertEqual(set(), reasons & {"no-backup", "too-old"}, str(reasons))
+        self.remove_server(found["id"])
+        devices = sorted(v.id for v in self.connection().block_storage.volumes() if v.id not in volumes)
+        self.assertEqual(2, len(devices))
+        self.sound()
