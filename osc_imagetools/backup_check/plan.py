@@ -6,13 +6,13 @@ Contract: pure. Verdicts are given one after the other, so that a fleet's are ne
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 # Importing these registers their functions.
 from osc_imagetools.backup_check import plan_existing, plan_new, plan_quota  # noqa: F401
 from osc_imagetools.backup_check.fleet import Fleet, FleetVolume
-from osc_imagetools.backup_check.plan_case import CHECKS, Finding, Observation, ServerCase
+from osc_imagetools.backup_check.plan_case import CHECKS, Finding, Observation, ServerAges, ServerCase
 from osc_imagetools.backup_check.plan_commands import list_attachments
 from osc_imagetools.backup_check.plan_copies import Backups
 from osc_imagetools.backup_check.reasons import REASONS, Severity
@@ -47,10 +47,15 @@ def judge(
     now: float,
     max_age: float | None,
     max_proof_age: float | None = None,
+    ages: Mapping[str, ServerAges] | None = None,
 ) -> Iterator[ServerVerdict]:
-    """The verdict on each server, by name, and then on what belongs to none."""
+    """The verdict on each server, by name, and then on what belongs to none.
+
+    :param ages: by the ID of a server, in the place of *max_age* and *max_proof_age*.
+    """
+    usual, own = ServerAges(max_age, max_proof_age), ages or {}
     for server in sorted(fleet.servers, key=lambda server: (server.name, server.id)):
-        case = ServerCase(fleet, server, backups, now, max_age, max_proof_age)
+        case = ServerCase(fleet, server, backups, now, own.get(server.id, usual))
         findings = tuple(sorted(_findings(case), key=lambda finding: -finding.severity))
         if not case.is_known:
             yield ServerVerdict(server.name, server.id, server.project_id, findings)

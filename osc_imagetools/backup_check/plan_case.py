@@ -44,15 +44,34 @@ class Finding:
 
 
 @dataclass(frozen=True)
+class ServerAges:
+    """How old the copies and the proof of a server may be, in seconds; None: as old as they like.
+
+    ``problem`` says why no policy tells; empty where one does, or where there are none.
+    """
+
+    max_age: float | None = None
+    max_proof_age: float | None = None
+    problem: str = ""
+
+
+@dataclass(frozen=True)
 class ServerCase:
-    """A server and the cloud around it; ``now``, ``max_age`` and ``max_proof_age`` in seconds."""
+    """A server and the cloud around it; ``now`` in seconds since 1970."""
 
     fleet: Fleet
     server: FleetServer
     backups: Backups
     now: float
-    max_age: float | None
-    max_proof_age: float | None = None
+    ages: ServerAges
+
+    @property
+    def max_age(self) -> float | None:
+        return self.ages.max_age
+
+    @property
+    def max_proof_age(self) -> float | None:
+        return self.ages.max_proof_age
 
     @cached_property
     def volumes(self) -> tuple[tuple[FleetAttachedVolume, FleetVolume], ...]:

@@ -86,6 +86,12 @@ def backup_unusable(case: ServerCase) -> Iterator[Observation]:
         yield Observation(f"{text}: it cannot be used", export(case))
 
 
+@finds("policy-unclear")
+def policy_unclear(case: ServerCase) -> Iterator[Observation]:
+    if case.ages.problem:
+        yield Observation(case.ages.problem)
+
+
 @finds("never-restored")
 def never_restored(case: ServerCase) -> Iterator[Observation]:
     protection = case.protection

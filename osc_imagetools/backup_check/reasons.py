@@ -327,6 +327,12 @@ _TABLE = (
         "administrator (``openstack image export-full <image>``); one that was killed has no data.",
         INFO,
     ),
+    Reason(
+        "policy-unclear",
+        WARNING,
+        "No policy of ``--policy-file`` is for the server, or several are: ``server backup-run`` skips it.",
+        "Change the policies so that exactly one is for it.",
+    ),
     # -- what the backups are known to be worth ----------------------------------------------------
     Reason(
         "never-restored",

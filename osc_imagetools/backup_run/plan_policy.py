@@ -17,6 +17,7 @@ from typing import Any
 import yaml
 
 from osc_imagetools import errors
+from osc_imagetools.backup_check.plan_case import ServerAges
 from osc_imagetools.backup_run.inventory import RunServer
 from osc_imagetools.bundle.keep_rules import KeepRules, Span
 
@@ -102,6 +103,14 @@ def policy_of(server: RunServer, policies: tuple[BackupPolicy, ...]) -> BackupPo
     if not fitting:
         return "no policy is for this server"
     return f"several policies are for this server: {', '.join(policy.name for policy in fitting)}"
+
+
+def server_ages(server: RunServer, policies: tuple[BackupPolicy, ...]) -> ServerAges:
+    """What a check demands of a server by its policy."""
+    policy = policy_of(server, policies)
+    if isinstance(policy, str):
+        return ServerAges(problem=policy)
+    return ServerAges(policy.max_age, policy.prove.every if policy.prove else None)
 
 
 def seconds_of(duration: str) -> int:

@@ -79,6 +79,12 @@ class CheckServerBackup(base.Lister):
             help="Directory whose bundles count as backups; subdirectories are included",
         )
         parser.add_argument(
+            "--policy-file",
+            metavar="<file>",
+            help="YAML file with the policies of server backup-run; replaces --max-age, --max-proof-age "
+            "and --bundles",
+        )
+        parser.add_argument(
             "--severity",
             choices=SEVERITIES,
             default="info",
@@ -247,6 +253,11 @@ def check_choice(parsed_args: argparse.Namespace) -> None:
         raise UsageError(f"<server> cannot be combined with {', '.join(chosen)}")
     if not parsed_args.servers and not chosen:
         raise UsageError("no server specified", hint="Name one or more servers, or use --all.")
+    by_policy = getattr(parsed_args, "policy_file", None)
+    for option in ("max_age", "max_proof_age", "bundles"):
+        if by_policy and getattr(parsed_args, option, None):
+            name = option.replace("_", "-")
+            raise UsageError(f"--policy-file cannot be combined with --{name}")
     if parsed_args.project and parsed_args.all_projects:
         raise UsageError("--project cannot be combined with --all-projects")
     if parsed_args.html:
@@ -300,8 +311,12 @@ def _verdicts(cloud: Cloud, scope: Scope, parsed_args: argparse.Namespace) -> An
     directory = parsed_args.bundles
     # A directory that is named wins over the default of the environment.
     restic = repository_options.repository(parsed_args, f"{directory}/" if directory else None)
+    ages: dict[str, Any] = {}
     bundles = list(read_bundles(Path(directory))) if directory else []
     bundles += read_repository(restic) if restic else []
+    if parsed_args.policy_file:
+        ages, more = _by_policies(cloud, parsed_args)
+        bundles += more
     with shown_progress() as progress:
         fleet = read_fleet(cloud, scope, progress.count)
     return judge(
@@ -310,7 +325,18 @@ def _verdicts(cloud: Cloud, scope: Scope, parsed_args: argparse.Namespace) -> An
         now=time.time(),
         max_age=parsed_args.max_age,
         max_proof_age=parsed_args.max_proof_age,
+        ages=ages,
     )
+
+
+def _by_policies(cloud: Cloud, parsed_args: argparse.Namespace) -> tuple[dict[str, Any], list[Any]]:
+    """What the policies demand of each server, and the bundles in their directories."""
+    from osc_imagetools.backup_run.plan_policy import server_ages
+    from osc_imagetools.v1.backup_run import chosen_servers, policies_of_file, read_copies
+
+    policies = policies_of_file(parsed_args.policy_file)
+    ages = {server.id: server_ages(server, policies) for server in chosen_servers(cloud, parsed_args)}
+    return ages, [bundle for copies in read_copies(policies).values() for bundle in copies]
 
 
 def duration(text: str) -> int:

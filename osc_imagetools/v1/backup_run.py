@@ -185,9 +185,7 @@ def check_run_options(parsed_args: argparse.Namespace) -> None:
 
 def read_policies(parsed_args: argparse.Namespace) -> tuple[BackupPolicy, ...]:
     """The policies of the file, or the one of the options."""
-    from pathlib import Path
-
-    from osc_imagetools.backup_run.plan_policy import BackupPolicy, ServerChoice, parse_policies
+    from osc_imagetools.backup_run.plan_policy import BackupPolicy, ServerChoice
     from osc_imagetools.errors import UsageError
 
     names = ("max_age", "output_directory", "stop", "allow_encrypted")
@@ -195,11 +193,7 @@ def read_policies(parsed_args: argparse.Namespace) -> tuple[BackupPolicy, ...]:
     if parsed_args.policy_file:
         if given:
             raise UsageError(f"--policy-file cannot be combined with {', '.join(given)}")
-        path = Path(parsed_args.policy_file)
-        try:
-            return parse_policies(path.read_text(), str(path))
-        except (OSError, UnicodeDecodeError) as exc:
-            raise UsageError(f"--policy-file: cannot read {path}: {exc}") from exc
+        return policies_of_file(parsed_args.policy_file)
     if not (parsed_args.max_age and parsed_args.output_directory):
         raise UsageError("--max-age and --output-directory, or --policy-file, are required")
     directory = os.path.abspath(parsed_args.output_directory)
@@ -212,6 +206,19 @@ def read_policies(parsed_args: argparse.Namespace) -> tuple[BackupPolicy, ...]:
         allow_encrypted=parsed_args.allow_encrypted,
     )
     return (policy,)
+
+
+def policies_of_file(name: str) -> tuple[BackupPolicy, ...]:
+    """The policies in a file; everything that is wrong with it is told at once."""
+    from pathlib import Path
+
+    from osc_imagetools.backup_run.plan_policy import parse_policies
+    from osc_imagetools.errors import UsageError
+
+    try:
+        return parse_policies(Path(name).read_text(), name)
+    except (OSError, UnicodeDecodeError) as exc:
+        raise UsageError(f"--policy-file: cannot read {name}: {exc}") from exc
 
 
 def read_copies(policies: tuple[BackupPolicy, ...]) -> dict[str, list[BundleCopy]]:
@@ -283,10 +290,13 @@ def _write_reports(
         from osc_imagetools.backup_check.inventory import read_fleet
         from osc_imagetools.backup_check.plan import judge
         from osc_imagetools.backup_check.plan_copies import Backups
+        from osc_imagetools.backup_run.plan_policy import server_ages
 
         fleet = read_fleet(cloud, backup_check.read_scope(cloud, parsed_args), lambda what, number: None)
         bundles = [copy for copies in read_copies(policies).values() for copy in copies]
+        ages = {result.server.id: server_ages(result.server, policies) for result in results}
         page = backup_check.new_page(cloud)
-        for verdict in judge(fleet, Backups(fleet, bundles), now=time.time(), max_age=parsed_args.max_age):
+        backups = Backups(fleet, bundles)
+        for verdict in judge(fleet, backups, now=time.time(), max_age=None, ages=ages):
             page.add(verdict)
         page.write(Path(parsed_args.html))

@@ -8,10 +8,13 @@ from typing import Any
 
 from osc_imagetools.backup_check.bundles import BundleCopy, BundleProof
 from osc_imagetools.backup_check.fleet import MappedDisk, VolumeBackup
+from osc_imagetools.backup_check.plan import judge
+from osc_imagetools.backup_check.plan_case import ServerAges
 from osc_imagetools.backup_check.plan_copies import Backups
 from osc_imagetools.backup_check.reasons import Severity
 from osc_imagetools.tests.unit.backup_check.fleet_samples import (
     DAY,
+    NOW,
     empty_image,
     findings,
     fleet,
@@ -286,3 +289,21 @@ class TestProofs(TestCase):
         one = bundle(path="0123", repository="s3:host/bucket")
         action = self.found(one)["never-restored"].action
         self.assertTrue(action.endswith("server restore-check 0123 --repository s3:host/bucket"))
+
+    def test_each_server_by_its_own_policy(self):
+        found = fleet(server())
+        backups = Backups(found, (bundle(taken=98 * DAY),))
+        codes = {}
+        for name, ages in (
+            ("strict", ServerAges(DAY)),
+            ("lax", ServerAges(3 * DAY)),
+            ("proof", ServerAges(3 * DAY, DAY)),
+            ("none", ServerAges(problem="no policy is for this server")),
+        ):
+            verdicts = judge(found, backups, now=NOW, max_age=None, ages={"s": ages})
+            codes[name] = {finding.reason.code for verdict in verdicts for finding in verdict.findings}
+        self.assertIn("backup-too-old", codes["strict"])
+        self.assertNotIn("backup-too-old", codes["lax"])
+        self.assertNotIn("restore-check-old", codes["lax"])
+        self.assertIn("restore-check-old", codes["proof"])
+        self.assertEqual({"policy-unclear"}, codes["none"] - codes["lax"])

@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 import textwrap
+from typing import Any
 
 from osc_imagetools import errors
-from osc_imagetools.backup_run.plan_policy import BackupPolicy, parse_policies, policy_of
+from osc_imagetools.backup_run.plan_policy import BackupPolicy, parse_policies, policy_of, server_ages
 from osc_imagetools.bundle.keep_rules import KeepRules, Span
 from osc_imagetools.tests.unit.backup_run.samples import server
 from osc_imagetools.tests.unit.base import TestCase
@@ -139,3 +140,11 @@ class TestChoice(TestCase):
         policies = parse(WHOLE + "  rest:\n    servers: {}\n    max_age: 1d\n    output_directory: /b\n")
         found = policy_of(server(name="web-1"), policies)
         self.assertEqual("several policies are for this server: others, rest", found)
+
+    def test_what_a_check_demands(self):
+        policies = parse(WHOLE)
+        facts: dict[str, Any] = {"tags": frozenset({"backup"}), "properties": {"tier": "gold"}}
+        found = server_ages(server(name="db-1", **facts), policies)
+        self.assertEqual((26 * 3600, 30 * 86400, ""), (found.max_age, found.max_proof_age, found.problem))
+        self.assertIsNone(server_ages(server(name="web-1"), policies).max_proof_age)
+        self.assertIn("no policy", server_ages(server(name="x"), policies).problem)
