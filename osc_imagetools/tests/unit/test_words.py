@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sizes and times as people say them, and the lines that sum up a run."""
 
-import pathlib
 import types
 from typing import Any
 
@@ -42,7 +41,7 @@ class TestSummaries(testtools.TestCase):
         ]
         report: Any = types.SimpleNamespace(
             plan=types.SimpleNamespace(subject=subject),
-            path=pathlib.Path("web01.bundle"),
+            place="web01.bundle",
             disks=[types.SimpleNamespace(fetched=f) for f in fetched],
             algorithm="sha512",
             seconds=20.0,
