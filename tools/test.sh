@@ -8,7 +8,8 @@
 # other check as one. Exits with 0 when nothing failed and no check came out empty.
 #
 # The versions of what the plugin runs on: all tests with the newest, all unit tests and the chosen
-# functional tests with exactly the lower bounds of requirements.txt.
+# functional tests with exactly the lower bounds of requirements.txt. The clouds: all functional tests on the
+# newest release on files, the chosen ones also on Ceph and on an older release.
 #
 #   KEEP_CLOUD=1    leaves the cloud running (one that ran before is always left running)
 #   XDG_STATE_HOME  where the environment, the cloud and the logs live (default: ~/.local/state)
@@ -25,6 +26,9 @@ started_cloud=false
 
 # shellcheck source=tools/prepare.sh
 . tools/prepare.sh
+# shellcheck source=tools/shapes.sh
+. tools/shapes.sh
+OTHER_SHAPES=(2026.2-ceph 2023.1)
 
 give_up() {
     say "$1"
@@ -47,9 +51,9 @@ check() {
     fi
 }
 
-# tests CHECK [lowest]: a check that runs tests: each of them counts. One that runs none has failed.
+# tests CHECK [lowest|SHAPE]: a check that runs tests: each of them counts. One that runs none has failed.
 tests() {
-    local check=$1 name=$1${2:+-$2} path=$PATH code=0 results counts ran_well ran_badly left_out
+    local check=$1 name=$1${2:+-$2} path=$PATH code=0 counts ran_well ran_badly left_out
     [ "${2:-}" = lowest ] && path="$lowest/bin:$PATH"
     results="$state/results/$name"
     say "$name"
@@ -81,8 +85,34 @@ functional_tests() {
     fi
     eval "$(devcloud/devcloud env)"
     tests functional
+    note_compatibility "$results" "$compatibility" || failed=$((failed + 1))
     tests chosen lowest
-    unset OS_CLIENT_CONFIG_FILE OS_CLOUD
+    leave_shape
+}
+
+# The chosen tests on the cloud in its other shapes. All use the same ports, so the first one makes way, and
+# comes back where it is to run on.
+tests_on_other_clouds() {
+    local shape
+    devcloud/devcloud down >>"$log/devcloud.log" 2>&1 || say "the cloud did not stop: $log"
+    for shape in "${OTHER_SHAPES[@]}"; do
+        take_shape "$shape"
+        say "starting the embedded cloud $shape"
+        if devcloud/devcloud up >"$log/devcloud-$shape.log" 2>&1 9>&-; then
+            eval "$(devcloud/devcloud env)"
+            tests chosen "$shape"
+            note_compatibility "$results" "$compatibility" || failed=$((failed + 1))
+        else
+            failed=$((failed + 1))
+            say "the embedded cloud $shape FAILED"
+            tail -n 60 "$log/devcloud-$shape.log"
+        fi
+        devcloud/devcloud down >>"$log/devcloud-$shape.log" 2>&1 || say "the cloud did not stop: $log"
+        leave_shape
+    done
+    if ! "$started_cloud" || [ -n "${KEEP_CLOUD:-}" ]; then
+        devcloud/devcloud up >>"$log/devcloud.log" 2>&1 9>&- || say "the cloud did not come back: $log"
+    fi
 }
 
 stop_cloud() {
@@ -98,6 +128,9 @@ stop_cloud() {
 finish() {
     local code=${1:-0}
     trap - EXIT
+    # Cut short on another cloud: that one ends.
+    [ -z "${DEVCLOUD_RELEASE:-}" ] || devcloud/devcloud down >>"$log/devcloud.log" 2>&1
+    leave_shape
     stop_cloud
     [ "$failed" -eq 0 ] && [ "$code" -ne 0 ] && failed=1
     say "took $((SECONDS / 60)) min $((SECONDS % 60)) s; logs in $log"
@@ -121,6 +154,9 @@ trap 'exit 130' INT TERM
 
 # Nobody else's cloud, and no Python settings from outside.
 for name in $(compgen -e | grep -E '^(OS_|PYTHON)'); do unset "$name"; done
+leave_shape
+compatibility="$state/compatibility.json"
+rm -f "$compatibility"
 
 install_debian_packages ca-certificates chromium chromium-driver git graphviz python3 qemu-utils
 prepare_version
@@ -137,4 +173,5 @@ check package
 check docs
 check releasenotes
 functional_tests
+tests_on_other_clouds
 finish 0

@@ -18,6 +18,7 @@ extensions = [
     "cliff.sphinxext",
     "command_outcomes",
     "command_pages",
+    "compatibility_table",
     "error_table",
     "myst_parser",
     "openstackdocstheme",

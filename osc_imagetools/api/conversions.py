@@ -26,9 +26,8 @@ from osc_imagetools.convert.plan import (
 )
 from osc_imagetools.convert.plan_drafts import KINDS, ConversionPlan, ConversionRequest
 from osc_imagetools.operations.drafts import NotReplayed
-from osc_imagetools.operations.steps import Step
-from osc_imagetools.progress.bars import NoProgress
-from osc_imagetools.progress.model import Progress
+from osc_imagetools.operations.steps import PlanStep
+from osc_imagetools.progress.model import NullProgress, Progress
 
 if TYPE_CHECKING:
     from openstack.connection import Connection
@@ -39,7 +38,7 @@ __all__ = [
     "ConvertedResource",
     "Kind",
     "NotReplayed",
-    "Step",
+    "PlanStep",
     "carry_out",
     "plan_conversion",
 ]
@@ -142,4 +141,4 @@ def carry_out(
     :raises osc_imagetools.errors.ImagetoolsError: it failed; what was made is removed again, and what could
         not be removed is in the error's ``left``.
     """
-    return convert(plan, Cloud(connection), jobs=jobs, timeout=timeout, progress=progress or NoProgress())
+    return convert(plan, Cloud(connection), jobs=jobs, timeout=timeout, progress=progress or NullProgress())

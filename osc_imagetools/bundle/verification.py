@@ -30,7 +30,7 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, Protocol
+from typing import Any, BinaryIO, Literal
 
 from osc_imagetools import errors
 from osc_imagetools.bundle import strict_json
@@ -51,6 +51,7 @@ from osc_imagetools.bundle.tree import NotAPlainFile, Tree, TreeEntry
 from osc_imagetools.cloud.names import printable
 from osc_imagetools.data import qemu_img
 from osc_imagetools.data.disk_format import DiskFacts, inspect_stream
+from osc_imagetools.progress.model import Progress, TaskProgress
 
 LOG = logging.getLogger(__name__)
 Result = Literal[
@@ -72,23 +73,6 @@ PAUSE = 0.02  # seconds between two looks at qemu-img
 UNCHECKED = "Whether its content is whole was not checked: qemu-img is not installed."
 
 
-class VerifyTask(Protocol):
-    """A bar of progress."""
-
-    def advance(self, count: int, /) -> None:
-        """*count* more bytes were read; called from several threads."""
-
-    def done(self) -> None:
-        """Nothing more comes."""
-
-
-class VerifyProgress(Protocol):
-    """What :func:`verify` tells its progress to."""
-
-    def task(self, label: str, total: int | None, /) -> VerifyTask:
-        """A task of *total* bytes."""
-
-
 @dataclass(frozen=True, order=True)
 class BundleFinding:
     """What is true of one file: its path in the bundle, printable; a result; a sentence."""
@@ -107,7 +91,7 @@ class _Claim:
     size: int | None
 
 
-def verify(path: Path, progress: VerifyProgress | None = None) -> list[BundleFinding]:
+def verify(path: Path, progress: Progress | None = None) -> list[BundleFinding]:
     """Checks a bundle; the bundle is good if every result is ``ok``.
 
     :returns: at least one finding for each file that is listed or there, sorted by file.
@@ -148,7 +132,7 @@ class _Verification:
         self,
         tree: Tree,
         entries: list[TreeEntry],
-        progress: VerifyProgress | None,
+        progress: Progress | None,
         name: str,
         *,
         hash_disks: bool = True,
@@ -295,7 +279,7 @@ class _Verification:
             if task:
                 task.done()
 
-    def _content(self, file: str, task: VerifyTask | None) -> list[BundleFinding]:
+    def _content(self, file: str, task: TaskProgress | None) -> list[BundleFinding]:
         """Runs in a worker: the findings of one file."""
         try:
             with self._tree.open(file) as stream:
@@ -319,7 +303,7 @@ class _Verification:
                 detail = f"It has {size} bytes, {claim.source} says {claim.size}."
                 yield BundleFinding(file, "size", detail)
 
-    def _digest(self, stream: BinaryIO, task: VerifyTask | None) -> str:
+    def _digest(self, stream: BinaryIO, task: TaskProgress | None) -> str:
         stream.seek(0)
         digest = hashlib.new(self._algorithm)
         buffer = memoryview(bytearray(PIECE))

@@ -70,7 +70,8 @@ class Member:
 class Image:
     """An image; ``size`` in bytes, None while it has no data.
 
-    ``members`` is None where this account may not read them.
+    ``members`` is None where this account may not read them. ``storage`` is the kind of storage of the
+    data, such as ``rbd``; None in most clouds, which do not tell.
     """
 
     id: str
@@ -90,6 +91,7 @@ class Image:
     members: tuple[Member, ...] | None
     mapping: tuple[BlockDevice, ...]
     document: Mapping[str, Any]
+    storage: str | None = None
 
     @property
     def label(self) -> str:
@@ -149,6 +151,7 @@ def read_image(document: Mapping[str, Any], members: tuple[Member, ...] | None) 
             what=f"image {kept['id']}",
         ),
         document=kept,
+        storage=str(document.get("direct_url") or "").partition(":")[0] or None,
     )
 
 

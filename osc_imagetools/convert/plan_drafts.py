@@ -14,7 +14,7 @@ from osc_imagetools.cloud.image import RESERVED_PREFIX
 from osc_imagetools.operations.drafts import CORE, NotReplayed
 from osc_imagetools.operations.quota import QuotaNeed
 from osc_imagetools.operations.reference import Reference
-from osc_imagetools.operations.steps import Step, steps
+from osc_imagetools.operations.steps import PlanStep, steps
 from osc_imagetools.operations.vocabulary import Phase
 
 KINDS = ("image", "volume", "snapshot")
@@ -95,6 +95,6 @@ class ConversionPlan:
     needs: tuple[QuotaNeed, ...]
     purpose: str
 
-    def steps(self) -> tuple[Step, ...]:
+    def steps(self) -> tuple[PlanStep, ...]:
         """The plan as rows for a dry run."""
         return steps(self.phases, self.needs)

@@ -21,7 +21,7 @@ from osc_imagetools.cloud.volume import GIB, Snapshot, Volume
 from osc_imagetools.operations.disk_file import disk_file, extension
 from osc_imagetools.operations.quota import QuotaNeed, VolumeUse, fit_quota
 from osc_imagetools.operations.reference import Reference
-from osc_imagetools.operations.steps import Step, steps
+from osc_imagetools.operations.steps import PlanStep, steps
 from osc_imagetools.operations.vocabulary import (
     CreateSnapshot,
     CreateVolume,
@@ -100,7 +100,7 @@ class ExportPlan:
     needs: tuple[QuotaNeed, ...]
     warnings: tuple[str, ...] = ()
 
-    def steps(self) -> tuple[Step, ...]:
+    def steps(self) -> tuple[PlanStep, ...]:
         """The plan as rows for a dry run."""
         return steps(self.phases, self.needs)
 

@@ -221,5 +221,9 @@ def _parents(kind: str, document: Mapping[str, Any]) -> Iterator[str]:
     for key in keys.get(kind, ()):
         if document.get(key):
             yield document[key]
+    if kind == "volume":  # where storage makes clones, the image cannot be removed before it
+        image = (document.get("volume_image_metadata") or {}).get("image_id")
+        if image:
+            yield str(image)
     if kind == "server":
         yield from (v["id"] for v in document.get("os-extended-volumes:volumes_attached") or ())

@@ -6,11 +6,12 @@ Contract: pure.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import heapq
+from collections.abc import Iterator, Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
 
 from osc_imagetools.leftover.inventory import Leftover
-from osc_imagetools.operations.steps import Step
+from osc_imagetools.operations.steps import PlanStep
 
 ACTIONS = {"stopped-server": "start server"}
 # Servers first: they hold ports and volumes. One that is left stopped runs again before all else.
@@ -25,7 +26,8 @@ def may_remove(resource: Leftover, runs: Sequence[str]) -> bool:
 def removal_order(resources: Sequence[Leftover]) -> list[Leftover]:
     """The resources so that what depends on another one comes before it.
 
-    A volume made from a snapshot goes before the snapshot, a snapshot before its volume.
+    A volume made from a snapshot goes before the snapshot, a snapshot before its volume, and a volume before
+    the image that it was made from: it may be a clone of it, and hold it. Else the kinds decide.
     """
     waiting: TopologicalSorter[str] = TopologicalSorter()
     by_id = {f"{r.kind} {r.id}": r for r in resources}
@@ -36,18 +38,31 @@ def removal_order(resources: Sequence[Leftover]) -> list[Leftover]:
             if parent in children:
                 waiting.add(children[parent], key)
     try:
-        order = {key: place for place, key in enumerate(waiting.static_order())}
+        waiting.prepare()
     except CycleError:  # no cloud has such; then the kinds decide alone
-        order = dict.fromkeys(by_id, 0)
-    storage = ("volume", "snapshot")
-    rank = {kind: ORDER.index("volume") if kind in storage else place for place, kind in enumerate(ORDER)}
-    return sorted(resources, key=lambda r: (rank[r.kind], order[f"{r.kind} {r.id}"]))
+        return sorted(resources, key=_rank)
+    return list(_in_order(waiting, by_id))
 
 
-def removal_steps(resources: Sequence[Leftover]) -> list[Step]:
+def _rank(resource: Leftover) -> tuple[int, str]:
+    return ORDER.index(resource.kind), resource.id
+
+
+def _in_order(waiting: TopologicalSorter[str], by_id: Mapping[str, Leftover]) -> Iterator[Leftover]:
+    """Of what nothing depends on any more, always the first kind."""
+    ready: list[tuple[tuple[int, str], str]] = []
+    while waiting.is_active():
+        for key in waiting.get_ready():
+            heapq.heappush(ready, (_rank(by_id[key]), key))
+        _, key = heapq.heappop(ready)
+        yield by_id[key]
+        waiting.done(key)
+
+
+def removal_steps(resources: Sequence[Leftover]) -> list[PlanStep]:
     """The rows of a dry run."""
     return [
-        Step(
+        PlanStep(
             number,
             ACTIONS.get(resource.kind, f"delete {resource.kind}"),
             f"{resource.name} ({resource.id}) of run {resource.run}",

@@ -56,8 +56,9 @@ class Link:
 class LineageResource:
     """A resource with its ``origins``; ``size`` in bytes, None if it has none.
 
-    ``servers`` are the IDs of the servers to which a volume says it is attached. ``found`` is False if this
-    login does not see the resource, and None if it could not be read; the rest is empty then.
+    ``servers`` are the IDs of the servers to which a volume says it is attached. ``cloned`` tells of an image
+    whether what is made from it can be a clone of it that holds it. ``found`` is False if this login does not
+    see the resource, and None if it could not be read; the rest is empty then.
     """
 
     kind: str
@@ -68,6 +69,7 @@ class LineageResource:
     project: str | None = None
     origins: tuple[Link, ...] = ()
     servers: tuple[str, ...] = ()
+    cloned: bool = False
     found: bool | None = True
 
     @property
@@ -176,7 +178,17 @@ def _resource(found: AnyResource) -> LineageResource:
         tuple(a.server_id for a in found.attachments if a.server_id) if isinstance(found, Volume) else ()
     )
     name = found.name or None
-    return LineageResource(kind, found.id, name, found.status, size, project, tuple(_origins(found)), servers)
+    cloned = isinstance(found, Image) and _cloned(found)
+    origins = tuple(_origins(found))
+    return LineageResource(kind, found.id, name, found.status, size, project, origins, servers, cloned)
+
+
+def _cloned(image: Image) -> bool:
+    """Whether volumes and servers' disks can be clones of the image: raw data on Ceph RBD.
+
+    Few clouds tell where an image is; without that, it can be.
+    """
+    return image.disk_format == "raw" and image.size != 0 and image.storage in (None, "rbd")
 
 
 def _origins(found: AnyResource) -> Iterator[Link]:

@@ -19,6 +19,9 @@ from osc_imagetools.lineage.inventory import Key, Lineage, LineageResource, Link
 Direction = Literal["from", "to"]
 # What was made by these links cannot be used without its origin.
 HARD = frozenset({"mapping", "snapshot", "attachment"})
+# Storage with clones lets go of an image or snapshot only when no clone needs it. What is one, no API tells.
+CLONE = "prevents the deletion if its disk is a clone of the image (Ceph RBD)"
+OLD_CLONE = "prevents the deletion if it is a clone of the snapshot (Ceph RBD, older releases)"
 FAILED = frozenset({"error", "error_deleting", "error_restoring", "killed", "deleted"})
 
 
@@ -155,7 +158,12 @@ def _consequences(found: Lineage) -> Iterator[tuple[Key, str]]:
         elif link.relation == "mapping":
             yield key, lost
         elif link.relation == "boot":
-            yield key, "stays, but can no longer be rebuilt from the image"
+            stays = "stays, but can no longer be rebuilt from the image"
+            yield key, f"{stays}; {CLONE}" if asked.cloned else stays
+        elif link.relation == "copy" and asked.cloned:
+            yield key, CLONE
+        elif link.relation == "copy" and asked.kind == "snapshot":
+            yield key, OLD_CLONE
     for link in asked.origins:
         if link.delete_on_termination:
             snapshots = [k for k, below in _derived(found, link.origin) if below.relation == "snapshot"]

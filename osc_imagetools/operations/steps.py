@@ -6,6 +6,7 @@ Contract: pure; one row for each resource that an operation creates, changes or 
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -18,6 +19,7 @@ from osc_imagetools.operations.vocabulary import (
     CreateSnapshot,
     CreateVolume,
     FetchImage,
+    Lane,
     Operation,
     Phase,
     Protect,
@@ -36,7 +38,7 @@ Row = tuple[str, str, bool, int | None]  # action, resource, temporary, bytes
 
 
 @dataclass(frozen=True)
-class Step:
+class PlanStep:
     """One row of a printed plan; ``bytes`` None where they are not known beforehand."""
 
     number: int
@@ -46,11 +48,56 @@ class Step:
     bytes: int | None
 
 
-def steps(phases: Iterable[Phase], needs: tuple[QuotaNeed, ...]) -> tuple[Step, ...]:
+# What an operation is called while it goes on.
+NAMES: dict[type[Operation], str] = {
+    CreateSnapshot: "snapshot",
+    SnapshotServer: "server image",
+    CreateVolume: "volume",
+    UploadVolume: "upload inside the cloud",
+    FetchImage: "fetch",
+    SendDisk: "send",
+    CreateMappingImage: "image",
+    ReformatImage: "convert",
+    CreatePort: "port",
+    CreateServer: "server",
+    StopServer: "stop server",
+    StartServer: "start server",
+    SetMetadata: "metadata",
+    Protect: "protect",
+}
+
+
+def step_name(operation: Operation) -> str:
+    """What an operation is called while it goes on: ``volume from snapshot``, ``remove image``."""
+    if isinstance(operation, Remove):
+        return f"remove {operation.what.kind}"
+    if isinstance(operation, CreateVolume):
+        return f"volume from {operation.source.kind}"
+    return NAMES[type(operation)]
+
+
+def lane_name(lane: Lane) -> str:
+    """What a lane is about: the disk that it fetches or sends, else what it works on."""
+    for operation in lane:
+        match operation:
+            case FetchImage():
+                return posixpath.basename(operation.file)
+            case SendDisk():
+                return posixpath.basename(operation.draft.file or operation.draft.title)
+    for operation in lane:
+        match operation:
+            case CreateSnapshot():
+                return operation.volume.label
+            case StopServer(server) | StartServer(server) | SnapshotServer(server):
+                return server.label
+    return "run"
+
+
+def steps(phases: Iterable[Phase], needs: tuple[QuotaNeed, ...]) -> tuple[PlanStep, ...]:
     """The plan as rows, the quota that it needs first; those rows are no steps and have the number 0."""
-    quota = (Step(0, "need quota", f"{n.name}: {n.amount} ({_left(n.left)})", False, None) for n in needs)
+    quota = (PlanStep(0, "need quota", f"{n.name}: {n.amount} ({_left(n.left)})", False, None) for n in needs)
     rows = (row for operation in operations_of(phases) for row in _rows(operation))
-    return (*quota, *(Step(number, *row) for number, row in enumerate(rows, 1)))
+    return (*quota, *(PlanStep(number, *row) for number, row in enumerate(rows, 1)))
 
 
 def _left(left: int | None) -> str:

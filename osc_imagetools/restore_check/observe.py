@@ -60,7 +60,8 @@ def await_boot(
         if time.monotonic() - told >= TELL:
             told = time.monotonic()
             LOG.info("Still waiting, %d s: %s", seconds, silent or _undecided(console))
-        context.deadline.pause(min(PAUSE, timeout - seconds))
+        context.deadline.cancelled.wait(min(PAUSE, timeout - seconds))
+        context.deadline.check()
 
 
 def _console(context: RunContext, server_id: str) -> tuple[str, str | None]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from osc_imagetools import errors
 from osc_imagetools.operations.reference import Reference
-from osc_imagetools.operations.steps import Step
+from osc_imagetools.operations.steps import PlanStep
 from osc_imagetools.operations.vocabulary import (
     CreatePort,
     CreateServer,
@@ -60,13 +60,13 @@ class RestoreCheckPlan:
     copy: ImportPlan
     options: RestoreCheckOptions
 
-    def steps(self) -> tuple[Step, ...]:
+    def steps(self) -> tuple[PlanStep, ...]:
         """The plan as rows for a dry run."""
         rows = [replace(s, temporary=s.action.startswith("create")) for s in self.copy.steps()]
         number = rows[-1].number
         for action, resource, temporary in self._after():
             number += 1
-            rows.append(Step(number, action, resource, temporary, None))
+            rows.append(PlanStep(number, action, resource, temporary, None))
         return tuple(rows)
 
     def _after(self) -> Iterator[tuple[str, str, bool]]:

@@ -19,6 +19,7 @@ from osc_imagetools import errors
 from osc_imagetools.cloud.answers import may_exist
 from osc_imagetools.cloud.connection import Cloud
 from osc_imagetools.cloud.retries import RetryPhase
+from osc_imagetools.progress.model import NullProgress, Progress
 from osc_imagetools.run.cleanup import Cleanup, CleanupStep, clean_up_after
 from osc_imagetools.run.deadline import Deadline
 from osc_imagetools.run.identity import Run
@@ -74,7 +75,8 @@ class CreatedResource:
 class RunContext:
     """What every effect needs: the cloud, the run's identity, its clean-up and journal, its deadlines.
 
-    ``cleanup_deadline`` is that of the clean-up, which goes on after the interrupt of the run.
+    ``cleanup_deadline`` is that of the clean-up, which goes on after the interrupt of the run. ``progress``
+    is told by whoever waits for the cloud what that says of how far it is.
     """
 
     cloud: Cloud
@@ -86,6 +88,7 @@ class RunContext:
     # Removing two snapshots of one running server at a time makes two block jobs in its hypervisor, of which
     # QEMU 7.2 has been seen to crash, and the guest with it: one at a time.
     one_snapshot: threading.Lock = field(default_factory=threading.Lock)
+    progress: Progress = field(default_factory=NullProgress)
     _clouds: list[Cloud] = field(default_factory=list)
     _created: list[CreatedResource] = field(default_factory=list)
     _journals: list[Journal] = field(default_factory=list)

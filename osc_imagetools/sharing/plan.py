@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from osc_imagetools import errors
 from osc_imagetools.cloud.image import Image
 from osc_imagetools.cloud.project import Project
-from osc_imagetools.operations.steps import Step
+from osc_imagetools.operations.steps import PlanStep
 from osc_imagetools.sharing.inventory import SharingInventory
 
 OPEN = {
@@ -60,7 +60,7 @@ class SharePlan:
             "image.",
         )
 
-    def steps(self) -> tuple[Step, ...]:
+    def steps(self) -> tuple[PlanStep, ...]:
         """The plan as rows for a dry run."""
         rows: list[tuple[str, str]] = []
         if self.visibility:
@@ -78,13 +78,13 @@ class UnsharePlan:
     members: tuple[tuple[Project, str], ...]
     not_members: tuple[tuple[Project, str], ...]
 
-    def steps(self) -> tuple[Step, ...]:
+    def steps(self) -> tuple[PlanStep, ...]:
         """The plan as rows for a dry run."""
         return _numbered([("remove member", project.label) for project, _ in self.members])
 
 
-def _numbered(rows: Sequence[tuple[str, str]]) -> tuple[Step, ...]:
-    return tuple(Step(n, action, text, False, None) for n, (action, text) in enumerate(rows, start=1))
+def _numbered(rows: Sequence[tuple[str, str]]) -> tuple[PlanStep, ...]:
+    return tuple(PlanStep(n, action, text, False, None) for n, (action, text) in enumerate(rows, start=1))
 
 
 def plan_share(found: SharingInventory, *, accept: bool) -> SharePlan:

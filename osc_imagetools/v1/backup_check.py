@@ -58,7 +58,7 @@ class CheckServerBackup(base.Lister):
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         parser.add_argument("servers", metavar="<server>", nargs="*", help="Server to check (name or ID)")
-        _add_filters(parser)
+        add_filters(parser, "Check")
         parser.add_argument(
             "--max-age",
             metavar="<duration>",
@@ -214,23 +214,23 @@ def explanation(code: str) -> tuple[Any, Any]:
     return columns, [(code, Rank(reason.severity), plain(reason.meaning), plain(reason.way_out))]
 
 
-def _add_filters(parser: argparse.ArgumentParser) -> None:
-    """Add the options that select servers, named as in ``server list``."""
-    parser.add_argument("--all", action="store_true", help="Check all servers of the current project")
+def add_filters(parser: argparse.ArgumentParser, verb: str) -> None:
+    """Add the options that select servers, named as in ``server list``; *verb* begins their help."""
+    parser.add_argument("--all", action="store_true", help=f"{verb} all servers of the current project")
     parser.add_argument(
-        "--all-projects", action="store_true", help="Check the servers of all projects (admin only)"
+        "--all-projects", action="store_true", help=f"{verb} the servers of all projects (admin only)"
     )
     parser.add_argument(
-        "--project", metavar="<project>", help="Check all servers of this project (name or ID; admin only)"
+        "--project", metavar="<project>", help=f"{verb} all servers of this project (name or ID; admin only)"
     )
-    parser.add_argument("--name", metavar="<name-regex>", help="Check servers whose name matches")
-    parser.add_argument("--status", metavar="<status>", help="Check servers with this status")
+    parser.add_argument("--name", metavar="<name-regex>", help=f"{verb} servers whose name matches")
+    parser.add_argument("--status", metavar="<status>", help=f"{verb} servers with this status")
     parser.add_argument(
         "--tags",
         metavar="<tag>",
         action="append",
         default=[],
-        help="Check servers with this tag (repeat option to require several tags)",
+        help=f"{verb} servers with this tag (repeat option to require several tags)",
     )
 
 
@@ -259,17 +259,25 @@ def check_choice(parsed_args: argparse.Namespace) -> None:
 
 def read_scope(cloud: Cloud, parsed_args: argparse.Namespace) -> Scope:
     """The selected servers; all names that are not found are reported together."""
+    from dataclasses import replace
+
     from osc_imagetools.backup_check.fleet import read_server
-    from osc_imagetools.backup_check.inventory import Scope
-    from osc_imagetools.cloud.project import find_project
     from osc_imagetools.cloud.server import find_servers
     from osc_imagetools.errors import Unready
 
     servers, problems = find_servers(cloud, parsed_args.servers)
     if problems:
         raise problems[0] if len(problems) == 1 else Unready("some servers were not found", problems)
+    scope = filter_scope(cloud, parsed_args)
+    return replace(scope, servers=tuple(read_server(server.document) for server in servers))
+
+
+def filter_scope(cloud: Cloud, parsed_args: argparse.Namespace) -> Scope:
+    """The servers that the filters select."""
+    from osc_imagetools.backup_check.inventory import Scope
+    from osc_imagetools.cloud.project import find_project
+
     return Scope(
-        servers=tuple(read_server(server.document) for server in servers),
         all_projects=parsed_args.all_projects,
         project=find_project(cloud, parsed_args.project).id if parsed_args.project else None,
         name=parsed_args.name,
@@ -287,15 +295,15 @@ def _verdicts(cloud: Cloud, scope: Scope, parsed_args: argparse.Namespace) -> An
     from osc_imagetools.backup_check.inventory import read_fleet
     from osc_imagetools.backup_check.plan import judge
     from osc_imagetools.backup_check.plan_copies import Backups
-    from osc_imagetools.progress.bars import terminal_counts
+    from osc_imagetools.progress.display import shown_progress
 
     directory = parsed_args.bundles
     # A directory that is named wins over the default of the environment.
     restic = repository_options.repository(parsed_args, f"{directory}/" if directory else None)
     bundles = list(read_bundles(Path(directory))) if directory else []
     bundles += read_repository(restic) if restic else []
-    with terminal_counts() as count:
-        fleet = read_fleet(cloud, scope, count)
+    with shown_progress() as progress:
+        fleet = read_fleet(cloud, scope, progress.count)
     return judge(
         fleet,
         Backups(fleet, bundles),

@@ -222,7 +222,7 @@ class Lister(Command, command.Lister):
         if hidden and not parsed_args.columns:
             parsed_args.columns = [name for name in column_names if name not in hidden]
         rows = (tuple(self.shown(value) for value in row) for row in data)
-        if self.app.stdout is None:  # closed: the work is done, and its verdict is wanted all the same
+        if self.app.stdout is None:  # closed: the work is done and its verdict is wanted all the same
             return sum(0 for _ in rows)
         self.fit_tables(parsed_args)
         with self.printing():
@@ -242,7 +242,8 @@ class ShowOne(Command, command.ShowOne):
             if getattr(parsed_args, "dry_run", False):
                 rows = [tuple(self.shown(value) for value in row) for row in data]
                 return self._produce_list(parsed_args, column_names, rows)
-            code = super().produce_output(parsed_args, column_names, tuple(self.shown(v) for v in data))
+            shown = tuple(self.shown(value) for value in data)
+            code = super().produce_output(parsed_args, column_names, shown)
         self.close_output(parsed_args)
         return code
 

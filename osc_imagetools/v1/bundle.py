@@ -119,10 +119,10 @@ class VerifyBundle(base.Lister):
         from osc_imagetools.bundle.repository.catalog import find_bundle
         from osc_imagetools.bundle.repository.verification import verify_stored
         from osc_imagetools.bundle.verification import verify
-        from osc_imagetools.progress.bars import terminal_progress
+        from osc_imagetools.progress.display import shown_progress
 
         restic = repository_options.repository(parsed_args, parsed_args.bundle)
-        with terminal_progress() as progress:
+        with shown_progress() as progress:
             if restic:
                 found = find_bundle(restic, parsed_args.bundle, parsed_args.at)
                 findings = verify_stored(restic, found, progress)

@@ -52,14 +52,14 @@ class CopyBundle(base.ShowOne):
         import threading
         import time
 
-        from osc_imagetools.progress.bars import terminal_progress
+        from osc_imagetools.progress.display import shown_progress
         from osc_imagetools.run.interrupts import interrupts_set
 
         base.check_dry_run_format(parsed_args)
         restic = repository_options.needed_repository(parsed_args)
         started = time.monotonic()
         cancelled = threading.Event()
-        with interrupts_set(cancelled), terminal_progress() as progress:
+        with interrupts_set(cancelled), shown_progress() as progress:
             copy = _copy_out if parsed_args.output else _copy_in
             target, result = copy(restic, parsed_args, progress, cancelled)
         if parsed_args.dry_run:
@@ -219,14 +219,14 @@ def _plan(bundles: Any, parsed_args: argparse.Namespace) -> list[Removal[Any]]:
 
 def _forget_stored(restic: Restic, parsed_args: argparse.Namespace) -> list[Removal[Any]]:
     from osc_imagetools.bundle.repository.forgetting import kept_in_repository, prune, remove_stored
-    from osc_imagetools.progress.bars import terminal_counts
+    from osc_imagetools.progress.display import shown_progress
 
     removals = _plan(kept_in_repository(restic), parsed_args)
     if not parsed_args.dry_run:
         remove_stored(restic, [removal.bundle.what for removal in removals if removal.removed])
         if parsed_args.prune:
-            with terminal_counts() as count:
-                prune(restic, count)
+            with shown_progress() as progress:
+                prune(restic, progress.count)
     return removals
 
 

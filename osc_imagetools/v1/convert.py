@@ -44,7 +44,7 @@ class Convert(base.ShowOne):
         from osc_imagetools.api import conversions
         from osc_imagetools.convert.plan_drafts import ConversionRequest
         from osc_imagetools.convert.report import conversion_fields
-        from osc_imagetools.progress.bars import terminal_progress
+        from osc_imagetools.progress.display import shown_progress
 
         wish = {name: getattr(parsed_args, name) for name in WISHES}
         ConversionRequest(**wish).check(self.kind)
@@ -52,7 +52,7 @@ class Convert(base.ShowOne):
         plan = conversions.plan_conversion(connection, self.kind, parsed_args.source, **wish)
         if parsed_args.dry_run:
             return base.plan_rows(plan.steps())
-        with terminal_progress() as progress:
+        with shown_progress() as progress:
             report = conversions.carry_out(connection, plan, timeout=parsed_args.timeout, progress=progress)
         fields = conversion_fields(report)
         fields["bytes"] = base.Size(fields["bytes"])

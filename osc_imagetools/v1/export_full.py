@@ -106,10 +106,10 @@ def carry_out(
         return base.plan_rows(plan.steps())
     from osc_imagetools.export.execute import export
     from osc_imagetools.export.report import export_fields, export_summary
-    from osc_imagetools.progress.bars import terminal_progress
+    from osc_imagetools.progress.display import shown_progress
 
     store = export_store(plan, parsed_args, restic)
-    with terminal_progress() as progress:
+    with shown_progress() as progress:
         report = export(
             plan,
             cloud,

@@ -57,7 +57,7 @@ class ImportFull(base.ShowOne):
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Any, Any]:
         base.check_dry_run_format(parsed_args)
         options = self.options(parsed_args)
-        from osc_imagetools.progress.bars import terminal_progress
+        from osc_imagetools.progress.display import shown_progress
         from osc_imagetools.restore.execute import RestoreOptions, restore
         from osc_imagetools.restore.report import import_fields, import_summary
 
@@ -74,7 +74,7 @@ class ImportFull(base.ShowOne):
         )
         purpose = f"{self.noun} import-full {manifest['resource']['id']}"
         manifest = place.check(reads_content=plan.reads_content)
-        with terminal_progress() as progress:
+        with shown_progress() as progress:
             report = restore(plan, cloud, place, manifest, run, purpose=purpose, progress=progress)
         self.same = not report.differences
         self.summary = import_summary(report)

@@ -65,7 +65,7 @@ class CheckServerRestore(base.ShowOne):
         from osc_imagetools.bundle.reader import complete_bundle
         from osc_imagetools.bundle.records import write_record
         from osc_imagetools.bundle.verification import check_bundle
-        from osc_imagetools.progress.bars import terminal_progress
+        from osc_imagetools.progress.display import shown_progress
         from osc_imagetools.restore.inventory_server import server_destination
         from osc_imagetools.restore_check.execute import check_restore
         from osc_imagetools.restore_check.plan import plan_restore_check
@@ -77,7 +77,7 @@ class CheckServerRestore(base.ShowOne):
         if parsed_args.dry_run:
             return base.plan_rows(plan.steps())
         bundle = check_bundle(bundle.path, damaged_allowed=not plan.copy.reads_content)
-        with terminal_progress() as progress:
+        with shown_progress() as progress:
             report = check_restore(
                 plan,
                 cloud,

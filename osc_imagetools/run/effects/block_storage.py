@@ -27,9 +27,8 @@ from osc_imagetools.run.effects.waits import await_image, await_snapshot, await_
 
 # visibility on upload is 3.1
 UPLOAD_MICROVERSION = "3.1"
-REIMAGE_MICROVERSION = "3.68"
 # Actions on a volume that have the same result when they are done twice.
-REPEATABLE = ("os-reimage", "os-set_bootable", "os-set_image_metadata", "os-unset_image_metadata")
+REPEATABLE = ("os-set_bootable", "os-set_image_metadata", "os-unset_image_metadata")
 
 
 def snapshot(context: RunContext, operation: CreateSnapshot, results: Results) -> Outcome:
@@ -105,24 +104,6 @@ def extend_volume(context: RunContext, volume_id: str, size: int) -> None:
     """Makes an available volume larger (*size* in bytes, whole GiB); waits until it is available again."""
     made = CreatedResource("volume", volume_id, id=volume_id)
     _action(context, volume_id, {"os-extend": {"new_size": -(-size // GIB)}}, made)
-    await_volume(context, volume_id, "available")
-
-
-def reimage_volume(context: RunContext, volume_id: str, image_id: str) -> None:
-    """Writes an image's data into an available volume again; waits until it is available.
-
-    A volume that a store such as RBD has cloned of the image is a copy of its own then.
-
-    :raises errors.ServiceAbsent: this block storage cannot do it (before 3.68).
-    """
-    if context.cloud.microversion("block-storage", REIMAGE_MICROVERSION) != REIMAGE_MICROVERSION:
-        raise errors.ServiceAbsent(
-            f"volume {volume_id} is a clone of image {image_id}, and this block storage cannot write it anew "
-            f"(microversion {REIMAGE_MICROVERSION})"
-        )
-    made = CreatedResource("volume", volume_id, id=volume_id)
-    body = {"os-reimage": {"image_id": image_id, "reimage_reserved": False}}
-    _action(context, volume_id, body, made, REIMAGE_MICROVERSION)
     await_volume(context, volume_id, "available")
 
 

@@ -67,7 +67,20 @@ def send_disk(
             made.entry.run()
             context.cloud.retries.pause(FIRST_WAIT * 2 ** (failures - 1))
         else:
+            if not operation.makes.temporary:
+                _advise(image, draft.title)
             return outcome_of(context, made, image, draft, algorithm)
+
+
+def _advise(image: Image, title: str) -> None:
+    """Says so where another format would be much better for the image."""
+    if image.storage == "rbd" and image.size and image.disk_format not in ("raw", "iso"):
+        LOG.warning(
+            "%s is stored as %s on Ceph RBD: the cloud converts it for each server and volume. As raw, "
+            "they are clones of it: import it with --disk-format raw",
+            title,
+            image.disk_format,
+        )
 
 
 def _create(context: RunContext, draft: ImageDraft, owner: str | None, *, keep: bool) -> CreatedResource:
@@ -207,16 +220,6 @@ def proof_of(image: Image) -> tuple[str, str] | None:
     if image.hash_algo and image.hash_value and supported(image.hash_algo):
         return image.hash_algo.lower(), image.hash_value.lower()
     return ("md5", image.checksum.lower()) if image.checksum else None
-
-
-def give_away(context: RunContext, made: CreatedResource, name: str) -> str:
-    """Makes a temporary image the user's, under this name, because it cannot be removed; gives the name."""
-    changes: list[dict[str, Any]] = [{"op": "replace", "path": "/name", "value": name}]
-    changes.append({"op": "replace", "path": "/tags", "value": []})
-    context.cloud.patch_image(str(made.id), changes, what=made.label)
-    assert made.entry is not None
-    made.entry.keep()
-    return name
 
 
 def settle_image(context: RunContext, image: Image, draft: ImageDraft) -> list[NotReplayed]:

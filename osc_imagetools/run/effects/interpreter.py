@@ -18,6 +18,7 @@ from osc_imagetools.data.disk_stream import DiskSource
 from osc_imagetools.operations.drafts import ImageDraft, NotReplayed
 from osc_imagetools.operations.reference import Reference
 from osc_imagetools.operations.services import services_of
+from osc_imagetools.operations.steps import lane_name, step_name
 from osc_imagetools.operations.vocabulary import (
     CreateMappingImage,
     CreatePort,
@@ -83,7 +84,7 @@ class Interpreter:
         self._context = context
         self._disks = disks
         self._jobs = jobs
-        self._progress = progress
+        self._progress = context.progress = progress
 
     def run(self, phases: Iterable[Phase]) -> Results:
         """All outcomes; each service that is needed is asked before the first effect.
@@ -104,21 +105,28 @@ class Interpreter:
         """Runs one lane; what it created, and what the cloud refused to set."""
         made: dict[Reference, Outcome] = {}
         refused: list[NotReplayed] = []
-        for operation in lane:
+        line, names = lane_name(lane), [*map(step_name, lane), None]
+        for operation, name, then in zip(lane, names, names[1:], strict=False):
             self._context.deadline.check()
             results = before.with_outcomes(made, [])
-            match operation:
-                case Remove(what):
-                    refused += self._remove(what, results)
-                case StartServer(server):
-                    refused += self._remove(server, results)
-                case SetMetadata(what):
-                    refused += results[what].hand_over()
-                case Protect(what):
-                    refused += results[what].protect()
-                case _:
-                    made.update(self._create(operation, results))
+            with self._progress.step(line, str(name), then=then):
+                refused += self._carry_out(operation, results, made)
         return made, refused
+
+    def _carry_out(
+        self, operation: Operation, results: Results, made: dict[Reference, Outcome]
+    ) -> list[NotReplayed]:
+        """Carries out one operation; what it created goes into *made*. What the cloud refused to set."""
+        match operation:
+            case Remove(what) | StartServer(what):
+                made.update(self._remove(what, results))
+            case SetMetadata(what):
+                return results[what].hand_over()
+            case Protect(what):
+                return results[what].protect()
+            case _:
+                made.update(self._create(operation, results))
+        return []
 
     def _create(self, operation: Operation, results: Results) -> dict[Reference, Outcome]:
         """Carries out an operation that gives something."""
@@ -159,8 +167,11 @@ class Interpreter:
             case ReformatImage():
                 return reformat_image(context, operation, jobs=self._jobs, progress=self._progress)
 
-    def _remove(self, what: Reference, results: Results) -> list[NotReplayed]:
-        """It is no longer needed: what cannot be removed now is tried again at the end, and then told."""
+    def _remove(self, what: Reference, results: Results) -> dict[Reference, Outcome]:
+        """It is no longer needed: what cannot be removed now is tried again at the end, and then told.
+
+        :returns: what was made in the place of volumes that held it.
+        """
         made = results.resource(what)
         assert made.entry is not None
         try:
@@ -168,24 +179,20 @@ class Interpreter:
         except errors.Cancelled:
             raise
         except errors.ImagetoolsError as exc:
-            clones = results.made_from(what) if getattr(exc, "status", None) == IN_USE else []
+            clones = results.made_from(what) if getattr(exc, "status", None) == IN_USE else {}
             if clones:
                 return self._remove_cloned(made, clones)
             LOG.warning("%s could not be removed: %s", made.label, exc.message)
-        return []
+        return {}
 
-    def _remove_cloned(self, made: CreatedResource, clones: list[Outcome]) -> list[NotReplayed]:
-        """An image that its volumes are clones of: it goes once they are copies of their own.
-
-        Where the block storage cannot do that, the image stays, as the user's.
-        """
+    def _remove_cloned(
+        self, made: CreatedResource, clones: dict[Reference, Outcome]
+    ) -> dict[Reference, Outcome]:
+        """An image that volumes are clones of: it goes once volumes with data of their own replace them."""
         assert made.entry is not None
-        try:
-            for clone in clones:
-                if clone.detach is not None:
-                    clone.detach()
-        except errors.ServiceAbsent as exc:
-            name = images.give_away(self._context, made, f"image of {clones[0].name}"[:255])
-            return [NotReplayed(f"image {name} ({made.id})", f"it stays: {exc.message}")]
+        again: dict[Reference, Outcome] = {}
+        for volume, clone in clones.items():
+            assert clone.written_anew is not None
+            again[volume] = clone.written_anew()
         made.entry.run()
-        return []
+        return again

@@ -29,8 +29,8 @@ class Outcome:
     Nova took, its block device. ``name`` is what the resource is called once it is handed over.
     ``hand_over`` gives it its metadata and takes our marks from it, ``protect`` protects it; both return
     what the cloud refused. ``differences`` compares it, read back, with what it should be. ``original`` is
-    the volume that an image was uploaded from; ``source`` what a volume was created from, of which ``detach``
-    makes it independent.
+    the volume that an image was uploaded from; ``source`` what a volume was created from; ``written_anew``
+    puts one in its place that does not depend on that.
     """
 
     resource: CreatedResource | None = None
@@ -41,7 +41,7 @@ class Outcome:
     differences: Callable[[], list[str]] = list
     original: Volume | None = None
     source: Reference | None = None
-    detach: Callable[[], None] | None = None
+    written_anew: Callable[[], Outcome] | None = None
 
 
 @dataclass(frozen=True)
@@ -73,9 +73,9 @@ class Results:
             raise errors.CloudError(f"{reference.label} was not created")
         return made
 
-    def made_from(self, source: Reference) -> list[Outcome]:
+    def made_from(self, source: Reference) -> dict[Reference, Outcome]:
         """The volumes that were created from a resource and stay."""
-        return [outcome for outcome in self.outcomes.values() if outcome.source == source]
+        return {made: outcome for made, outcome in self.outcomes.items() if outcome.source == source}
 
     def with_outcomes(self, outcomes: Mapping[Reference, Outcome], refused: list[NotReplayed]) -> Results:
         """These and more."""

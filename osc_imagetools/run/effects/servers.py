@@ -26,7 +26,7 @@ from osc_imagetools.run.effects.creation import create
 from osc_imagetools.run.effects.outcome import Outcome
 from osc_imagetools.run.effects.removal import REMOVALS, marked
 from osc_imagetools.run.effects.server_requests import server_action, server_request
-from osc_imagetools.run.effects.waits import await_snapshot, image_document
+from osc_imagetools.run.effects.waits import COMING, AbandonedImage, await_snapshot, image_document
 
 # createImage answers with the ID of the image
 IMAGE_MICROVERSION = "2.45"
@@ -152,22 +152,33 @@ def _identify_snapshots(
 
 def _await_server_image(context: RunContext, image_id: str, server_id: str) -> None:
     """Waits until the image is active and Nova has finished with the server."""
+    abandoned = AbandonedImage()
 
     def there() -> bool:
         document = image_document(context.cloud, image_id)
         status = document["status"] if document else "gone"
-        if status not in ("queued", "saving", "active"):
-            said = "; ".join(_said_of_image(context, server_id)) or "the cloud gives no reason"
-            raise errors.CloudError(
-                f"image {image_id} of server {server_id} is {status}: {said}",
-                hint="The log of the server's compute host tells more; the same command can be run again.",
-            )
-        if status != "active":
-            return False
+        if status not in ("active", *COMING):
+            raise _no_image(context, image_id, server_id, status)
         server = get_server(context.cloud, server_id)
-        return server is None or not str(server.task_state or "").startswith("image_")
+        context.progress.told((server.task_state if server else None) or status)
+        idle = server is None or not str(server.task_state or "").startswith("image_")
+        if status == "active":
+            return idle
+        if abandoned.found(document, worker_idle=idle):
+            state = f"still {status}, and the server is no longer being captured"
+            raise _no_image(context, image_id, server_id, state)
+        return False
 
     context.deadline.until(f"image {image_id} of server {server_id} to become active", there)
+
+
+def _no_image(context: RunContext, image_id: str, server_id: str, state: str) -> errors.CloudError:
+    """The error of a server's image that will never be active, with what the cloud says about it."""
+    said = "; ".join(_said_of_image(context, server_id)) or "the cloud gives no reason"
+    return errors.CloudError(
+        f"image {image_id} of server {server_id} is {state}: {said}",
+        hint="The log of the server's compute host tells more; the same command can be run again.",
+    )
 
 
 def _said_of_image(context: RunContext, server_id: str) -> list[str]:
@@ -201,6 +212,7 @@ def await_server(context: RunContext, server_id: str, status: str) -> Server:
                 hint=f"openstack server event list {server_id}" if server else None,
             )
         found[:] = [server]
+        context.progress.told(server.task_state or server.status)
         return server.status == status and server.task_state is None
 
     context.deadline.until(f"server {server_id} to become {status}", reached)

@@ -6,6 +6,7 @@ Contract: a volume is ours until it is handed over. One that stays is verified b
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from osc_imagetools import errors
@@ -28,28 +29,58 @@ def create_volume(context: RunContext, operation: CreateVolume, results: Results
 
     :raises errors.CloudError: it did not become what was asked for.
     """
-    keep, source = operation.keep, operation.source
-    source_id = results.id(source)
-    if source.kind == "snapshot":
+    source_id = results.id(operation.source)
+    if operation.source.kind == "snapshot":
         await_snapshot(context, source_id)
-    fields: dict[str, Any] = {SOURCES[source.kind]: source_id}
+    made = _make(context, operation, {SOURCES[operation.source.kind]: source_id})
+    if operation.keep is None:
+        return Outcome(made)
+    return _kept(context, made, operation, source_id, _original(operation, results))
+
+
+def _make(context: RunContext, operation: CreateVolume, source: Mapping[str, str]) -> CreatedResource:
+    """A volume as the operation says, with the data of *source*, or empty."""
+    fields: dict[str, Any] = dict(source)
     if operation.volume_type:
         fields["volume_type"] = operation.volume_type
     if operation.zone:
         fields["availability_zone"] = operation.zone
-    role, name = operation.makes.role, keep.name if keep else None
+    role, name = operation.makes.role, operation.keep.name if operation.keep else None
     begin = operation.begin or operation.size
     made = block_storage.make_volume(context, begin, fields, role=role, name=name)
     if begin < operation.size:
         block_storage.extend_volume(context, str(made.id), operation.size)
-    if keep is None:
-        return Outcome(made)
-    original = _original(operation, results)
+    return made
+
+
+def _kept(
+    context: RunContext,
+    made: CreatedResource,
+    operation: CreateVolume,
+    source_id: str,
+    original: Volume | None,
+) -> Outcome:
+    """A volume that stays, with its data and all that it is given before it is handed over.
+
+    Where it turns out to be a clone of its image, ``written_anew`` replaces it, inside the cloud, by a volume
+    of a qcow2 image, which storage cannot clone. Only allocated data is copied then: ``os-reimage`` (3.68) of
+    an empty volume would write all of its zeros too, and that of a clone would leave it one
+    (cinder/volume/drivers/rbd.py, _copy_image_to_volume).
+    """
+    keep = operation.keep
+    assert keep is not None
     volume = _finish(context, made, operation, keep, source_id, original)
 
-    def detach() -> None:
-        block_storage.reimage_volume(context, str(made.id), source_id)
-        _finish(context, made, operation, keep, source_id, original)  # Cinder gives it the image's metadata
+    def written_anew() -> Outcome:
+        role = f"copy of {operation.makes.role}"
+        image = block_storage.upload_volume(context, volume.id, "qcow2", role)
+        assert made.entry is not None
+        assert image.entry is not None
+        made.entry.run()
+        again = _make(context, operation, {"imageRef": str(image.id)})
+        outcome = _kept(context, again, operation, str(image.id), original)
+        image.entry.run()
+        return outcome
 
     def hand_over() -> list[NotReplayed]:
         block_storage.unmark(context, made, description=keep.description, metadata=keep.metadata)
@@ -61,8 +92,8 @@ def create_volume(context: RunContext, operation: CreateVolume, results: Results
         keep.name,
         hand_over,
         differences=lambda: _differences(context.cloud, made, operation),
-        source=source,
-        detach=detach,
+        source=operation.source,
+        written_anew=written_anew,
     )
 
 

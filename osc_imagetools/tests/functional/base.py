@@ -12,6 +12,7 @@ import contextlib
 import dataclasses
 import fcntl
 import hashlib
+import importlib.metadata
 import io
 import json
 import logging
@@ -23,6 +24,7 @@ import subprocess
 import sys
 import time
 import uuid
+from collections.abc import Sequence
 from typing import Any
 
 import fixtures
@@ -31,6 +33,7 @@ import testtools
 from openstack.connection import Connection
 from openstackclient import shell
 from osc_lib import clientmanager
+from testtools import content
 
 from osc_imagetools.cloud import ownership
 from osc_imagetools.tests.functional import storage
@@ -78,8 +81,23 @@ class Result:
         return json.loads(self.out)
 
 
+# Our commands, as they are typed, and which of them the test that runs now has used.
+OURS = frozenset(
+    entry_point.name.replace("_", " ")
+    for entry_point in importlib.metadata.distribution("osc-imagetools").entry_points
+    if entry_point.group == "openstack.imagetools.v1"
+)
+_used: set[str] = set()
+
+
+def _note(words: Sequence[str]) -> None:
+    """Each test's record says which commands it has used: the documentation tells where each works."""
+    _used.update(name for name in OURS if name.split() == list(words[: len(name.split())]))
+
+
 def run_openstack(*words: str, cloud: str | None = "devcloud-demo") -> Result:
     """The ``openstack`` command in this process."""
+    _note(words)
     out, err = io.StringIO(), io.StringIO()
     argv = ["--os-cloud", cloud, *words] if cloud else list(words)
     # The client keeps each service's client of the first login for the whole process, whatever cloud comes
@@ -101,11 +119,13 @@ def run_openstack(*words: str, cloud: str | None = "devcloud-demo") -> Result:
 
 def start_openstack(*words: str, cloud: str = "devcloud-demo") -> subprocess.Popen[str]:
     """The ``openstack`` command in a process of its own, which can be killed."""
+    _note(words)
     return _start([os.path.dirname(sys.executable) + "/openstack", "--os-cloud", cloud, *words])
 
 
 def start_killed(names: pathlib.Path, step: str, *words: str, cloud: str) -> subprocess.Popen[str]:
     """The same, which sends itself a signal at one of its steps (``killed.py``)."""
+    _note(words)
     program = [sys.executable, "-m", "osc_imagetools.tests.functional.killed", str(names), step]
     return _start([*program, "--os-cloud", cloud, *words])
 
@@ -132,6 +152,8 @@ class TestCase(testtools.TestCase):
 
     def setUp(self) -> None:
         super().setUp()
+        _used.clear()
+        self.addCleanup(lambda: self.addDetail("commands", content.text_content("\n".join(sorted(_used)))))
         self.dir = pathlib.Path(self.useFixture(fixtures.TempDir()).path)
         self.useFixture(fixtures.EnvironmentVariable("XDG_STATE_HOME", str(self.dir / "state")))
         self.name = f"test-{uuid.uuid4().hex[:8]}"

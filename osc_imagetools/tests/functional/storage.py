@@ -47,7 +47,7 @@ def differs(disk: str, form: str, content: pathlib.Path) -> str:
     with tempfile.TemporaryDirectory() as folder:
         if disk.startswith("rbd:") and form != "raw":  # QEMU would need room to write for some formats
             copy = pathlib.Path(folder) / "disk"
-            _qemu_img("convert", "-f", "raw", "-O", "raw", disk, str(copy))
+            qemu_img("convert", "-f", "raw", "-O", "raw", disk, str(copy))
             disk = str(copy)
         command = ["qemu-img", "compare", "-U", "-f", form, "-F", "raw", disk, str(content)]
         compared = subprocess.run(command, capture_output=True, text=True)
@@ -59,7 +59,7 @@ def read(disk: str, offset: int, length: int) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         copy = pathlib.Path(folder) / "bytes"
         words = ("bs=512", f"skip={offset // 512}", f"count={(offset + length) // 512}")
-        _qemu_img("dd", "-U", "-f", "raw", "-O", "raw", *words, f"if={disk}", f"of={copy}")
+        qemu_img("dd", "-U", "-f", "raw", "-O", "raw", *words, f"if={disk}", f"of={copy}")
         return copy.read_bytes()
 
 
@@ -84,5 +84,6 @@ def _rbd(image: str) -> str:
     return f"rbd:{image}:conf={state() / 'conf' / 'ceph.conf'}"
 
 
-def _qemu_img(*words: str) -> None:
+def qemu_img(*words: str) -> None:
+    """Runs ``qemu-img``."""
     subprocess.run(["qemu-img", *words], check=True, capture_output=True)

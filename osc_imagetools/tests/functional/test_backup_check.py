@@ -9,6 +9,7 @@ import fixtures
 from openstack.config import OpenStackConfig
 
 from osc_imagetools.tests.functional import base
+from osc_imagetools.tests.functional.terminal import on_terminal
 
 ADMIN = "devcloud-demo-admin"
 # What a host says of itself when it attaches a volume.
@@ -373,6 +374,22 @@ class TestBackupCheck(base.TestCase):
     def test_another_project_is_for_administrators(self):
         result = self.openstack("server", "backup-check", "--all-projects", code=1)
         self.assertIn("[forbidden]", result.err)
+
+    def test_what_to_type_next_stands_below_a_table_on_a_terminal(self):
+        words = ("server", "backup-check", self.fleet.servers["extra"])
+        rows = self.openstack(*words, "--long", "-f", "json").json
+        actions = {part for row in rows for part in row["Action"].split("; ") if row["Severity"] != "info"}
+        wanted = {action for action in actions if action.startswith("openstack ")}
+        self.assertNotEqual(set(), wanted)
+        lines = on_terminal(*words).splitlines()
+        table = [line for line in lines if line.startswith(("|", "+"))]
+        self.assertEqual({len(table[0])}, {len(line) for line in table})
+        self.assertLessEqual(len(table[0]), 80)
+        for row in rows:
+            self.assertIn(f" {row['Reason']} ", "\n".join(table))
+        said = lines[len(lines) - lines[::-1].index(table[-1]) :]  # below the last rule
+        self.assertEqual(("Next:", min(3, len(wanted))), (said[0], len(said) - 1))
+        self.assertEqual(set(), set(said[1:]) - wanted)
 
 
 class TestStrays(base.TestCase):

@@ -76,7 +76,7 @@ class TestRoundTrip(ImportCase):
         self.assertEqual([], report["differences"])
         self.assertEqual([], report["not_replayed"])
         made, was = self.document(report["id"]), self.document(source, "devcloud-demo")
-        changing = {"id", "owner", "self", "file", "created_at", "updated_at"}
+        changing = {"id", "owner", "self", "file", "created_at", "updated_at", "direct_url"}
         self.assertEqual(
             {k: v for k, v in was.items() if k not in {*changing, "tags"}},
             {k: v for k, v in made.items() if k not in {*changing, "tags"}},
@@ -182,7 +182,7 @@ class TestRefused(ImportCase):
         disk.write_bytes(whole)
         link = self.dir / "bundle" / "disks" / "1-x.raw"
         link.symlink_to("/etc/passwd")
-        self.refused(code=3, text="1-x.raw")
+        self.refused(code=1, text="1-x.raw")
 
     def test_a_disk_with_a_backing_file_is_named(self):
         self.export(self.image(b"x" * 4096))
@@ -197,7 +197,7 @@ class TestRefused(ImportCase):
         manifest["disks"][0]["hash"]["value"] = digest
         (bundle / "manifest.json").write_text(json.dumps(manifest))
         subprocess.run("sha512sum manifest.json */* > SHA512SUMS", shell=True, cwd=bundle, check=True)
-        self.refused(code=3, text="backing file")
+        self.refused(code=1, text="backing file")
 
     def test_options_that_contradict_each_other(self):
         self.export(self.image(b"x" * 4096))

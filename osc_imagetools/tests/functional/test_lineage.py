@@ -129,21 +129,6 @@ class TestLineage(base.TestCase):
             self.assertTrue(second.endswith(f" {row['ID']}"), second)
             self.assertLessEqual(len(second), 80)
 
-    def test_what_to_type_next_stands_below_a_table_on_a_terminal(self):
-        words = ("server", "backup-check", self.server_id, "--bundles", str(self.dir))
-        rows = self.openstack(*words, "--long", "-f", "json").json
-        lines = on_terminal(*words).splitlines()
-        table = [line for line in lines if line.startswith(("|", "+"))]
-        self.assertEqual([], [line for line in table if len(line) != 80 and len(line) != len(table[0])])
-        self.assertLessEqual(len(table[0]), 80)
-        for row in rows:
-            self.assertIn(f" {row['Reason']} ", "\n".join(table))
-        said = lines[len(table) :]
-        actions = {part for row in rows for part in row["Action"].split("; ") if row["Severity"] != "info"}
-        wanted = {action for action in actions if action.startswith("openstack ")}
-        self.assertEqual(min(3, len(wanted)), len(said[1:]))
-        self.assertEqual(set(), set(said[1:]) - wanted)
-
     def test_as_rows_as_a_table_and_as_a_graph(self):
         words = ("image", "lineage", self.image_id)
         rows = self.rows(*words)

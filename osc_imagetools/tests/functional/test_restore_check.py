@@ -161,8 +161,8 @@ class TestCopies(RestoreCheckCase):
             self.assertLess(time.monotonic(), end)
             time.sleep(0.5)
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=base.PATIENCE)
-        self.assertEqual(130, process.returncode)
+        _, err = process.communicate(timeout=base.PATIENCE)
+        self.assertEqual(130, process.returncode, err)
         self.assertEqual(before, self.everything())
         self.assertEqual([], self.records())
 

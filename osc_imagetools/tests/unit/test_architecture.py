@@ -17,7 +17,17 @@ ROOT = pathlib.Path(osc_imagetools.__file__).parent
 KERNEL = ("errors", "progress", "cloud", "operations", "data", "bundle", "run")
 # The subjects stand side by side on the kernel and do not import each other, with these exceptions; the
 # architecture page says why.
-SUBJECTS = ("export", "restore", "convert", "sharing", "lineage", "leftover", "backup_check", "restore_check")
+SUBJECTS = (
+    "export",
+    "restore",
+    "convert",
+    "sharing",
+    "lineage",
+    "leftover",
+    "backup_check",
+    "restore_check",
+    "backup_run",
+)
 BETWEEN_SUBJECTS = {
     # A conversion resolves and checks its source as an export does.
     ("convert", "export"),
@@ -25,6 +35,8 @@ BETWEEN_SUBJECTS = {
     ("backup_check", "export"),
     # A restore check is an import whose resources are temporary.
     ("restore_check", "restore"),
+    # What a run has to do is what the backups that are there leave to be done.
+    ("backup_run", "backup_check"),
 }
 TOP = ("api", "v1")
 # What a plan must not know: threads and files of a run, bytes, requests.

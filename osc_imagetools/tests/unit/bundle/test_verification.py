@@ -9,6 +9,7 @@ import shutil
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import fixtures
@@ -16,19 +17,21 @@ import fixtures
 from osc_imagetools import errors
 from osc_imagetools.bundle.manifest import format_manifest
 from osc_imagetools.bundle.verification import BundleFinding, check_bundle, verify
+from osc_imagetools.progress.model import Progress
 from osc_imagetools.tests.unit.bundle import samples
 
 FILES = (samples.FIRST, samples.SECOND, "metadata/image.json", "manifest.json", "SHA512SUMS")
 
 
-class Progress:
+class Counting(Progress):
     """Counts what it is told."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.label, self.total, self.read, self.ended = "", -1, 0, False
         self._lock = threading.Lock()
 
-    def task(self, label: str, total: int | None) -> Progress:
+    def task(self, label: str, total: int | None) -> Any:
         self.label, self.total = label, total or 0
         return self
 
@@ -67,7 +70,7 @@ class Whole(TestCase):
         self.assertEqual([BundleFinding(file, "ok", "") for file in sorted(FILES)], verify(self.path))
 
     def test_progress(self) -> None:
-        progress = Progress()
+        progress = Counting()
         verify(self.path, progress)
         sizes = [(self.path / f).stat().st_size for f in FILES[:3]]
         self.assertEqual("verify web01.bundle", progress.label)
@@ -105,7 +108,7 @@ class Whole(TestCase):
         self.assertEqual(sum((self.path / f).stat().st_size for f in FILES[:3]), sum(hashed))
 
     def test_interrupted(self) -> None:
-        class Impatient(Progress):
+        class Impatient(Counting):
             def advance(self, count: int) -> None:
                 raise KeyboardInterrupt
 

@@ -33,7 +33,7 @@ MIB = 1024 * 1024
 QUICK = RetryPolicy(
     attempts=4,
     patience=0.0,
-    hash_patience=1.0,
+    hash_patience=5.0,
     hash_pause=0.01,
     first_wait=0.01,
     longest_wait=0.02,
@@ -88,6 +88,7 @@ class ImageServer(fixtures.Fixture):
         self.active: set[socket.socket] = set()
         self.lock = threading.Lock()
         self.released = threading.Event()
+        self.stalled = threading.Event()
 
     def _setUp(self) -> None:
         server = _Server(("127.0.0.1", 0), _Handler)
@@ -226,6 +227,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def _break(self, how: str) -> None:
         self.close_connection = True
         if how == "stall":
+            self.images.stalled.set()
             self.images.released.wait(10)
         elif how == "reset":
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

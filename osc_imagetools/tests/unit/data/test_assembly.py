@@ -56,7 +56,7 @@ class AssemblyTest(testtools.TestCase):
             part = Part(source, target, sparse=False)
             for block in stored:
                 part.write(block * MIB, data[block * MIB : (block + 1) * MIB])
-            account = Account(NullProgress())
+            account = Account(NullProgress().task("x", None))
             assembly = Assembly(part, Buffers(16), account, size=len(data), whole=whole)
             digest, failures = hashlib.sha512(), []
 
@@ -103,7 +103,9 @@ class AssemblyTest(testtools.TestCase):
             zeros = memoryview(bytes(MIB))
             for block in range(100):
                 part.write(block * MIB, zeros)
-            assembly = Assembly(part, Buffers(4), Account(NullProgress()), size=size, whole=False)
+            assembly = Assembly(
+                part, Buffers(4), Account(NullProgress().task("x", None)), size=size, whole=False
+            )
             writer = threading.Thread(target=assembly.write_out)
             writer.start()
             taken = 0
@@ -120,7 +122,9 @@ class AssemblyTest(testtools.TestCase):
         with tempfile.TemporaryDirectory() as name:
             source = DownloadSource("http://a", "x", 5 * MIB, "sha512", "ab", None)
             part = Part(source, Path(name) / "x", sparse=False)
-            assembly = Assembly(part, Buffers(4), Account(NullProgress()), size=5 * MIB, whole=False)
+            assembly = Assembly(
+                part, Buffers(4), Account(NullProgress().task("x", None)), size=5 * MIB, whole=False
+            )
             chunk = assembly.take()
             assert chunk is not None
             assembly.received(chunk, 2 * MIB + 9)

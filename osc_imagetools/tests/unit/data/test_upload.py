@@ -197,6 +197,8 @@ class UploadTest(testtools.TestCase):
         self.assertEqual([], self.sink.received)
 
     def test_a_file_that_shrinks_or_grows_while_it_is_sent(self) -> None:
+        self.data = bytes(32 * BLOCK)  # far more than the buffers of both sockets hold
+        self.digest = hashlib.sha512(self.data).hexdigest()
         for change in (-1, 1):
             self.path.write_bytes(self.data)
             sent: list[int] = []

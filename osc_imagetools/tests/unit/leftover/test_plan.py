@@ -37,6 +37,13 @@ class TestOrder(TestCase):
         self.assertEqual(expected, self.order(*resources))
         self.assertEqual(expected, self.order(*reversed(resources)))
 
+    def test_a_volume_before_the_image_that_it_was_made_from(self):
+        """It may be a clone; an image that was made from a volume goes first all the same."""
+        resources = (left("image", "i"), left("volume", "v", "i"), left("image", "j"), left("volume", "w"))
+        expected = ["image j", "volume v", "image i", "volume w"]
+        self.assertEqual(expected, self.order(*resources))
+        self.assertEqual(expected, self.order(*reversed(resources)))
+
     @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), max_size=20))
     @settings(max_examples=50, deadline=None)
     def test_no_parent_before_its_child(self, pairs):

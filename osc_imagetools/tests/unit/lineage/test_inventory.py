@@ -100,6 +100,18 @@ class TestLinks(LineageCase):
 
 
 class TestRequests(LineageCase):
+    def test_whether_storage_may_have_cloned_an_image(self):
+        for cloned, changes in (
+            (True, {"disk_format": "raw"}),  # most clouds do not tell where it is
+            (True, {"disk_format": "raw", "direct_url": "rbd://fsid/images/i/snap"}),
+            (False, {"disk_format": "raw", "direct_url": "file:///images/i"}),
+            (False, {"disk_format": "qcow2", "direct_url": "rbd://fsid/images/i/snap"}),
+        ):
+            image = image_document(**changes)
+            self.estate(images=[image])
+            found = self.read("image", image)
+            self.assertEqual(cloned, found.resources[found.asked].cloned, str(changes))
+
     def test_one_for_what_is_in_no_list_and_none_for_what_is(self):
         volume = volume_document()
         snapshots = [snapshot_document(volume_id=volume["id"]) for _ in range(20)]

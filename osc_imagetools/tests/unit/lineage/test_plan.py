@@ -2,7 +2,7 @@
 import dataclasses
 
 from osc_imagetools.lineage.inventory import Lineage, LineageResource, Link
-from osc_imagetools.lineage.plan import lineage_rows
+from osc_imagetools.lineage.plan import CLONE, OLD_CLONE, lineage_rows
 from osc_imagetools.tests.unit.base import TestCase
 
 
@@ -144,7 +144,7 @@ class TestIfDeleted(LineageCase):
 
     def test_a_snapshot(self):
         self.assertEqual(
-            {"backup": "loses its data and can no longer be booted"},
+            {"backup": "loses its data and can no longer be booted", "root2": OLD_CLONE},
             self.consequences("snapshot", "root-snap"),
         )
 
@@ -160,6 +160,13 @@ class TestIfDeleted(LineageCase):
             {"web2": "stays, but can no longer be rebuilt from the image"},
             self.consequences("image", "backup"),
         )
+
+    def test_an_image_that_storage_may_have_cloned(self):
+        self.assertEqual({}, self.consequences("image", "debian"))
+        cloned = dataclasses.replace(FAMILY[0], cloned=True)
+        self.assertEqual({"root": CLONE, "stranger": CLONE}, self.consequences("image", "debian", cloned))
+        booted = dataclasses.replace(FAMILY[6], cloned=True)
+        self.assertIn(CLONE, self.consequences("image", "backup", booted)["web2"])
 
     def test_a_server_takes_volumes_along(self):
         links = (

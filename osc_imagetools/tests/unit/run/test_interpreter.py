@@ -59,6 +59,10 @@ class Stored(FileSource):
         return io.BytesIO(self.data)  # type: ignore[attr-defined]
 
 
+QCOW2 = "0d1c2b3a-5555-4666-8777-888899990000"
+OTHER_VOLUME = "6f1b2a34-1111-4222-8333-444455556666"
+
+
 class InterpreterCase(TestCase):
     """A cloud in which one image and one volume are made."""
 
@@ -80,10 +84,14 @@ class InterpreterCase(TestCase):
         self.http.patch(path, json={})
         self.http.delete(path, json=self.delete_image)
         self.http.put(re.compile(f"{IMAGE}/v2/images/[^/]+/file"), json=self.upload)
+        self.serve_volume()
+        self.http.put(re.compile(f"{VOLUME}/volumes/"), json={})
+
+    def serve_volume(self) -> None:
+        """The volume is the one that is made, shown and changed from now on."""
         self.http.post(f"{VOLUME}/volumes", json={"volume": self.volume})
         self.http.get(f"{VOLUME}/volumes/{self.volume['id']}", json=lambda r, c: {"volume": self.volume})
         self.http.post(f"{VOLUME}/volumes/{self.volume['id']}/action", json=self.act)
-        self.http.put(re.compile(f"{VOLUME}/volumes/"), json={})
 
     def create_image(self, request: Any, context: Any) -> Any:
         body = request.json()
@@ -115,8 +123,12 @@ class InterpreterCase(TestCase):
     def act(self, request: Any, context: Any) -> Any:
         body = request.json()
         context.status_code = 202
-        if "os-reimage" in body:
-            self.in_use = False
+        if "os-volume_upload_image" in body:
+            wanted = body["os-volume_upload_image"]
+            self.images[QCOW2] = image_document(
+                id=QCOW2, name=wanted["image_name"], disk_format=wanted["disk_format"], checksum=None
+            )
+            return {"os-volume_upload_image": {"image_id": QCOW2}}
         metadata = dict(self.volume.get("volume_image_metadata") or {})
         metadata.update(body.get("os-set_image_metadata", {}).get("metadata", {}))
         metadata.pop(body.get("os-unset_image_metadata", {}).get("key"), None)
@@ -218,26 +230,29 @@ class TestClone(InterpreterCase):
         super().setUp()
         self.in_use = True
 
-    def test_it_is_written_anew_and_gets_its_metadata_again(self) -> None:
-        _, left = self.run_volume()
-        requests = self.requests()
-        at = requests.index("POST volume os-reimage")
-        self.assertEqual("DELETE image", requests[at - 1])
-        self.assertIn("DELETE image", requests[at:])
-        self.assertEqual(((), {}), (left, self.images))
-        ((_, body),) = [(p, b) for p, b in self.mocked.sent("POST") if b and "os-reimage" in b]
-        self.assertFalse(body["os-reimage"]["reimage_reserved"])
-
-    def test_without_reimage_the_image_stays_and_is_named(self) -> None:
-        self.patch(type(self.mocked.cloud), "microversion", lambda *args: "3.67")
+    def test_a_volume_of_a_qcow2_image_replaces_it(self) -> None:
+        """All of it happens inside the cloud, and its image goes too."""
+        clone = self.volume["id"]
+        self.http.delete(f"{VOLUME}/volumes/{clone}", json=self.replaced, status_code=202)
         results, left = self.run_volume()
-        (told,) = results.refused
-        self.assertIn("image image of web01-vda", told.what)
-        self.assertIn("3.68", told.reason)
-        self.assertEqual((), left)
-        ((_, changes),) = self.mocked.sent("PATCH")
-        self.assertIn({"op": "replace", "path": "/tags", "value": []}, changes)
-        self.assertEqual([], journaled_runs())
+        requests = self.requests()
+        at = requests.index("POST volume os-volume_upload_image")
+        self.assertIn("DELETE image", requests[:at])
+        after = [r for r in requests[at:] if r.split()[0] in ("POST", "DELETE") and len(r.split()) == 2]
+        self.assertEqual(["DELETE volume", "POST volume", "DELETE image", "DELETE image"], after)
+        self.assertEqual(((), {}, []), (left, self.images, journaled_runs()))
+        (outcome,) = [o for o in results.outcomes.values() if o.source is not None]
+        self.assertEqual(OTHER_VOLUME, outcome.resource.id if outcome.resource else None)
+        made = [b["volume"]["imageRef"] for p, b in self.mocked.sent("POST") if p.endswith("/volumes")]
+        self.assertEqual(QCOW2, made[-1])
+
+    def replaced(self, request: Any, context: Any) -> Any:
+        """The clone goes, and the next volume is another one."""
+        self.http.get(f"{VOLUME}/volumes/{self.volume['id']}", status_code=404)
+        self.volume = {**self.volume, "id": OTHER_VOLUME}
+        self.in_use = False
+        self.serve_volume()
+        return {}
 
 
 class TestEnding(InterpreterCase):

@@ -111,6 +111,23 @@ LISTS: dict[str, tuple[tuple[str, ...], list[tuple[Any, ...]]]] = {
             )
         ],
     ),
+    "server backup-run": (
+        ("Server", "Result", "Bundle", "Bytes", "Seconds", "Detail", "ID", "Project", "Host"),
+        [
+            (
+                "web01",
+                "exported",
+                PATH,
+                base.Size(7 << 30),
+                61.5,
+                "old bundles removed: 1",
+                SERVER,
+                PROJECT,
+                "h",
+            ),
+            ("web02", "failed", None, base.Size(None), None, SENTENCE, SERVER, PROJECT, "h"),
+        ],
+    ),
     "image share": (
         ("Project", "Result", "Detail", "Name", "Action"),
         [(PROJECT, *SHARED, "other", ACCEPT)],
@@ -128,6 +145,7 @@ LISTS: dict[str, tuple[tuple[str, ...], list[tuple[Any, ...]]]] = {
 # What the lists show without --long: the table of the user's guide to the commands.
 DEFAULT = {
     "server backup-check": ("Server", "Severity", "Reason", "Message"),
+    "server backup-run": ("Server", "Result", "Bundle", "Bytes", "Seconds", "Detail"),
     "image share": ("Project", "Result", "Detail"),
     "image unshare": ("Project", "Result", "Detail"),
     "image share-check": ("Project", "Visible", "Listed", "Downloadable", "Bootable", "Reason"),

@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One command for one server, as a process of its own: what fails or dies there is one row here.
+
+Contract: the command logs in as the parent did, by its environment; nothing secret is on its command line.
+It is interrupted, so that it cleans up, when the parent says so and when the parent dies.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import IO, Any
+
+PR_SET_PDEATHSIG = 1
+MAX_OUTPUT = 1024 * 1024  # bytes that are read of what a command says
+_REFERENCE = re.compile(r"\[[a-z0-9]+(-[a-z0-9]+)*\]$")
+_LIBC = ctypes.CDLL(None)
+
+
+@dataclass(frozen=True)
+class ChildLogin:
+    """How a command logs in: options without secrets, and the environment with them."""
+
+    words: tuple[str, ...]
+    environment: Mapping[str, str]
+
+    def in_project(self, project_id: str) -> ChildLogin:
+        """The same account in another project."""
+        kept = {k: v for k, v in self.environment.items() if k not in ("OS_PROJECT_NAME", "OS_PROJECT_ID")}
+        return ChildLogin((*self.words, "--os-project-id", project_id), kept)
+
+
+class ChildCommand:
+    """A running ``openstack`` command."""
+
+    def __init__(self, login: ChildLogin, words: Sequence[str]) -> None:
+        self.started = time.monotonic()
+        self._out: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
+        self._err: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
+        self._parent = os.getpid()
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "openstackclient.shell", *login.words, *words],
+            env=dict(login.environment),
+            stdin=subprocess.DEVNULL,
+            stdout=self._out,
+            stderr=self._err,
+            start_new_session=True,  # Ctrl-C is for the parent to heed
+            preexec_fn=self._die_with_parent,
+        )
+
+    def ended(self) -> bool:
+        """Whether it runs no more."""
+        return self._process.poll() is not None
+
+    def interrupt(self) -> None:
+        """Asks it to stop: it removes what it has created; asked twice, it gives that up."""
+        if not self.ended():
+            self._process.send_signal(signal.SIGINT)
+
+    def result(self) -> ChildResult:
+        """What it gave; waits for its end."""
+        code = self._process.wait()
+        seconds = time.monotonic() - self.started
+        out, err = (_text(stream) for stream in (self._out, self._err))
+        return ChildResult(code, out, err, seconds)
+
+    def _die_with_parent(self) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_DFL)
+        if hasattr(_LIBC, "prctl"):
+            _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+            if os.getppid() != self._parent:  # it died in between
+                os._exit(1)
+
+
+class ChildResult:
+    """What a command gave; ``code`` is negative where a signal ended it."""
+
+    def __init__(self, code: int, out: str, err: str, seconds: float) -> None:
+        self.code = code
+        self.err = err
+        self.seconds = seconds
+        self._out = out
+
+    @property
+    def report(self) -> dict[str, Any]:
+        """The fields that it printed as JSON; empty where it printed none."""
+        try:
+            document = json.loads(self._out)
+        except ValueError:
+            return {}
+        return document if isinstance(document, dict) else {}
+
+    @property
+    def failure(self) -> str:
+        """What it says about its failure, in one line."""
+        lines = [line.strip() for line in self.err.splitlines() if line.strip()]
+        named = [line for line in lines if _REFERENCE.search(line)]
+        said = (named or lines or ["it said nothing"])[-1]
+        ended = f"signal {-self.code}" if self.code < 0 else f"exit code {self.code}"
+        return said if named else f"{ended}: {said}"
+
+
+def _text(stream: IO[bytes]) -> str:
+    """The end of what was written."""
+    with stream:
+        size = stream.seek(0, os.SEEK_END)
+        stream.seek(max(0, size - MAX_OUTPUT))
+        return stream.read().decode(errors="replace")

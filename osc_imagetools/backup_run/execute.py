@@ -1,0 +1,216 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Carries out a run: several servers at a time, each by commands of their own, until all is done.
+
+Contract: the failure of one server is its result and never the end of the run. An interrupt is passed on to
+the commands that run, which clean up; nothing new is begun then. After the deadline nothing new is begun
+either, and what runs is finished.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from osc_imagetools import errors
+from osc_imagetools.backup_run.child import ChildCommand, ChildLogin, ChildResult
+from osc_imagetools.backup_run.destination import BundleDirectory
+from osc_imagetools.backup_run.plan import PlannedServer
+from osc_imagetools.backup_run.plan_commands import export_words, proof_words
+from osc_imagetools.backup_run.plan_schedule import JobSchedule, RunLimits, ScheduledJob
+from osc_imagetools.backup_run.result import EXPORTED, FAILED, FRESH, SKIPPED, ServerResult
+from osc_imagetools.run.interrupts import interrupts_set
+
+LOG = logging.getLogger(__name__)
+POLL = 0.2  # seconds
+NOT_PROVEN = 3  # exit code of a restore check that is no proof
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How a run is carried out; ``until`` in seconds since 1970, after which nothing is begun."""
+
+    limits: RunLimits
+    until: float | None = None
+    jobs: int = 4
+
+
+def carry_out(
+    planned: Sequence[PlannedServer],
+    login: ChildLogin,
+    project_id: str,
+    options: RunOptions,
+    tell: Callable[[int, int], None] = lambda done, all: None,
+) -> list[ServerResult]:
+    """The results of all servers, in the order of the plan.
+
+    :param project_id: of the login; a server of another one is exported there.
+    :param tell: is given how many of the servers with work are done, and how many there are.
+    :raises errors.Cancelled: interrupted; everything has been cleaned up.
+    """
+    work = [p for p in planned if p.work]
+    schedule = JobSchedule(map(_job, work), options.limits)
+    results = {p.server.id: settled(p) for p in planned if not p.work}
+    running: list[ServerRun] = []
+    stop, give_up = threading.Event(), threading.Event()
+    with interrupts_set(stop, give_up):
+        while True:
+            for run in [run for run in running if run.advance()]:
+                running.remove(run)
+                schedule.done(run.job)
+                results[run.planned.server.id] = run.result
+                tell(sum(p.server.id in results for p in work), len(work))
+            late = options.until is not None and time.time() >= options.until
+            while not (stop.is_set() or late) and (job := schedule.take()) is not None:
+                login_there = _login(job.what, login, project_id)
+                running.append(ServerRun(job, login_there, options.jobs))
+            if not running and (stop.is_set() or late or not schedule.waiting):
+                break
+            _pass_on(running, stop, give_up)
+            time.sleep(POLL)
+    if stop.is_set():
+        done = sum(p.server.id in results and results[p.server.id].result != FAILED for p in work)
+        raise errors.Cancelled(
+            f"interrupted: {done} of {len(work)} servers were done",
+            hint="Run the same command again: it goes on where it stopped.",
+        )
+    for job in schedule.waiting:
+        server = job.what.server
+        results[server.id] = ServerResult(server, SKIPPED, details=["the deadline (--until) has passed"])
+    return [results[p.server.id] for p in planned]
+
+
+def settled(planned: PlannedServer) -> ServerResult:
+    """The result of a server for which nothing has to be done."""
+    if planned.policy is None:
+        return ServerResult(planned.server, SKIPPED, details=[planned.skipped])
+    newest = planned.newest
+    result = ServerResult(planned.server, FRESH)
+    if newest is not None:
+        result.bundle, result.newest = newest.path, newest.taken
+        result.proof = max((p.at for p in newest.proofs if p.booted), default=None)
+    return result
+
+
+def _job(planned: PlannedServer) -> ScheduledJob[PlannedServer]:
+    server = planned.server
+    return ScheduledJob(planned, server.host, server.project_id, server.volume_types)
+
+
+def _login(planned: PlannedServer, login: ChildLogin, project_id: str) -> ChildLogin:
+    theirs = planned.server.project_id
+    return login if theirs in ("", project_id) else login.in_project(theirs)
+
+
+def _pass_on(running: Sequence[ServerRun], stop: threading.Event, give_up: threading.Event) -> None:
+    for run in running:
+        if stop.is_set() and run.interrupted < 1 + give_up.is_set():
+            run.interrupt()
+
+
+@dataclass
+class ServerRun:
+    """One server while something is done: its export, then its proof, then its rules of keeping."""
+
+    job: ScheduledJob[PlannedServer]
+    login: ChildLogin
+    jobs: int
+    interrupted: int = 0
+    _child: ChildCommand | None = None
+    _steps: list[str] = field(default_factory=list)
+    _release: Callable[[], None] | None = None
+
+    def __post_init__(self) -> None:
+        self.planned = self.job.what
+        assert self.planned.policy is not None
+        self.policy = self.planned.policy
+        self.place = BundleDirectory(Path(self.policy.directory))
+        self.result = settled(self.planned)
+        self._steps = ["export"] * self.planned.export + ["prove"] * self.planned.prove
+        try:
+            self._release = self.place.reserve(self.planned.server.id)
+        except errors.BundleBusy as exc:
+            self._end(SKIPPED, exc.message)
+        except errors.ImagetoolsError as exc:
+            self._end(FAILED, exc.message)
+        else:
+            self._next()
+
+    def advance(self) -> bool:
+        """Goes on as far as it can; whether all is done."""
+        if self._child is not None and self._child.ended():
+            child, self._child = self._child, None
+            step = self._steps.pop(0)
+            told = self._exported if step == "export" else self._proven
+            told(child.result())
+            self._next()
+        if self._child is None and self._release is not None:
+            self._release()
+            self._release = None
+        return self._child is None
+
+    def interrupt(self) -> None:
+        """Asks what runs to clean up and end."""
+        self.interrupted += 1
+        self._steps = self._steps[:1]
+        if self._child is not None:
+            self._child.interrupt()
+
+    def _next(self) -> None:
+        if not self._steps:
+            return
+        server = self.planned.server
+        if self._steps[0] == "export":
+            path = self.planned.unfinished or str(self.place.new_bundle(server.id))
+            LOG.info("Exporting server %s (%s) to %s", server.name, server.id, path)
+            words = export_words(server.id, path, self.policy, self.jobs)
+        else:
+            LOG.info("Checking that server %s (%s) boots from %s", server.name, server.id, self.result.bundle)
+            words = proof_words(str(self.result.bundle), self.policy, self.jobs)
+        self._child = ChildCommand(self.login, words)
+
+    def _exported(self, child: ChildResult) -> None:
+        if child.code:
+            self._end(FAILED, child.failure)
+            return
+        report = child.report
+        self.result.result = EXPORTED
+        self.result.bundle = report.get("bundle")
+        self.result.bytes, self.result.seconds = report.get("bytes"), child.seconds
+        self.result.newest = time.time() - child.seconds
+        if self.policy.keep is not None:
+            self._forget()
+
+    def _forget(self) -> None:
+        assert self.policy.keep is not None
+        try:
+            removals = self.place.forget(self.planned.server.id, self.policy.keep)
+        except errors.ImagetoolsError as exc:
+            self._end(FAILED, f"exported, but old bundles were not removed: {exc.message}")
+            return
+        removed = sum(removal.removed for removal in removals)
+        if removed:
+            self.result.details.append(f"old bundles removed: {removed}")
+        kept = [f"{r.bundle.label} was not removed: {r.reason}" for r in removals if not r.removed]
+        if kept:
+            self._end(FAILED, "; ".join(kept))
+
+    def _proven(self, child: ChildResult) -> None:
+        report = child.report
+        if child.code in (0, NOT_PROVEN) and report:
+            said = f"restore check: {report.get('result')}"
+            if child.code:
+                self._end(FAILED, f"{said}: {report.get('evidence')}")
+            else:
+                self.result.details.append(said)
+                self.result.proof = time.time()
+        else:
+            self._end(FAILED, f"restore check: {child.failure}")
+
+    def _end(self, result: str, detail: str) -> None:
+        self.result.result = result
+        self.result.details.append(detail)
+        self._steps = []

@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The run itself, with a program of the test's own in the place of the client."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from typing import Any
+
+import fixtures
+
+from osc_imagetools import errors
+from osc_imagetools.backup_run.child import ChildLogin
+from osc_imagetools.backup_run.destination import BundleDirectory
+from osc_imagetools.backup_run.execute import RunOptions, carry_out
+from osc_imagetools.backup_run.plan import PlannedServer, plan_run
+from osc_imagetools.backup_run.plan_policy import ProofRule
+from osc_imagetools.backup_run.plan_schedule import RunLimits
+from osc_imagetools.backup_run.result import ServerResult
+from osc_imagetools.tests.unit.backup_run.samples import NOW, policy, server
+from osc_imagetools.tests.unit.base import TestCase
+
+# Notes how it was called, and does what the name of the server tells.
+CLIENT = """
+import json, os, sys, time
+words = sys.argv[1:]
+project = words.pop(1) if words[0] == "--os-project-id" else ""
+words = words[1:] if project else words
+print(words[1], words[2], project, os.environ.get("OS_PASSWORD"), file=open(os.environ["NOTES"], "a"))
+what = words[2]
+if "slow" in what:
+    print("Interrupted [interrupted]", file=sys.stderr) if not time.sleep(600) else None
+if "bad" in what:
+    sys.exit("it is broken [cloud-error]\\nType this.")
+if "killed" in what:
+    os.kill(os.getpid(), 9)
+if words[1] == "restore-check":
+    result = "failed" if "unbootable" in what else "booted"
+    print(json.dumps({"result": result, "evidence": "login prompt"}))
+    sys.exit(0 if result == "booted" else 3)
+print(json.dumps({"bundle": words[words.index("--output") + 1], "bytes": 7}))
+"""
+
+
+class RunCase(TestCase):
+    def setUp(self):
+        super().setUp()
+        self.dir = pathlib.Path(self.useFixture(fixtures.TempDir()).path)
+        package = self.dir / "openstackclient"
+        package.mkdir()
+        (package / "__init__.py").write_text("")
+        (package / "shell.py").write_text(CLIENT)
+        self.notes = self.dir / "notes"
+        environment = {
+            **os.environ,
+            "PYTHONPATH": str(self.dir),
+            "NOTES": str(self.notes),
+            "OS_PASSWORD": "x",
+        }
+        self.login = ChildLogin((), environment)
+
+    def plan(self, *names: str, **changes: Any) -> list[PlannedServer]:
+        chosen = policy(directory=str(self.dir / "backup"), **changes)
+        return plan_run([server(name) for name in names], (chosen,), {}, now=NOW)
+
+    def run_all(self, *names: str, parallel: int = 4, **changes: Any) -> dict[str, ServerResult]:
+        options = RunOptions(RunLimits(parallel))
+        results = carry_out(self.plan(*names, **changes), self.login, "p", options)
+        return {result.server.id: result for result in results}
+
+
+class TestResults(RunCase):
+    def test_one_that_fails_is_a_row(self):
+        found = self.run_all("a", "bad", "killed", "b")
+        self.assertEqual(
+            {"a": "exported", "bad": "failed", "killed": "failed", "b": "exported"},
+            {name: result.result for name, result in found.items()},
+        )
+        self.assertEqual("it is broken [cloud-error]", found["bad"].detail)
+        self.assertIn("signal 9", found["killed"].detail)
+        self.assertEqual(7, found["a"].bytes)
+        self.assertTrue(str(found["a"].bundle).startswith(f"{self.dir}/backup/a/"))
+
+    def test_secrets_are_in_the_environment_alone(self):
+        self.run_all("a")
+        self.assertEqual("export-full a  x\n", self.notes.read_text())
+
+    def test_a_server_of_another_project_is_exported_there(self):
+        (planned,) = plan_run(
+            [server("a", project_id="q")], (policy(directory=str(self.dir / "backup")),), {}, now=NOW
+        )
+        carry_out([planned], self.login, "p", RunOptions(RunLimits()))
+        self.assertEqual("export-full a q x\n", self.notes.read_text())
+
+    def test_a_proof_follows_the_export(self):
+        found = self.run_all("a", "unbootable", prove=ProofRule(every=1.0))
+        self.assertEqual(("exported", "restore check: booted"), (found["a"].result, found["a"].detail))
+        self.assertIsNotNone(found["a"].proof)
+        self.assertEqual("failed", found["unbootable"].result)
+        self.assertIn("restore check: failed: login prompt", found["unbootable"].detail)
+
+    def test_after_the_deadline_nothing_is_begun(self):
+        options = RunOptions(RunLimits(4), until=time.time() - 1)
+        (result,) = carry_out(self.plan("a"), self.login, "p", options)
+        self.assertEqual("skipped", result.result)
+        self.assertFalse(self.notes.exists())
+
+    def test_a_server_that_another_run_exports(self):
+        release = BundleDirectory(self.dir / "backup").reserve("a")
+        self.assertEqual("skipped", self.run_all("a")["a"].result)
+        release()
+        self.assertEqual("exported", self.run_all("a")["a"].result)
+
+    def test_a_directory_that_cannot_be_made(self):
+        (self.dir / "backup").write_text("")
+        self.assertEqual("failed", self.run_all("a")["a"].result)
+
+
+class TestInterrupts(RunCase):
+    def test_what_runs_is_interrupted_and_nothing_is_begun(self):
+        def interrupt() -> None:
+            while not self.notes.exists() or "slow" not in self.notes.read_text():
+                time.sleep(0.01)
+            os.kill(os.getpid(), signal.SIGINT)
+
+        threading.Thread(target=interrupt, daemon=True).start()
+        error = self.assertRaises(errors.Cancelled, self.run_all, "slow", "z", parallel=1)
+        self.assertIn("0 of 2 servers", error.message)
+        self.assertNotIn("export-full z", self.notes.read_text())
+
+    def test_when_the_run_is_killed_its_commands_end(self):
+        """By SIGTERM, so that they clean up."""
+        script = self.dir / "run.py"
+        script.write_text(
+            textwrap.dedent(
+                """
+                import json, os, sys
+                from osc_imagetools.backup_run.child import ChildCommand, ChildLogin
+                child = ChildCommand(ChildLogin((), os.environ), ["server", "export-full", "slow"])
+                print(child._process.pid, flush=True)
+                child.result()
+                """
+            )
+        )
+        root = pathlib.Path(__file__).parents[4]
+        environment = {**self.login.environment, "PYTHONPATH": f"{self.dir}:{root}"}
+        process = subprocess.Popen(
+            [sys.executable, str(script)], env=environment, stdout=subprocess.PIPE, text=True
+        )
+        assert process.stdout is not None
+        child = int(process.stdout.readline())
+        while not self.notes.exists():
+            time.sleep(0.01)
+        process.kill()
+        process.wait()
+        process.stdout.close()
+        end = time.monotonic() + 30
+        while self.lives(child) and time.monotonic() < end:
+            time.sleep(0.01)
+        self.assertFalse(self.lives(child))
+
+    def lives(self, pid: int) -> bool:
+        try:
+            return pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+        except OSError:
+            return False

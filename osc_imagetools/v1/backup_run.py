@@ -1,0 +1,292 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command ``server backup-run``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from typing import TYPE_CHECKING, Any
+
+from osc_imagetools.v1 import backup_check, base
+
+if TYPE_CHECKING:
+    from osc_imagetools.backup_check.bundles import BundleCopy
+    from osc_imagetools.backup_run.child import ChildLogin
+    from osc_imagetools.backup_run.plan_policy import BackupPolicy
+    from osc_imagetools.cloud.connection import Cloud
+
+# Options of the client that tell what a cloud is like and hold no secret; all others go by the environment.
+PLAIN = ("--os-cloud", "--os-region-name", "--os-interface")
+
+
+class RunServerBackup(base.Lister):
+    """Export all chosen servers whose backup is missing or too old.
+
+    A server is exported if it has no complete bundle younger than ``--max-age`` with all of its volumes.
+    Servers with a fresh bundle are left alone, so the command can be run as often as you like, for example
+    by a timer every night. It can be killed at any moment and run again: it reads the state from the bundles
+    themselves, and continues exports that were interrupted.
+
+    With ``--policy-file``, named policies say which servers are exported where and how often, which bundles
+    are kept, and how often a restore check is due. Servers to which no policy or several policies apply are
+    skipped.
+
+    The failure of one server never ends the run.
+
+    Exit codes: 0 if no server failed, 3 if one did, 1 if the run could not begin.
+    """
+
+    more = ("ID", "Project", "Host")
+    examples = (
+        "openstack server backup-run --all --max-age 24h --output-directory /backup",
+        "openstack server backup-run --all --policy-file policies.yaml --parallel 4",
+    )
+    failed = False
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument("servers", metavar="<server>", nargs="*", help="Server to back up (name or ID)")
+        backup_check.add_filters(parser, "Back up")
+        _add_policy_options(parser)
+        _add_limits(parser)
+        parser.add_argument(
+            "--metrics",
+            metavar="<file>",
+            help="Also write the results for Prometheus to this file (for the textfile collector of "
+            "node_exporter)",
+        )
+        parser.add_argument(
+            "--html",
+            metavar="<file>",
+            help="Also write the report of server backup-check on these servers, as it is after the run",
+        )
+        base.add_dry_run_option(parser)
+        return parser
+
+    def take_action(self, parsed_args: argparse.Namespace) -> tuple[Any, Any]:
+        policies = read_policies(parsed_args)
+        check_run_options(parsed_args)
+        import time
+
+        from osc_imagetools.backup_run import report
+        from osc_imagetools.backup_run.execute import carry_out
+        from osc_imagetools.backup_run.plan import plan_run
+        from osc_imagetools.progress.display import shown_progress
+
+        started = time.monotonic()
+        cloud = self.cloud()
+        servers = chosen_servers(cloud, parsed_args)
+        planned = plan_run(servers, policies, read_copies(policies), now=time.time())
+        if parsed_args.dry_run:
+            return base.plan_rows(report.run_steps(planned))
+        with shown_progress() as progress:
+            results = carry_out(
+                planned,
+                child_login(self.app),
+                cloud.project_id,
+                run_options(parsed_args),
+                lambda done, all: progress.count(f"servers of {all}", done),
+            )
+        seconds = time.monotonic() - started
+        self.failed = any(result.result == "failed" for result in results)
+        self.summary = report.run_summary(results, seconds)
+        _write_reports(cloud, parsed_args, policies, results, seconds)
+        rows = ((*r[:3], base.Size(r[3]), *r[4:]) for r in report.run_rows(results))
+        return report.COLUMNS, rows
+
+    def hidden(self, parsed_args: argparse.Namespace) -> tuple[str, ...]:
+        return () if parsed_args.dry_run else super().hidden(parsed_args)
+
+    def run(self, parsed_args: argparse.Namespace) -> int:
+        self.failed = False
+        return super().run(parsed_args) or (3 if self.failed else 0)
+
+
+def _add_policy_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say what is backed up how."""
+    parser.add_argument(
+        "--policy-file",
+        metavar="<file>",
+        help="YAML file with policies, instead of the following options",
+    )
+    parser.add_argument(
+        "--max-age",
+        metavar="<duration>",
+        type=backup_check.duration,
+        help="Maximum age of the newest complete bundle of a server: a number with m, h, d or w, for example "
+        "24h",
+    )
+    parser.add_argument(
+        "--output-directory",
+        metavar="<directory>",
+        help="Directory of the bundles: a directory for each server, a bundle for each export",
+    )
+    parser.add_argument(
+        "--stop",
+        action="store_true",
+        help="Stop each server while its snapshots are taken, then start it again",
+    )
+    parser.add_argument(
+        "--allow-encrypted",
+        action="store_true",
+        help="Also export encrypted volumes. The copy stays encrypted and is useless without the key.",
+    )
+
+
+def _add_limits(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say how much is done at the same time, and until when."""
+    for name, what in (
+        ("parallel", "Maximum number of servers at a time (default: 1)"),
+        ("per-host", "Maximum number of servers of one hypervisor at a time"),
+        ("per-project", "Maximum number of servers of one project at a time, whose quota they share"),
+        ("per-volume-type", "Maximum number of servers with volumes of one type at a time"),
+    ):
+        default = 1 if name == "parallel" else None
+        kind = base.positive(int, "servers")
+        parser.add_argument(f"--{name}", metavar="<n>", type=kind, default=default, help=what)
+    parser.add_argument(
+        "--jobs",
+        metavar="<n>",
+        type=base.positive(int, "transfers"),
+        default=4,
+        help="Maximum number of concurrent transfers of each server (default: 4)",
+    )
+    parser.add_argument(
+        "--until",
+        metavar="<time>",
+        type=until,
+        help="Begin no export after this time of day (06:00, local time); those that run are finished",
+    )
+
+
+def until(text: str) -> float:
+    """An argparse type: the next moment with this time of day, in seconds since 1970."""
+    from datetime import datetime, timedelta
+
+    now = datetime.now()
+    moment = datetime.strptime(text, "%H:%M").replace(year=now.year, month=now.month, day=now.day)
+    return (moment if moment > now else moment + timedelta(days=1)).timestamp()
+
+
+until.__name__ = "time of day"
+
+
+def check_run_options(parsed_args: argparse.Namespace) -> None:
+    """Contradictory options are refused before the login."""
+    from pathlib import Path
+
+    from osc_imagetools.backup_run.metrics import check_metrics_path
+
+    parsed_args.explain = None
+    backup_check.check_choice(parsed_args)
+    if parsed_args.metrics:
+        check_metrics_path(Path(parsed_args.metrics))
+
+
+def read_policies(parsed_args: argparse.Namespace) -> tuple[BackupPolicy, ...]:
+    """The policies of the file, or the one of the options."""
+    from pathlib import Path
+
+    from osc_imagetools.backup_run.plan_policy import BackupPolicy, ServerChoice, parse_policies
+    from osc_imagetools.errors import UsageError
+
+    names = ("max_age", "output_directory", "stop", "allow_encrypted")
+    given = [f"--{name.replace('_', '-')}" for name in names if getattr(parsed_args, name)]
+    if parsed_args.policy_file:
+        if given:
+            raise UsageError(f"--policy-file cannot be combined with {', '.join(given)}")
+        path = Path(parsed_args.policy_file)
+        try:
+            return parse_policies(path.read_text(), str(path))
+        except (OSError, UnicodeDecodeError) as exc:
+            raise UsageError(f"--policy-file: cannot read {path}: {exc}") from exc
+    if not (parsed_args.max_age and parsed_args.output_directory):
+        raise UsageError("--max-age and --output-directory, or --policy-file, are required")
+    directory = os.path.abspath(parsed_args.output_directory)
+    policy = BackupPolicy(
+        "",
+        ServerChoice(),
+        parsed_args.max_age,
+        directory,
+        stop=parsed_args.stop,
+        allow_encrypted=parsed_args.allow_encrypted,
+    )
+    return (policy,)
+
+
+def read_copies(policies: tuple[BackupPolicy, ...]) -> dict[str, list[BundleCopy]]:
+    """The bundles in the directories of the policies."""
+    from pathlib import Path
+
+    from osc_imagetools.backup_run.destination import BundleDirectory
+
+    return {path: BundleDirectory(Path(path)).copies() for path in {p.directory for p in policies}}
+
+
+def chosen_servers(cloud: Cloud, parsed_args: argparse.Namespace) -> Any:
+    """The chosen servers; all names that are not found are reported together."""
+    from osc_imagetools.backup_run.inventory import run_servers
+    from osc_imagetools.cloud.server import find_servers
+    from osc_imagetools.errors import Unready
+
+    servers, problems = find_servers(cloud, parsed_args.servers)
+    if problems:
+        raise problems[0] if len(problems) == 1 else Unready("some servers were not found", problems)
+    scope = backup_check.filter_scope(cloud, parsed_args)
+    return run_servers(cloud, scope, [server.document for server in servers])
+
+
+def run_options(parsed_args: argparse.Namespace) -> Any:
+    """The limits and the deadline as the run takes them."""
+    from osc_imagetools.backup_run.execute import RunOptions
+    from osc_imagetools.backup_run.plan_schedule import RunLimits
+
+    limits = RunLimits(
+        parsed_args.parallel, parsed_args.per_host, parsed_args.per_project, parsed_args.per_volume_type
+    )
+    return RunOptions(limits, parsed_args.until, parsed_args.jobs)
+
+
+def child_login(app: Any) -> ChildLogin:
+    """How a command of its own process logs in as this one does: secrets go by its environment alone."""
+    from osc_imagetools.backup_run.child import ChildLogin
+
+    words: list[str] = []
+    environment = dict(os.environ)
+    for action in app.parser._actions:
+        value = getattr(app.options, action.dest, None)
+        options = [option for option in action.option_strings if option.startswith("--os-")]
+        if not options or value is None or (value == action.default and options[0] not in PLAIN):
+            continue
+        if options[0] in PLAIN:
+            words += [options[0], str(value)] if value else []
+        elif isinstance(value, str | int) and not isinstance(value, bool):
+            environment[options[0][2:].upper().replace("-", "_")] = str(value)
+    if getattr(app.options, "insecure", None):
+        words.append("--insecure")
+    return ChildLogin(tuple(words), environment)
+
+
+def _write_reports(
+    cloud: Cloud, parsed_args: argparse.Namespace, policies: Any, results: Any, seconds: float
+) -> None:
+    """The files that were asked for besides the rows."""
+    import time
+    from pathlib import Path
+
+    from osc_imagetools.backup_run.metrics import format_metrics, write_metrics
+
+    if parsed_args.metrics:
+        text = format_metrics(results, ended=time.time(), seconds=seconds)
+        write_metrics(Path(parsed_args.metrics), text)
+    if parsed_args.html:
+        from osc_imagetools.backup_check.inventory import read_fleet
+        from osc_imagetools.backup_check.plan import judge
+        from osc_imagetools.backup_check.plan_copies import Backups
+
+        fleet = read_fleet(cloud, backup_check.read_scope(cloud, parsed_args), lambda what, number: None)
+        bundles = [copy for copies in read_copies(policies).values() for copy in copies]
+        page = backup_check.new_page(cloud)
+        for verdict in judge(fleet, Backups(fleet, bundles), now=time.time(), max_age=parsed_args.max_age):
+            page.add(verdict)
+        page.write(Path(parsed_args.html))
