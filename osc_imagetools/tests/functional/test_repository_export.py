@@ -160,17 +160,20 @@ class FaultsIntoRepository(RepositoryCloudCase):
     def test_killed_and_run_again(self) -> None:
         """Where it is killed in the middle of a disk, the disk is not there; the next run completes it."""
         image = self.image(self.data)
-        self.proxy.rate = 4 * MIB
-        words = ("image", "export-full", image, *self.place())
-        process = base.start_openstack(*words, cloud=proxy.CLOUD)
-        self.addCleanup(process.communicate)
-        self.addCleanup(process.kill)
-        until(lambda: self.proxy.sent > 6 * MIB)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        until(lambda: not self.restic("list", "locks", "--no-lock"))
-        self.assertEqual([], self.snapshots())
-        self.restic("check")
+        for number, code in ((signal.SIGTERM, 130), (signal.SIGKILL, -signal.SIGKILL)):
+            self.proxy.reset()
+            self.proxy.rate = 2 * MIB
+            words = ("image", "export-full", image, *self.place())
+            process = base.start_openstack(*words, cloud=proxy.CLOUD)
+            self.addCleanup(process.communicate)
+            self.addCleanup(process.kill)
+            until(lambda p=process: self.proxy.sent > 6 * MIB or p.poll() is not None, base.PATIENCE)
+            self.assertIsNone(process.poll(), "it ended too early")
+            process.send_signal(number)
+            self.assertEqual(code, process.wait())
+            until(lambda: not self.restic("list", "locks", "--no-lock"), base.PATIENCE)
+            self.assertEqual([], self.snapshots())
+            self.restic("check")
         self.proxy.rate = None
         self.export_through(image)
         self.sound()
