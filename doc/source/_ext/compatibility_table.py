@@ -62,7 +62,9 @@ class CompatibilityTable(Directive):
         path = Path(str(settings._source)).parent / self.arguments[0]
         settings.env.note_dependency(str(path))
         rows = command_rows if self.name == "compatibility-commands" else cloud_rows
-        text = statemachine.StringList(table(rows(json.loads(path.read_text()))), str(path))
+        clouds = json.loads(path.read_text())
+        lines = table(rows(clouds)) if clouds else ["No results are recorded yet."]
+        text = statemachine.StringList(lines, str(path))
         node = nodes.Element()
         self.state.nested_parse(text, 0, node)
         return node.children
