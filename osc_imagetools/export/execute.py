@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from osc_imagetools import errors
@@ -161,15 +161,8 @@ class _BundleDisks:
         source = source_of(self._context.cloud, image, label)
         target = DiskTarget(disk.file, disk.disk_format, disk.container_format or "bare", self.algorithm)
         fetched, facts = self._writer.fetch(source, target)
-        if fetched.verified != "os_hash":
-            LOG.warning("%s", _unproven(image, fetched))
-        if disk.disk_format != facts.content_format and disk.container_format == "bare":
-            LOG.warning(
-                "%s says that it is %s, but its content is %s: exported as it is",
-                image.label,
-                disk.disk_format,
-                facts.content_format,
-            )
+        for warning in warnings_of(disk, image, fetched, facts):
+            LOG.warning("%s", warning)
         taken = self._snapshot_time(disk, image, results)
         return Outcome(value=FetchedDisk(disk, fetched, facts, image, taken))
 
@@ -206,10 +199,21 @@ class _BundleDisks:
         return (snapshot.id, snapshot.created_at) if snapshot else None
 
 
-def _unproven(image: Image, fetched: Fetched) -> str:
+def warnings_of(disk: DiskPlan, image: Image, fetched: Fetched, facts: DiskFacts) -> Iterator[str]:
+    """What a restore would suffer from, though each byte is there: the disk is exported as it is."""
     if fetched.verified == "checksum":
-        return f"{image.label} has no os_hash_value: verified against its MD5 checksum only"
-    return (
-        f"{image.label} has neither os_hash_value nor checksum: its size is right, "
-        "but nothing proves its bytes"
-    )
+        yield f"{image.label} has no os_hash_value: verified against its MD5 checksum only"
+    elif fetched.verified != "os_hash":
+        yield (
+            f"{image.label} has neither os_hash_value nor checksum: its size is right, "
+            "but nothing proves its bytes"
+        )
+    if disk.container_format != "bare":
+        return
+    if disk.disk_format != facts.content_format:
+        yield (
+            f"{image.label} says that it is {disk.disk_format}, but its content is {facts.content_format}: "
+            "exported as it is"
+        )
+    if facts.damage:
+        yield f"{image.label} {facts.damage}: exported as it is"

@@ -14,7 +14,7 @@ from pathlib import Path
 from osc_imagetools import errors
 from osc_imagetools.cloud.image import Image
 from osc_imagetools.data import raw_stream
-from osc_imagetools.data.disk_format import DiskFacts, inspect_disk
+from osc_imagetools.data.disk_format import DiskFacts, inspect_disk, size_as
 from osc_imagetools.data.disk_stream import DiskSource
 from osc_imagetools.data.download import Downloader
 from osc_imagetools.data.file_source import FileSource
@@ -80,8 +80,9 @@ def reformat_image(
             progress=progress,
         )
     size, new = facts[0].virtual_size, made.value
-    if None not in (size, new.virtual_size) and new.virtual_size != size:
-        raise errors.CloudError(f"{new.label} has a disk of {new.virtual_size} bytes instead of {size}")
+    expected = None if size is None else size_as(wanted, size)
+    if None not in (expected, new.virtual_size) and new.virtual_size != expected:
+        raise errors.CloudError(f"{new.label} has a disk of {new.virtual_size} bytes instead of {expected}")
     return made
 
 
