@@ -123,6 +123,13 @@ class TestResults(RunCase):
 
 
 class TestInterrupts(RunCase):
+    def setUp(self):
+        super().setUp()
+        # Tests that a script runs in the background inherit that it is ignored.
+        self.addCleanup(
+            signal.signal, signal.SIGINT, signal.signal(signal.SIGINT, signal.default_int_handler)
+        )
+
     def test_what_runs_is_interrupted_and_nothing_is_begun(self):
         def interrupt() -> None:
             while not self.notes.exists() or "slow" not in self.notes.read_text():
