@@ -54,7 +54,7 @@ chosen)
     # Ten minutes of the functional tests, for clients and clouds other than those that all of them run with.
     # A class of tests stays in one process: what its tests share is expensive.
     run_tests osc_imagetools/tests/functional . --include-list tools/functional-chosen.txt \
-        --concurrency 2 --group-regex '([^.]+[.])+' "${@:2}"
+        --concurrency 3 --group-regex '([^.]+[.])+' "${@:2}"
     ;;
 plugins)
     run_tests osc_imagetools/tests/plugins . "${@:2}"

@@ -62,7 +62,7 @@ clean_up() {
 
 [ "$(id -u)" -eq 0 ] || { echo "run this as root: it installs packages and starts a cloud" >&2; exit 2; }
 mkdir -p "$log"
-for name in $(compgen -e | grep -E '^(OS_|PYTHON)'); do unset "$name"; done
+for name in $(compgen -e | grep -E '^(OS_|PYTHON|DEVCLOUD_|RESTIC_)'); do unset "$name"; done
 install_debian_packages ca-certificates git python3 qemu-utils
 prepare_version
 make_environment "$venv" newest

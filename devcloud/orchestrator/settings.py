@@ -22,9 +22,9 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 SERVICES = ROOT / "services"
 WRAPPERS = ROOT / "wrappers"
 TEMPLATES = ROOT / "conf"
-# The projects and users are there twice, so that two test runs can count what is in theirs; each
+# The projects and users are there three times, so that three test runs can count what is in theirs; each
 # set has a clouds.yaml, with the same names for the clouds.
-SUFFIXES = ("", "-2")
+SUFFIXES = ("", "-2", "-3")
 
 LIMITS = (
     ("nova_max", r"(2\.\d+)?", "a version, 2.60"),
