@@ -22,8 +22,8 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 SERVICES = ROOT / "services"
 WRAPPERS = ROOT / "wrappers"
 TEMPLATES = ROOT / "conf"
-# The projects and users are there three times, so that three test runs can count what is in theirs; each
-# set has a clouds.yaml, with the same names for the clouds.
+# The projects and users are there three times, so that three test runs can count what is in
+# theirs; each set has a clouds.yaml, with the same names for the clouds.
 SUFFIXES = ("", "-2", "-3")
 
 LIMITS = (
