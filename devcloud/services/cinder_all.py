@@ -27,10 +27,8 @@ else:
 
 # ruff: noqa: E402, I001
 import logging as python_logging
-import signal
 import sys
 
-from eventlet import patcher
 import os_brick
 import os_brick.privileged
 from oslo_config import cfg
@@ -89,30 +87,9 @@ def prepare():
     rpc.init(CONF)
 
 
-def keep_awake():
-    """Interrupt the main thread every few seconds, from a thread of the system's own.
-
-    The hub of eventlet was seen to sleep in epoll_wait for twelve minutes while requests were
-    waiting in its sockets, and went on at once when a tracer stopped it for a moment. A signal
-    does the same.
-    """
-    thread = patcher.original("threading")
-    clock = patcher.original("time")
-    main_thread = thread.get_ident()
-    signal.signal(signal.SIGWINCH, lambda number, frame: None)
-
-    def interrupt():
-        while True:
-            clock.sleep(5)
-            signal.pthread_kill(main_thread, signal.SIGWINCH)
-
-    thread.Thread(target=interrupt, name="keep-awake", daemon=True).start()
-
-
 def main():
     """Start the three, and wait."""
     prepare()
-    keep_awake()
     launcher = oslo_service.ServiceLauncher(CONF, restart_method="mutate")
     launcher.launch_service(Service.create(binary=constants.SCHEDULER_BINARY))
     for backend in CONF.enabled_backends:
