@@ -89,14 +89,7 @@ def of_volume(found: VolumeSource, origin: Origin) -> ConversionSource:
     volume = found.volume
     problem = volume_problem(volume)
     return ConversionSource(
-        nature=Nature(
-            kind="volume",
-            id=volume.id,
-            label=volume.label,
-            name=_name(volume.name, volume.id),
-            description=volume.document.get("description"),
-            metadata=_metadata(volume.document),
-        ),
+        nature=_nature("volume", volume),
         data=None if problem else _volume_data(volume, alone=not found.snapshots),
         lost=(),
         problems=_problems(problem, volume, origin),
@@ -108,14 +101,7 @@ def of_snapshot(found: SnapshotSource, origin: Origin) -> ConversionSource:
     snapshot = found.snapshot
     problem = snapshot_problem(snapshot)
     return ConversionSource(
-        nature=Nature(
-            kind="snapshot",
-            id=snapshot.id,
-            label=snapshot.label,
-            name=_name(snapshot.name, snapshot.id),
-            description=snapshot.document.get("description"),
-            metadata=_metadata(snapshot.document),
-        ),
+        nature=_nature("snapshot", snapshot),
         data=None if problem else _snapshot_data(snapshot, found.volume),
         lost=(),
         problems=_problems(problem, snapshot, origin),
@@ -142,6 +128,17 @@ def of_image(found: ImageInventory, wish: ConversionRequest) -> ConversionSource
     lost += [_left_out(device, wish) for device in image.mapping if device is not boot]
     data, problems = _follow(found, boot, wish)
     return ConversionSource(nature, data, tuple(lost), problems)
+
+
+def _nature(kind: str, resource: Volume | Snapshot) -> Nature:
+    return Nature(
+        kind=kind,
+        id=resource.id,
+        label=resource.label,
+        name=_name(resource.name, resource.id),
+        description=resource.document.get("description"),
+        metadata=_metadata(resource.document),
+    )
 
 
 def _volume_data(volume: Volume, *, alone: bool) -> Data:

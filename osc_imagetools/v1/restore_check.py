@@ -7,7 +7,7 @@ import argparse
 import logging
 from typing import TYPE_CHECKING, Any
 
-from osc_imagetools.v1 import base
+from osc_imagetools.v1 import base, server
 
 if TYPE_CHECKING:
     from osc_imagetools.restore_check.plan import RestoreCheckOptions
@@ -124,8 +124,6 @@ def _add_evidence_options(parser: argparse.ArgumentParser) -> None:
 
 def _add_copy_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that say how the copy is created."""
-    from osc_lib.cli import parseractions
-
     parser.add_argument(
         "--network",
         metavar="<network>",
@@ -144,25 +142,7 @@ def _add_copy_options(parser: argparse.ArgumentParser) -> None:
         help="Security group for these ports (name or ID; repeat option for several; default: the project's "
         "default group)",
     )
-    parser.add_argument(
-        "--flavor", metavar="<flavor>", help="Flavor (name or ID; default: flavor of the same name)"
-    )
-    parser.add_argument(
-        "--volume-type",
-        metavar="<old=new>",
-        dest="volume_types",
-        action=parseractions.KeyValueAction,
-        default={},
-        help="Replace a volume type of the bundle (repeat option for several volume types)",
-    )
-    parser.add_argument(
-        "--availability-zone",
-        metavar="<zone>",
-        help="Availability zone (default: as in the bundle, if it exists)",
-    )
-    parser.add_argument(
-        "--boot-from", choices=("volume", "image"), help="Boot source (default: as in the bundle)"
-    )
+    server.add_copy_options(parser)
     parser.add_argument(
         "--user-data",
         choices=("keep",),

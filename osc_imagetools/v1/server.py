@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from osc_imagetools.cloud.connection import Cloud
     from osc_imagetools.export.plan import ExportPlan
+    from osc_imagetools.export.plan_server import ServerExportOptions
     from osc_imagetools.restore.plan_drafts import ImportPlan
     from osc_imagetools.restore.plan_server_options import ServerImportOptions
 
@@ -41,6 +42,11 @@ class ExportFullServer(export_full.ExportFull):
             help="Stop the server while its snapshots are taken, then start it again",
         )
         parser.add_argument(
+            "--no-user-data",
+            action="store_true",
+            help="Leave out the user data, which may contain passwords; an import then needs --user-data",
+        )
+        parser.add_argument(
             "--disk",
             metavar="<name>",
             dest="disks",
@@ -49,17 +55,24 @@ class ExportFullServer(export_full.ExportFull):
             help="Export only this disk, for example vda (repeat option for several disks)",
         )
 
-    def plan(self, cloud: Cloud, parsed_args: argparse.Namespace) -> ExportPlan:
-        from osc_imagetools.export.inventory_server import server_inventory
-        from osc_imagetools.export.plan_server import ServerExportOptions, plan_server_export
+    def options(self, parsed_args: argparse.Namespace) -> ServerExportOptions:
+        """What was asked for, as the plan takes it."""
+        from osc_imagetools.export.plan_server import ServerExportOptions
 
-        options = ServerExportOptions(
+        return ServerExportOptions(
             disk_format=parsed_args.disk_format,
             allow_encrypted=parsed_args.allow_encrypted,
             stop=parsed_args.stop,
+            user_data=not parsed_args.no_user_data,
             disks=tuple(parsed_args.disks),
         )
-        return plan_server_export(server_inventory(cloud, parsed_args.source), options, jobs=parsed_args.jobs)
+
+    def plan(self, cloud: Cloud, parsed_args: argparse.Namespace) -> ExportPlan:
+        from osc_imagetools.export.inventory_server import server_inventory
+        from osc_imagetools.export.plan_server import plan_server_export
+
+        found = server_inventory(cloud, parsed_args.source)
+        return plan_server_export(found, self.options(parsed_args), jobs=parsed_args.jobs)
 
 
 class ImportFullServer(import_full.ImportFull):
@@ -83,17 +96,12 @@ class ImportFullServer(import_full.ImportFull):
     noun, bundles = "server", "a server"
 
     def add_own_options(self, parser: argparse.ArgumentParser) -> None:
-        parser.add_argument(
-            "--flavor", metavar="<flavor>", help="Flavor (name or ID; default: flavor of the same name)"
-        )
+        add_copy_options(parser)
         add_mapping_options(parser)
         parser.add_argument(
             "--keep-addresses",
             action="store_true",
             help="Restore the fixed IP addresses, MAC addresses and settings of the ports",
-        )
-        parser.add_argument(
-            "--boot-from", choices=("volume", "image"), help="Boot source (default: as in the bundle)"
         )
         parser.add_argument("--wait", action="store_true", help="Wait until the server is ACTIVE")
         parser.add_argument(
@@ -126,18 +134,12 @@ class ImportFullServer(import_full.ImportFull):
         return plan_server_import(manifest, server_destination(cloud, addresses=addresses), options)
 
 
-def add_mapping_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options for names that differ in the target cloud."""
+def add_copy_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that every server made from a bundle has."""
     from osc_lib.cli import parseractions
 
     parser.add_argument(
-        "--network",
-        metavar="<old=new>",
-        dest="networks",
-        action=parseractions.KeyValueAction,
-        default={},
-        help="Replace a network of the bundle (names or IDs; ``none`` as the new network omits the port; "
-        "repeat option for several networks)",
+        "--flavor", metavar="<flavor>", help="Flavor (name or ID; default: flavor of the same name)"
     )
     parser.add_argument(
         "--volume-type",
@@ -151,6 +153,24 @@ def add_mapping_options(parser: argparse.ArgumentParser) -> None:
         "--availability-zone",
         metavar="<zone>",
         help="Availability zone (default: as in the bundle, if it exists)",
+    )
+    parser.add_argument(
+        "--boot-from", choices=("volume", "image"), help="Boot source (default: as in the bundle)"
+    )
+
+
+def add_mapping_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options for names that differ in the target cloud."""
+    from osc_lib.cli import parseractions
+
+    parser.add_argument(
+        "--network",
+        metavar="<old=new>",
+        dest="networks",
+        action=parseractions.KeyValueAction,
+        default={},
+        help="Replace a network of the bundle (names or IDs; ``none`` as the new network omits the port; "
+        "repeat option for several networks)",
     )
     parser.add_argument(
         "--key-name", metavar="<key-name>", help="Key pair (default: key pair of the same name)"
