@@ -23,6 +23,7 @@ from typing import IO, Any
 PR_SET_PDEATHSIG = 1
 MAX_OUTPUT = 1024 * 1024  # bytes that are read of what a command says
 _REFERENCE = re.compile(r"\[[a-z0-9]+(-[a-z0-9]+)*\]$")
+_LEFT = "may still exist: "
 _LIBC = ctypes.CDLL(None)
 
 
@@ -42,7 +43,13 @@ class ChildLogin:
 class ChildCommand:
     """A running ``openstack`` command."""
 
-    def __init__(self, login: ChildLogin, words: Sequence[str]) -> None:
+    def __init__(self, login: ChildLogin, words: Sequence[str], *, kept_open: Sequence[int] = ()) -> None:
+        """Starts it.
+
+        :param kept_open: descriptors that it holds until its end: locks, which outlive the death of this
+            process for as long as the command cleans up.
+        :raises OSError, subprocess.SubprocessError: it cannot be started.
+        """
         self.started = time.monotonic()
         self._out: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
         self._err: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
@@ -54,6 +61,7 @@ class ChildCommand:
             stdout=self._out,
             stderr=self._err,
             start_new_session=True,  # Ctrl-C is for the parent to heed
+            pass_fds=kept_open,
             preexec_fn=self._die_with_parent,
         )
 
@@ -77,7 +85,8 @@ class ChildCommand:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_DFL)
         if hasattr(_LIBC, "prctl"):
-            _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+            # SIGHUP: it may come once for each thread of the parent, and the command counts it once.
+            _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGHUP, 0, 0, 0)
             if os.getppid() != self._parent:  # it died in between
                 os._exit(1)
 
@@ -99,6 +108,12 @@ class ChildResult:
         except ValueError:
             return {}
         return document if isinstance(document, dict) else {}
+
+    @property
+    def left(self) -> tuple[str, ...]:
+        """What it says that it could not remove, in the words of its messages."""
+        told = (line.partition(_LEFT)[2].strip() for line in self.err.splitlines())
+        return tuple(text for text in told if text)
 
     @property
     def failure(self) -> str:

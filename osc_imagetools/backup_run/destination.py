@@ -2,14 +2,13 @@
 """Where a run's bundles go, as a directory: ``<directory>/<server ID>/<time>.bundle``.
 
 Contract: what is there is read from the bundles alone. Two runs never export one server into one directory at
-the same time: who begins holds a lock on the server's directory, which its end or its death gives back.
+the same time: who begins holds a lock on the server's directory, and so do the commands that it starts.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -40,8 +39,9 @@ class BundleDirectory:
         """Where a bundle of a server goes that is begun now."""
         return self.path / server_id / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}.bundle"
 
-    def reserve(self, server_id: str) -> Callable[[], None]:
-        """Keeps other runs from exporting a server into this directory; gives what ends that.
+    def reserve(self, server_id: str) -> int:
+        """Keeps other runs from exporting a server into this directory, until the last copy of the descriptor
+        that it gives is closed.
 
         :raises errors.BundleBusy: another run exports it.
         :raises errors.ImagetoolsError: the directory cannot be made or written to.
@@ -56,7 +56,7 @@ class BundleDirectory:
         except BlockingIOError:
             os.close(lock)
             raise errors.BundleBusy("another run exports this server") from None
-        return lambda: os.close(lock)
+        return lock
 
     def forget(self, server_id: str, rules: KeepRules) -> list[Removal[Path]]:
         """Removes the bundles of a server that the rules do not keep; those, also the ones that could not go.

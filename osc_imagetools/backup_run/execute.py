@@ -9,9 +9,12 @@ either, and what runs is finished.
 from __future__ import annotations
 
 import logging
+import os
+import subprocess
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,6 +25,8 @@ from osc_imagetools.backup_run.plan import PlannedServer
 from osc_imagetools.backup_run.plan_commands import export_words, proof_words
 from osc_imagetools.backup_run.plan_schedule import JobSchedule, RunLimits, ScheduledJob
 from osc_imagetools.backup_run.result import EXPORTED, FAILED, FRESH, SKIPPED, ServerResult
+from osc_imagetools.bundle.layout import MANIFEST
+from osc_imagetools.run.cleanup import FIND_LEFT
 from osc_imagetools.run.interrupts import interrupts_set
 
 LOG = logging.getLogger(__name__)
@@ -49,14 +54,14 @@ def carry_out(
 
     :param project_id: of the login; a server of another one is exported there.
     :param tell: is given how many of the servers with work are done, and how many there are.
-    :raises errors.Cancelled: interrupted; everything has been cleaned up.
+    :raises errors.Cancelled: interrupted; the commands have cleaned up, and it names what they left.
     """
     work = [p for p in planned if p.work]
     schedule = JobSchedule(map(_job, work), options.limits)
     results = {p.server.id: settled(p) for p in planned if not p.work}
     running: list[ServerRun] = []
     stop, give_up = threading.Event(), threading.Event()
-    with interrupts_set(stop, give_up):
+    with _ended_with_us(running), interrupts_set(stop, give_up, last_words=lambda: _last_words(running)):
         while True:
             for run in [run for run in running if run.advance()]:
                 running.remove(run)
@@ -76,6 +81,7 @@ def carry_out(
         raise errors.Cancelled(
             f"interrupted: {done} of {len(work)} servers were done",
             hint="Run the same command again: it goes on where it stopped.",
+            left=tuple(text for result in results.values() for text in result.left),
         )
     for job in schedule.waiting:
         server = job.what.server
@@ -105,6 +111,24 @@ def _login(planned: PlannedServer, login: ChildLogin, project_id: str) -> ChildL
     return login if theirs in ("", project_id) else login.in_project(theirs)
 
 
+@contextmanager
+def _ended_with_us(running: Sequence[ServerRun]) -> Iterator[None]:
+    """Whatever ends the run, its commands clean up and end first."""
+    try:
+        yield
+    finally:
+        for run in running:
+            run.interrupt()
+        for run in running:
+            run.wait()
+
+
+def _last_words(running: Sequence[ServerRun]) -> str:
+    """What a process that is ended at once says."""
+    names = "; ".join(f"{run.planned.server.name} ({run.planned.server.id})" for run in running)
+    return f"These servers were being exported: {names}\n{FIND_LEFT}" if names else ""
+
+
 def _pass_on(running: Sequence[ServerRun], stop: threading.Event, give_up: threading.Event) -> None:
     for run in running:
         if stop.is_set() and run.interrupted < 1 + give_up.is_set():
@@ -113,7 +137,10 @@ def _pass_on(running: Sequence[ServerRun], stop: threading.Event, give_up: threa
 
 @dataclass
 class ServerRun:
-    """One server while something is done: its export, then its proof, then its rules of keeping."""
+    """One server while something is done: its export, then its proof, then its rules of keeping.
+
+    The rules come last, so that a new proof counts for them.
+    """
 
     job: ScheduledJob[PlannedServer]
     login: ChildLogin
@@ -121,7 +148,7 @@ class ServerRun:
     interrupted: int = 0
     _child: ChildCommand | None = None
     _steps: list[str] = field(default_factory=list)
-    _release: Callable[[], None] | None = None
+    _lock: int | None = None
 
     def __post_init__(self) -> None:
         self.planned = self.job.what
@@ -129,9 +156,10 @@ class ServerRun:
         self.policy = self.planned.policy
         self.place = BundleDirectory(Path(self.policy.directory))
         self.result = settled(self.planned)
-        self._steps = ["export"] * self.planned.export + ["prove"] * self.planned.prove
+        keeps = self.planned.export and self.policy.keep is not None
+        self._steps = ["export"] * self.planned.export + ["prove"] * self.planned.prove + ["forget"] * keeps
         try:
-            self._release = self.place.reserve(self.planned.server.id)
+            self._lock = self.place.reserve(self.planned.server.id)
         except errors.BundleBusy as exc:
             self._end(SKIPPED, exc.message)
         except errors.ImagetoolsError as exc:
@@ -145,12 +173,19 @@ class ServerRun:
             child, self._child = self._child, None
             step = self._steps.pop(0)
             told = self._exported if step == "export" else self._proven
-            told(child.result())
+            result = child.result()
+            self.result.left += result.left
+            told(result)
             self._next()
-        if self._child is None and self._release is not None:
-            self._release()
-            self._release = None
+        if self._child is None and self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
         return self._child is None
+
+    def wait(self) -> None:
+        """Until what runs has ended."""
+        if self._child is not None:
+            self._child.result()
 
     def interrupt(self) -> None:
         """Asks what runs to clean up and end."""
@@ -163,14 +198,27 @@ class ServerRun:
         if not self._steps:
             return
         server = self.planned.server
+        if self._steps[0] == "forget":
+            self._steps.pop(0)
+            self._forget()
+            return
         if self._steps[0] == "export":
-            path = self.planned.unfinished or str(self.place.new_bundle(server.id))
+            path = self._unfinished() or str(self.place.new_bundle(server.id))
             LOG.info("Exporting server %s (%s) to %s", server.name, server.id, path)
             words = export_words(server.id, path, self.policy, self.jobs)
         else:
             LOG.info("Checking that server %s (%s) boots from %s", server.name, server.id, self.result.bundle)
             words = proof_words(str(self.result.bundle), self.policy, self.jobs)
-        self._child = ChildCommand(self.login, words)
+        assert self._lock is not None
+        try:
+            self._child = ChildCommand(self.login, words, kept_open=(self._lock,))
+        except (OSError, subprocess.SubprocessError) as exc:
+            self._end(FAILED, f"the command cannot be started: {exc}")
+
+    def _unfinished(self) -> str | None:
+        """The bundle that an earlier run has begun, unless another has finished it meanwhile."""
+        path = self.planned.unfinished
+        return path if path and not os.path.lexists(Path(path) / MANIFEST) else None
 
     def _exported(self, child: ChildResult) -> None:
         if child.code:
@@ -181,8 +229,6 @@ class ServerRun:
         self.result.bundle = report.get("bundle")
         self.result.bytes, self.result.seconds = report.get("bytes"), child.seconds
         self.result.newest = time.time() - child.seconds
-        if self.policy.keep is not None:
-            self._forget()
 
     def _forget(self) -> None:
         assert self.policy.keep is not None

@@ -18,7 +18,8 @@ RESULTS = (EXPORTED, FRESH, FAILED, SKIPPED)
 class ServerResult:
     """A row of ``server backup-run``; seconds since 1970 for ``newest`` and ``proof``.
 
-    ``bundle`` is the one that was made or found fresh, ``bytes`` of its disks.
+    ``bundle`` is the one that was made or found fresh, ``bytes`` of its disks; ``left`` is what commands
+    have left in the cloud.
     """
 
     server: RunServer
@@ -27,9 +28,11 @@ class ServerResult:
     bytes: int | None = None
     seconds: float | None = None
     details: list[str] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
     newest: float | None = None
     proof: float | None = None
 
     @property
     def detail(self) -> str:
-        return "; ".join(self.details)
+        """What happened, and what may still exist."""
+        return "; ".join((*self.details, *(f"these resources may still exist: {text}" for text in self.left)))

@@ -4,6 +4,8 @@
 Contract: the first two of SIGINT, SIGTERM and SIGHUP set events and raise nothing, so that no effect is cut
 off between its request and its answer: whoever waits looks at the event. The first stops the work, the
 second the clean-up, and where that has not ended the process within two seconds, it is ended whatever hangs.
+SIGHUP counts once, however often it comes: what has hung up, a terminal or a parent process, cannot insist.
+The kernel tells of the death of a parent once for each of its threads (prctl(2), PR_SET_PDEATHSIG).
 """
 
 from __future__ import annotations
@@ -34,28 +36,27 @@ def interrupts_set(*events: threading.Event, last_words: Callable[[], str] = str
         return
     before = {n: h for n in SIGNALS if (h := signal.getsignal(n)) is not signal.SIG_IGN}
     ended = threading.Event()
-    handled = 0
+    handled: list[int] = []
 
-    def heard(count: int) -> None:
-        """Of that many signals so far; the same count can be told twice."""
-        if count <= len(events):
-            events[count - 1].set()
+    def heard(number: int, earlier: list[int]) -> bool:
+        """Adds a signal to those before; whether it counts. Handler and listener both hear of each."""
+        if number == signal.SIGHUP and number in earlier:
+            return False
+        earlier.append(number)
+        if len(earlier) <= len(events):
+            events[len(earlier) - 1].set()
+        return True
 
     def interrupt(number: int, frame: FrameType | None) -> None:
-        nonlocal handled
-        handled += 1
-        heard(handled)
-        if handled > len(events):
+        if heard(number, handled) and len(handled) > len(events):
             raise KeyboardInterrupt(signal.Signals(number).name)
 
     def listen(wakened: socket.socket) -> None:
         """In a thread of its own: the main thread runs no handler as long as it is blocked in the system."""
-        count = 0
+        listened: list[int] = []
         while data := wakened.recv(64):
-            for _ in filter(before.__contains__, data):
-                count += 1
-                heard(count)
-                if count == len(events) > 1:
+            for number in filter(before.__contains__, data):
+                if heard(number, listened) and len(listened) == len(events) > 1:
                     threading.Thread(target=end, name="end", daemon=True).start()
 
     def end() -> None:

@@ -171,8 +171,9 @@ def upload_volume(context: RunContext, operation: UploadVolume, results: Results
     )
     image = get_image(context.cloud, str(made.id))
     virtual = image.size if operation.disk_format == "raw" else image.virtual_size
-    wrong = virtual not in (None, volume.size) or image.disk_format != operation.disk_format
-    if wrong or not image.size:
+    # An encrypted volume comes out as it lies in its storage, with the header of its encryption.
+    whole = virtual in (None, volume.size) or (volume.encrypted and virtual > volume.size)
+    if not whole or not image.size or image.disk_format != operation.disk_format:
         raise errors.CloudError(
             f"{image.label} is not what was asked for: {image.disk_format}, {image.size} bytes, a disk "
             f"of {virtual} bytes instead of {volume.size}",

@@ -3,7 +3,7 @@
 
 ``OS_CLIENT_CONFIG_FILE`` names its clouds.yaml (``devcloud/devcloud env`` prints it). There is nothing to
 skip: without the cloud these tests fail. Many count what is in a project, so a process that runs tests takes
-one of the cloud's two sets of projects for itself, until it ends.
+one of the cloud's three sets of projects for itself, until it ends.
 """
 
 from __future__ import annotations
@@ -227,11 +227,11 @@ class TestCase(testtools.TestCase):
         return image_id
 
     def remove_image(self, image_id: str, cloud: str = "devcloud-demo") -> None:
-        glance = openstack.connect(cloud=cloud).image
         patch = [{"op": "replace", "path": "/protected", "value": False}]
         kind = {"Content-Type": "application/openstack-images-v2.1-json-patch"}
-        glance.patch(f"/images/{image_id}", json=patch, headers=kind)
-        glance.delete(f"/images/{image_id}")
+        with openstack.connect(cloud=cloud) as connection:
+            connection.image.patch(f"/images/{image_id}", json=patch, headers=kind)
+            connection.image.delete(f"/images/{image_id}")
 
     def volume(self, *, cloud: str = "devcloud-demo", **fields: Any) -> str:
         """The ID of a new, available volume of 1 GiB."""
@@ -242,12 +242,13 @@ class TestCase(testtools.TestCase):
         return str(volume.id)
 
     def remove_volume(self, volume_id: str, cloud: str = "devcloud-demo") -> None:
-        cinder = openstack.connect(cloud=cloud).block_storage
-        for snapshot in list(cinder.snapshots(volume_id=volume_id)):
-            cinder.delete_snapshot(snapshot.id, ignore_missing=True)
-        self.wait(lambda: len(list(cinder.snapshots(volume_id=volume_id))), 0)
-        cinder.delete_volume(volume_id, ignore_missing=True)
-        self.wait(lambda: cinder.find_volume(volume_id, ignore_missing=True), None)
+        with openstack.connect(cloud=cloud) as connection:
+            cinder = connection.block_storage
+            for snapshot in list(cinder.snapshots(volume_id=volume_id)):
+                cinder.delete_snapshot(snapshot.id, ignore_missing=True)
+            self.wait(lambda: len(list(cinder.snapshots(volume_id=volume_id))), 0)
+            cinder.delete_volume(volume_id, ignore_missing=True)
+            self.wait(lambda: cinder.find_volume(volume_id, ignore_missing=True), None)
 
     def server(self, volumes: list[str], *, flavor: str = "tiny") -> str:
         """The ID of a new, active server that boots from the first of the volumes."""
@@ -272,9 +273,10 @@ class TestCase(testtools.TestCase):
         return str(server.id)
 
     def remove_server(self, server_id: str, cloud: str = "devcloud-demo") -> None:
-        nova = openstack.connect(cloud=cloud).compute
-        nova.delete_server(server_id, ignore_missing=True)
-        self.wait(lambda: nova.find_server(server_id, ignore_missing=True), None)
+        with openstack.connect(cloud=cloud) as connection:
+            nova = connection.compute
+            nova.delete_server(server_id, ignore_missing=True)
+            self.wait(lambda: nova.find_server(server_id, ignore_missing=True), None)
 
     def server_image(self, server_id: str) -> str:
         """The ID of the image that ``openstack server image create`` makes."""
@@ -295,7 +297,7 @@ class TestCase(testtools.TestCase):
 
     def temporaries(self, image_id: str, cloud: str = "devcloud-demo") -> list[str]:
         """What exports of this image have left in the cloud, by our marks."""
-        connection = openstack.connect(cloud=cloud)
+        connection = self.connection(cloud)
         purpose = f"image export-full {image_id}"
         marked = [
             f"{kind} {resource.id}"

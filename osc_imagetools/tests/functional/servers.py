@@ -42,9 +42,10 @@ class ServerCase(base.TestCase):
         self.wait(lambda: WROTE in self.console(server_id, cloud), True)
 
     def console(self, server_id: str, cloud: str = "devcloud-demo") -> str:
-        nova = self.connection(cloud).compute
-        answer = nova.post(f"/servers/{server_id}/action", json={"os-getConsoleOutput": {}})
-        return str(answer.json()["output"])
+        path = f"/servers/{server_id}/action"
+        body: dict[str, Any] = {"os-getConsoleOutput": {}}
+        with openstack.connect(cloud=cloud) as connection:
+            return str(connection.compute.post(path, json=body).json()["output"])
 
     def on_volume(self, volume_id: str, *, boot: bool = False, **more: Any) -> dict[str, Any]:
         """An entry of a server's mapping."""
@@ -87,7 +88,7 @@ class ServerCase(base.TestCase):
 
     def everything(self, cloud: str = "devcloud-demo") -> set[str]:
         """All resources of a project that our commands could make or change."""
-        # Closed at once: each connection that is kept takes a place of the hundred that Cinder has.
+        # Closed at once: a test that waits asks often, and each connection takes a place that Cinder has.
         with openstack.connect(cloud=cloud) as connection:
             kinds: dict[str, Any] = {
                 "server": connection.compute.servers(),
@@ -108,13 +109,15 @@ class ServerCase(base.TestCase):
 
     def devices(self, server_id: str, cloud: str = "devcloud-demo") -> dict[str, str]:
         """The IDs of a server's volumes by their devices."""
-        nova = self.connection(cloud).compute
-        answer = nova.get(f"/servers/{server_id}/os-volume_attachments", microversion="2.79").json()
+        path = f"/servers/{server_id}/os-volume_attachments"
+        with openstack.connect(cloud=cloud) as connection:
+            answer = connection.compute.get(path, microversion="2.79").json()
         return {entry["device"]: entry["volumeId"] for entry in answer["volumeAttachments"]}
 
     def document(self, server_id: str, cloud: str = "devcloud-demo") -> dict[str, Any]:
-        answer = self.connection(cloud).compute.get(f"/servers/{server_id}", microversion="2.100")
-        return answer.json()["server"]  # type: ignore[no-any-return]
+        with openstack.connect(cloud=cloud) as connection:
+            answer = connection.compute.get(f"/servers/{server_id}", microversion="2.100")
+            return answer.json()["server"]  # type: ignore[no-any-return]
 
     # -- the commands --------------------------------------------------------------------------
 

@@ -13,6 +13,8 @@ import pathlib
 import subprocess
 import tempfile
 
+# The state directory of the cloud; the variable names another file where a test has a clouds.yaml of its own.
+STATE = pathlib.Path(os.environ["OS_CLIENT_CONFIG_FILE"]).parent
 CEPH = os.environ.get("DEVCLOUD_STORAGE", "file") == "ceph"
 # Glance's stores: one that answers a Range with 206, one that refuses it, and where images go unless told.
 RANGES = "file"
@@ -22,21 +24,16 @@ DEFAULT = "rbd" if CEPH else "file"
 FOLDERS = {"file": "images"} if CEPH else {"file": "images", "rbdlike": "images-rbdlike"}
 
 
-def state() -> pathlib.Path:
-    """The state directory of the cloud."""
-    return pathlib.Path(os.environ["OS_CLIENT_CONFIG_FILE"]).parent
-
-
 def image_disk(image_id: str, store: str = DEFAULT) -> str:
     """The data of an image."""
     if store in FOLDERS:
-        return str(state() / FOLDERS[store] / image_id)
+        return str(STATE / FOLDERS[store] / image_id)
     return _rbd(f"images/{image_id}")
 
 
 def volume_disk(volume_id: str) -> str:
     """The data of a volume; on files, of one that has no snapshot."""
-    return _rbd(f"volumes/volume-{volume_id}") if CEPH else str(state() / "share" / f"volume-{volume_id}")
+    return _rbd(f"volumes/volume-{volume_id}") if CEPH else str(STATE / "share" / f"volume-{volume_id}")
 
 
 def differs(disk: str, form: str, content: pathlib.Path) -> str:
@@ -72,7 +69,7 @@ def size(disk: str) -> int:
 
 def parent(volume_id: str) -> str | None:
     """On Ceph, the RBD image that a volume is a clone of."""
-    conf = str(state() / "conf" / "ceph.conf")
+    conf = str(STATE / "conf" / "ceph.conf")
     shown = subprocess.run(
         ["rbd", "-c", conf, "info", f"volumes/volume-{volume_id}"], capture_output=True, text=True, check=True
     )
@@ -81,7 +78,7 @@ def parent(volume_id: str) -> str | None:
 
 
 def _rbd(image: str) -> str:
-    return f"rbd:{image}:conf={state() / 'conf' / 'ceph.conf'}"
+    return f"rbd:{image}:conf={STATE / 'conf' / 'ceph.conf'}"
 
 
 def qemu_img(*words: str) -> None:

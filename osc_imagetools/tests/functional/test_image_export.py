@@ -104,7 +104,7 @@ class TestRefused(base.TestCase):
         image = self.image(b"x" * 4096)
         admin = self.connection("devcloud-admin").image
         admin.post(f"/images/{image}/actions/deactivate")
-        self.refused(image, "deactivated", "--activate")
+        self.refused(image, "deactivated", "An administrator can export it")
 
     def test_deleted_or_never_there(self):
         image = self.image(b"x" * 4096, cleanup=False)

@@ -9,8 +9,6 @@ import signal
 import subprocess
 from typing import Any
 
-import openstack
-
 from osc_imagetools.cloud import ownership
 from osc_imagetools.tests.functional import base, proxy, storage
 from osc_imagetools.tests.functional.base import MIB
@@ -42,18 +40,18 @@ class ImportCase(base.TestCase):
         return result.json  # type: ignore[no-any-return]
 
     def document(self, image_id: str, cloud: str = OTHER) -> dict[str, Any]:
-        answer = openstack.connect(cloud=cloud).image.get(f"/images/{image_id}")
+        answer = self.connection(cloud).image.get(f"/images/{image_id}")
         return answer.json()  # type: ignore[no-any-return]
 
     def data_hash(self, image_id: str, cloud: str = OTHER) -> str:
-        response = openstack.connect(cloud=cloud).image.get(f"/images/{image_id}/file", stream=True)
+        response = self.connection(cloud).image.get(f"/images/{image_id}/file", stream=True)
         digest = hashlib.sha512()
         for block in response.iter_content(MIB):
             digest.update(block)
         return digest.hexdigest()
 
     def names_of(self, cloud: str = OTHER) -> set[str]:
-        return {image.id for image in openstack.connect(cloud=cloud).image.images()}
+        return {image.id for image in self.connection(cloud).image.images()}
 
 
 class TestRoundTrip(ImportCase):
@@ -230,7 +228,7 @@ class TestRefused(ImportCase):
     def test_a_full_store_leaves_nothing_and_can_be_tried_again(self):
         self.export(self.image(self.random_file(4 * MIB)))
         store = next(reversed(storage.FOLDERS))
-        folder = storage.state() / storage.FOLDERS[store]
+        folder = storage.STATE / storage.FOLDERS[store]
         subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", str(folder)], check=True)
         try:
             self.refused("--store", store, code=1, text="[transfer-failed]")
@@ -342,7 +340,7 @@ class TestServerImage(ImportCase):
         self.assertEqual(before, self.everything())
 
     def everything(self):
-        connection = openstack.connect(cloud=OTHER)
+        connection = self.connection(OTHER)
         storage = connection.block_storage
         lists = (connection.image.images(), storage.volumes(), storage.snapshots())
         return [sorted(resource.id for resource in found) for found in lists]

@@ -50,12 +50,12 @@ class TestThreeDisks(ImportCase):
             writer.finish({k: v for k, v in manifest.items() if k != "files"} | {"disks": disks})
 
     def ours(self) -> dict[str, int | None]:
-        """The sizes of all images that runs of ours have ever created, removed ones too, by ID."""
+        """The sizes of all images that runs in the project have ever created, removed ones too, by ID."""
         with contextlib.closing(
             sqlite3.connect(f"file:{STATE}/databases/glance.sqlite?mode=ro", uri=True)
         ) as db:
-            rows = db.execute("SELECT id, size FROM images WHERE name LIKE 'osc-imagetools-%'")
-            return dict(rows)
+            statement = "SELECT id, size FROM images WHERE owner = ? AND name LIKE 'osc-imagetools-%'"
+            return dict(db.execute(statement, (self.connection(OTHER).current_project_id,)))
 
     def test_one_wrong_byte_anywhere(self) -> None:
         """At the start, in the middle, in the last block of the second disk."""

@@ -14,7 +14,7 @@ from typing import Any
 from osc_imagetools.bundle.repository.address import repository_address
 from osc_imagetools.bundle.repository.restic import Restic
 from osc_imagetools.bundle.repository.resuming import export_bundle_id
-from osc_imagetools.tests.functional import base, proxy
+from osc_imagetools.tests.functional import base, proxy, storage
 from osc_imagetools.tests.functional.base import MIB
 from osc_imagetools.tests.functional.proxy import Fault
 from osc_imagetools.tests.functional.repository import RepositoryCase, until
@@ -23,7 +23,7 @@ from osc_imagetools.tests.functional.servers import ServerCase
 DEMO, OTHER = "devcloud-demo", "devcloud-other"
 SIZE = 24 * MIB + 4711
 DISK = "disks/0-image.raw"
-STORES = ("file", "rbdlike")  # with ranges, and without
+STORES = (storage.RANGES, storage.NO_RANGES)
 
 
 class RepositoryCloudCase(RepositoryCase):
@@ -139,7 +139,7 @@ class FaultsIntoRepository(RepositoryCloudCase):
             report = self.export_through(image)
             self.assertEqual((3, "os_hash"), (report["retries"], report["verified"]))
             again = report["bytes_fetched"] > SIZE
-            self.assertEqual(store == "rbdlike", again, str(report))
+            self.assertEqual(store == storage.NO_RANGES, again, str(report))
             self.assertTrue(
                 self.stored_disk(report["bundle"], DISK).read_bytes() == self.data.read_bytes(), store
             )

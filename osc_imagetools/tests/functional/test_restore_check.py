@@ -7,8 +7,6 @@ import signal
 import time
 from typing import Any
 
-import openstack
-
 from osc_imagetools.tests.functional import base
 from osc_imagetools.tests.functional.servers import BOOTED, ServerCase
 
@@ -190,7 +188,7 @@ class TestCopies(RestoreCheckCase):
         before = self.everything()
         self.assertEqual("booted", self.check("--expect", BOOTED, "--flavor", "tiny")["result"])
         self.assertEqual(before, self.everything())
-        openstack.connect(cloud="devcloud-demo").block_storage.set_volume_bootable_status(volume, False)
+        self.connection().block_storage.set_volume_bootable_status(volume, False)
         data = self.dir / "data"
         self.openstack("volume", "export-full", volume, "--output", data)
         refused = self.openstack("server", "restore-check", data, "--flavor", "tiny", code=2)

@@ -328,7 +328,8 @@ class TestVolume(ServerCase):
             self.same_disk(bundle / "disks" / "0-volume.qcow2", data)
             self.assertEqual(before, self.everything())
         dry = self.openstack("volume", "import-full", self.dir / "volume", "--dry-run", "-f", "json").json
-        self.assertEqual(["create image", "create volume", "delete image"], [r["Action"] for r in dry][-3:])
+        steps = ["create image", "create volume", "verify", "delete image", "set metadata"]
+        self.assertEqual(steps, [r["Action"] for r in dry][-5:])
         self.assertEqual(before, self.everything())
         made = self.openstack("volume", "import-full", self.dir / "volume", "-f", "json").json
         self.addCleanup(self.remove_volume, made["id"])

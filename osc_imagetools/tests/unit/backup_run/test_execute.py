@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import pathlib
 import signal
@@ -16,7 +17,7 @@ from typing import Any
 import fixtures
 
 from osc_imagetools import errors
-from osc_imagetools.backup_run.child import ChildLogin
+from osc_imagetools.backup_run.child import ChildCommand, ChildLogin
 from osc_imagetools.backup_run.destination import BundleDirectory
 from osc_imagetools.backup_run.execute import RunOptions, carry_out
 from osc_imagetools.backup_run.plan import PlannedServer, plan_run
@@ -36,6 +37,8 @@ print(words[1], words[2], project, os.environ.get("OS_PASSWORD"), file=open(os.e
 what = words[2]
 if "slow" in what:
     print("Interrupted [interrupted]", file=sys.stderr) if not time.sleep(600) else None
+if "leaves" in what:
+    print("WARNING These resources may still exist: volume v1 (1)", file=sys.stderr)
 if "bad" in what:
     sys.exit("it is broken [cloud-error]\\nType this.")
 if "killed" in what:
@@ -112,10 +115,44 @@ class TestResults(RunCase):
         self.assertFalse(self.notes.exists())
 
     def test_a_server_that_another_run_exports(self):
-        release = BundleDirectory(self.dir / "backup").reserve("a")
+        lock = BundleDirectory(self.dir / "backup").reserve("a")
         self.assertEqual("skipped", self.run_all("a")["a"].result)
-        release()
+        os.close(lock)
         self.assertEqual("exported", self.run_all("a")["a"].result)
+
+    def test_a_command_that_outlives_its_run_keeps_the_server(self):
+        place = BundleDirectory(self.dir / "backup")
+        lock = place.reserve("slow")
+        child = ChildCommand(self.login, ["server", "export-full", "slow"], kept_open=(lock,))
+        os.close(lock)  # as the death of the run does
+        self.assertRaises(errors.BundleBusy, place.reserve, "slow")
+        child.interrupt()
+        child.result()
+        os.close(place.reserve("slow"))
+
+    def test_what_a_command_leaves_is_told(self):
+        found = self.run_all("leaves", "leaves-bad")
+        self.assertEqual(("exported", ["volume v1 (1)"]), (found["leaves"].result, found["leaves"].left))
+        self.assertEqual(
+            "it is broken [cloud-error]; these resources may still exist: volume v1 (1)",
+            found["leaves-bad"].detail,
+        )
+
+    def test_a_command_that_cannot_be_started(self):
+        self.useFixture(fixtures.MonkeyPatch("sys.executable", str(self.dir / "nothing")))
+        found = self.run_all("a", "b")
+        self.assertEqual({"failed"}, {result.result for result in found.values()})
+        self.assertIn("cannot be started", found["a"].detail)
+
+    def test_a_bundle_that_another_run_has_finished_meanwhile_is_left_alone(self):
+        done = self.dir / "backup" / "a" / "20260101T000000Z.bundle"
+        done.mkdir(parents=True)
+        (done / "manifest.json").write_text("{}")
+        (planned,) = self.plan("a")
+        planned = dataclasses.replace(planned, unfinished=str(done))
+        (result,) = carry_out([planned], self.login, "p", RunOptions(RunLimits(1)))
+        self.assertEqual("exported", result.result)
+        self.assertNotEqual(str(done), result.bundle)
 
     def test_a_directory_that_cannot_be_made(self):
         (self.dir / "backup").write_text("")
@@ -142,7 +179,7 @@ class TestInterrupts(RunCase):
         self.assertNotIn("export-full z", self.notes.read_text())
 
     def test_when_the_run_is_killed_its_commands_end(self):
-        """By SIGTERM, so that they clean up."""
+        """By SIGHUP, so that they clean up."""
         script = self.dir / "run.py"
         script.write_text(
             textwrap.dedent(

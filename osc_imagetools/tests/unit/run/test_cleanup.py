@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 
 import fixtures
 
@@ -120,12 +121,14 @@ class TestLanes(TestCase):
         self.assertEqual([], ran)
 
 
-class TestInterrupts(TestCase):
+class SignalCase(TestCase):
     def setUp(self):
         super().setUp()
         for number in SIGNALS:  # whoever started the tests may ignore one of them (nohup)
             self.addCleanup(signal.signal, number, signal.signal(number, signal.default_int_handler))
 
+
+class TestInterrupts(SignalCase):
     def test_each_signal_stops_the_lanes_and_the_handler_is_put_back(self):
         for number in SIGNALS:
             cancelled = threading.Event()
@@ -148,6 +151,17 @@ class TestInterrupts(TestCase):
             os.kill(os.getpid(), signal.SIGTERM)
             self.assertTrue(clean_up.is_set())
             self.assertRaises(KeyboardInterrupt, os.kill, os.getpid(), signal.SIGINT)
+
+    def test_a_parent_dies_once_however_often_that_is_told(self):
+        work, clean_up = threading.Event(), threading.Event()
+        with interrupts_set(work, clean_up):
+            for _ in range(5):
+                os.kill(os.getpid(), signal.SIGHUP)
+            self.assertTrue(work.is_set())
+            time.sleep(0.2)  # the listener has heard of all
+            self.assertFalse(clean_up.is_set())
+            os.kill(os.getpid(), signal.SIGTERM)
+            self.assertTrue(clean_up.is_set())
 
     def test_what_is_ignored_stays_ignored(self):
         before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -189,7 +203,7 @@ with interrupts_set(work, clean_up, last_words=cleanup.last_words):
 """
 
 
-class TestHanging(TestCase):
+class TestHanging(SignalCase):
     def test_the_second_signal_ends_the_process_whatever_hangs(self):
         command = [sys.executable, "-c", HANGING]
         done = subprocess.run(command, capture_output=True, text=True, timeout=30)
