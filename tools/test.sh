@@ -3,8 +3,8 @@
 #
 # All tests, on a machine that has nothing but Debian 12 with Python 3.11; as root.
 #
-# Installs what is missing, runs every check of tools/check.sh, starts the embedded cloud for the
-# functional tests, and closes with "N passed, N failed": tests as the runner counted them, every
+# Installs what is missing, runs the checks of tools/check.sh but "cover" and "plugins", starts the embedded
+# cloud for the functional tests, and closes with "N passed, N failed": tests as the runner counted them, every
 # other check as one. Exits with 0 when nothing failed and no check came out empty.
 #
 # The versions of what the plugin runs on: all tests with the newest, all unit tests and the chosen

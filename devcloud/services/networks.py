@@ -3,7 +3,7 @@
 
 ``private`` and ``private2`` of the project demo, ``private`` of the project other, and ``public``,
 which is external; a router between ``public`` and demo's ``private``, so that demo's servers there
-can have floating addresses. The same for the second set of projects.
+can have floating addresses. The same for each set of projects.
 """
 
 from orchestrator.settings import SUFFIXES

@@ -28,12 +28,10 @@ class RunServer:
     id: str
     name: str
     project_id: str
-    status: str
     host: str
     tags: frozenset[str]
     properties: Mapping[str, str]
     volumes: tuple[str, ...]
-    has_image: bool
     volume_types: frozenset[str] = frozenset()
 
 
@@ -75,11 +73,9 @@ def _server(document: Mapping[str, Any], types: Mapping[str, str]) -> RunServer:
         id=str(document["id"]),
         name=str(document.get("name") or ""),
         project_id=str(document.get("tenant_id") or ""),
-        status=str(document["status"]),
         host=str(host),
         tags=frozenset(document.get("tags") or ()),
         properties=document.get("metadata") or {},
         volumes=volumes,
-        has_image=bool(document.get("image")),
         volume_types=frozenset(t for volume in volumes if (t := types.get(volume))),
     )

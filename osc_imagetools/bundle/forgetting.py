@@ -198,15 +198,22 @@ def _is_of_bundle(entry: TreeEntry, known: set[str]) -> bool:
 
 
 def _empty(path: Path, state: ExportState, found: list[str]) -> None:
-    """Removes everything, the state and the lock last: until then it can be found and gone on with."""
+    """Removes everything, the state and the lock last: until then it can be found and gone on with.
+
+    The records go first: an export that goes on with an incomplete bundle takes none over.
+    """
+    for file in filter(is_record, found):
+        _unlink(path, *file.split("/"))
+    with suppress(FileNotFoundError):
+        (path / RECORDS).rmdir()
     durable.write_atomic(path / STATE, format_state(state))
     durable.remove_file(path / MANIFEST)
     durable.sync_directory(path)
     for file in found:
-        if file not in (MANIFEST, STATE, LOCK):
+        if file not in (MANIFEST, STATE, LOCK) and not is_record(file):
             directory, _, name = file.rpartition("/")
             _unlink(path, directory, name)
-    for directory in (*DIRECTORIES, RECORDS):
+    for directory in DIRECTORIES:
         with suppress(FileNotFoundError):
             (path / directory).rmdir()
     for file in (STATE, LOCK):

@@ -18,8 +18,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Generic, TypeVar
 
-ALL = -1
 T = TypeVar("T")
+ALL = -1
 _SPAN = re.compile(r"(?:(\d{1,4})y)?(?:(\d{1,5})m)?(?:(\d{1,6})d)?(?:(\d{1,7})h)?")
 
 
@@ -60,7 +60,7 @@ class Span:
 
 @dataclass(frozen=True)
 class KeepRules:
-    """What is kept; a number of -1 is all, 0 is no rule.
+    """What is kept; a number of :data:`ALL` is all, 0 is no rule.
 
     :param tags: each a set of tags, all of which a bundle must have.
     """

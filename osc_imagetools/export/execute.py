@@ -7,10 +7,13 @@ removed (or listed in the error), and the bundle stays incomplete and can be res
 
 from __future__ import annotations
 
+import functools
 import logging
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from osc_imagetools import errors
 from osc_imagetools.cloud.block_device import BlockDevice
@@ -32,6 +35,7 @@ from osc_imagetools.run.context import RunContext, run_context
 from osc_imagetools.run.effects.images import source_of
 from osc_imagetools.run.effects.interpreter import Interpreter
 from osc_imagetools.run.effects.outcome import Outcome, Results
+from osc_imagetools.run.qemu_img import temporary_folder
 
 LOG = logging.getLogger(__name__)
 
@@ -89,7 +93,9 @@ def export(
     subject = plan.subject
     algorithm = bundle_algorithm(subject)
     with store.open(subject) as writer, run_context(cloud, purpose, timeout) as context:
-        writer.begin(TransferOptions(cloud.connection.session, jobs, progress, context.deadline.cancelled))
+        folder = functools.partial(temporary_folder, context, Path(tempfile.gettempdir()))
+        session, cancelled = cloud.connection.session, context.deadline.cancelled
+        writer.begin(TransferOptions(session, jobs, progress, cancelled, folder))
         bundle = _BundleDisks(plan.disks, context, writer, algorithm)
         try:
             results = Interpreter(context, bundle, jobs=jobs, progress=progress).run(plan.phases)

@@ -94,7 +94,7 @@ class _RepositoryBundle:
 
     def finish(self, manifest: Mapping[str, Any]) -> None:
         files = seal({**manifest, "bundle_id": self.bundle}, self._documents)
-        self._writer.finish(files, [disk["file"] for disk in manifest["disks"]])
+        self._writer.finish(files, [disk["file"] for disk in manifest["disks"]], self._options.folder)
 
     def _kept(
         self, source: DownloadSource, target: DiskTarget, account: Account

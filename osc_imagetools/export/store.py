@@ -8,9 +8,10 @@ not finished stays incomplete, and the same export into the same place goes on w
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from osc_imagetools.data.disk_format import DiskFacts
@@ -35,12 +36,16 @@ class DiskTarget:
 
 @dataclass(frozen=True)
 class TransferOptions:
-    """What a store brings disks with: the login, *jobs* streams at a time, what ends them, who is told."""
+    """What a store brings disks with: the login, *jobs* streams at a time, what ends them, who is told.
+
+    ``folder`` gives an empty temporary directory, which ``leftover list`` finds after a kill.
+    """
 
     session: Session
     jobs: int
     progress: Progress
     cancelled: threading.Event
+    folder: Callable[[], AbstractContextManager[Path]]
 
 
 class OpenStore(Protocol):

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 # Options of the client that tell what a cloud is like and hold no secret; all others go by the environment.
 PLAIN = ("--os-cloud", "--os-region-name", "--os-interface")
+LOG = logging.getLogger(__name__)
 
 
 class RunServerBackup(base.Lister):
@@ -71,6 +73,7 @@ class RunServerBackup(base.Lister):
         from osc_imagetools.backup_run import report
         from osc_imagetools.backup_run.execute import carry_out
         from osc_imagetools.backup_run.plan import plan_run
+        from osc_imagetools.errors import ImagetoolsError
         from osc_imagetools.progress.display import shown_progress
 
         started = time.monotonic()
@@ -90,7 +93,11 @@ class RunServerBackup(base.Lister):
         seconds = time.monotonic() - started
         self.failed = any(result.result == "failed" for result in results)
         self.summary = report.run_summary(results, seconds)
-        _write_reports(cloud, parsed_args, policies, results, seconds)
+        try:
+            _write_reports(cloud, parsed_args, policies, results, seconds)
+        except ImagetoolsError as exc:  # the rows are there all the same
+            LOG.error("%s", exc)
+            self.failed = True
         rows = ((*r[:3], base.Size(r[3]), *r[4:]) for r in report.run_rows(results))
         return report.COLUMNS, rows
 

@@ -220,13 +220,15 @@ def _plan(bundles: Any, parsed_args: argparse.Namespace) -> list[Removal[Any]]:
 def _forget_stored(restic: Restic, parsed_args: argparse.Namespace) -> list[Removal[Any]]:
     from osc_imagetools.bundle.repository.forgetting import kept_in_repository, prune, remove_stored
     from osc_imagetools.progress.display import shown_progress
+    from osc_imagetools.run.interrupts import interrupts_set
 
     removals = _plan(kept_in_repository(restic), parsed_args)
     if not parsed_args.dry_run:
-        remove_stored(restic, [removal.bundle.what for removal in removals if removal.removed])
-        if parsed_args.prune:
-            with shown_progress() as progress:
-                prune(restic, progress.count)
+        with interrupts_set():  # each signal ends restic first, so that it removes its lock
+            remove_stored(restic, [removal.bundle.what for removal in removals if removal.removed])
+            if parsed_args.prune:
+                with shown_progress() as progress:
+                    prune(restic, progress.count)
     return removals
 
 
@@ -249,8 +251,10 @@ def _forget_here(parsed_args: argparse.Namespace) -> list[Removal[Any]]:
 
 
 def _count(text: str) -> int:
-    number = -1 if text == "unlimited" else int(text)
-    if number < -1 or text == "-1":
+    from osc_imagetools.bundle.keep_rules import ALL
+
+    number = ALL if text == "unlimited" else int(text)
+    if number < ALL or text == str(ALL):
         raise ValueError(text)
     return number
 

@@ -34,7 +34,8 @@ REMOTE = re.compile(r"(sftp|s3|swift|rest|rclone|b2|azure|gs):")
 CLOUD_VARIABLES = re.compile(r"(OS|ST)_[A-Z_]+")
 SECRET_NAMES = re.compile(r"PASSWORD|SECRET|TOKEN|_KEY|ACCOUNT_KEY|SAS", re.IGNORECASE)
 SHORTEST_SECRET = 4  # characters: what is shorter would redact ordinary words
-USER_INFO = re.compile(r"(?<=://)[^/@\s]+:[^/@\s]*(?=@)")
+# Up to the last "@", as Go's net/url has it, which restic uses: a password may contain one.
+USER_INFO = re.compile(r"(?<=://)[^/:\s]+:[^/\s]*(?=@)")
 # Keys of ``auth`` in clouds.yaml, and restic's names for them.
 LOGIN = {
     "auth_url": "OS_AUTH_URL",

@@ -9,11 +9,11 @@ happens. Methods may be called from several threads.
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -29,6 +29,12 @@ from osc_imagetools.bundle.repository.snapshots import COMPLETE, StoredBundle, b
 
 LOCK_PATIENCE = 15  # seconds that another process's lock is waited for, before anything is written
 LOCK_PAUSE = 1.0
+
+
+@contextmanager
+def _temporary_folder() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix=".osc-imagetools-") as folder:
+        yield Path(folder)
 
 
 class RepositoryBundleWriter:
@@ -115,11 +121,17 @@ class RepositoryBundleWriter:
         tags = bundle_tags(self.bundle_id, self._kind, self._subject, *more)
         return RepositoryFileWriter(self._restic, file, tags, cancelled=self._cancelled)
 
-    def finish(self, files: Mapping[str, bytes], disks: Iterable[str]) -> None:
+    def finish(
+        self,
+        files: Mapping[str, bytes],
+        disks: Iterable[str],
+        folder: Callable[[], AbstractContextManager[Path]] = _temporary_folder,
+    ) -> None:
         """Stores everything else, which makes the bundle complete.
 
         :param files: the manifest, the sums and the metadata, by path.
         :param disks: the paths of all disks that the manifest lists.
+        :param folder: gives an empty directory that only this user can read, and removes it.
         :raises errors.RepositoryError: restic failed; or a disk is gone, which somebody else has removed.
         """
         stored = self._stored()
@@ -130,20 +142,17 @@ class RepositoryBundleWriter:
                 hint="Run the same command again.",
             )
         # Its own directory: restic stores the paths that it is given, and takes several files from disk only.
-        folder = Path(tempfile.mkdtemp(prefix=".osc-imagetools-"))
-        try:
+        with folder() as place:
             for path, data in files.items():
-                (folder / path).parent.mkdir(mode=0o700, exist_ok=True)
-                descriptor = os.open(folder / path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+                (place / path).parent.mkdir(mode=0o700, exist_ok=True)
+                descriptor = os.open(place / path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
                 with os.fdopen(descriptor, "wb") as stream:
                     stream.write(data)
             if self._cancelled.is_set():
                 raise errors.Cancelled("interrupted")
             tags = bundle_tags(self.bundle_id, self._kind, self._subject, COMPLETE)
             words = ("backup", "--json", *tags, ".")
-            self._restic.run(*words, doing="to store the manifest", cwd=folder)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+            self._restic.run(*words, doing="to store the manifest", cwd=place)
 
     def _stored(self) -> StoredBundle | None:
         return next((b for b in stored_bundles(self._restic) if b.id == self.bundle_id), None)

@@ -20,10 +20,13 @@ from osc_imagetools.bundle import strict_json
 from osc_imagetools.bundle.bundle_id import bundle_id_of
 from osc_imagetools.bundle.layout import DISKS, MANIFEST, is_record
 from osc_imagetools.bundle.reader import bundle_entries, open_tree
+from osc_imagetools.bundle.records import read_records
 from osc_imagetools.bundle.repository.bundle_writer import RepositoryBundleWriter
+from osc_imagetools.bundle.repository.catalog import find_bundle
 from osc_imagetools.bundle.repository.copying import CopiedDisk, CopyResult, each_disk, refuse_findings
 from osc_imagetools.bundle.repository.documents import judge_documents
 from osc_imagetools.bundle.repository.restic import Restic
+from osc_imagetools.bundle.repository.stored_records import store_record
 from osc_imagetools.bundle.tree import NotAPlainFile, Tree
 from osc_imagetools.bundle.verification import BundleFinding
 from osc_imagetools.cloud.names import printable
@@ -94,7 +97,7 @@ def copy_into_repository(
     progress: Progress,
     cancelled: threading.Event,
 ) -> CopyResult:
-    """Copies a bundle.
+    """Copies a bundle, and its records when it is complete.
 
     :raises errors.OutputExists: the repository has it already.
     :raises errors.BundleRefused: a disk is not what the manifest says; it was not stored.
@@ -121,6 +124,10 @@ def copy_into_repository(
 
         disks = each_disk(manifest["disks"], copy, jobs=jobs, cancelled=cancelled)
         writer.finish(source.files, [disk["file"] for disk in manifest["disks"]])
+    if records := read_records(source.path):
+        bundle = find_bundle(restic, source.bundle_id)
+        for record in records:
+            store_record(restic, bundle, record)
     return CopyResult(source.bundle_id, manifest, disks)
 
 

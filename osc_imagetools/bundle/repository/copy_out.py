@@ -20,11 +20,13 @@ from osc_imagetools import errors
 from osc_imagetools.bundle import durable
 from osc_imagetools.bundle.claim import Claim, claim
 from osc_imagetools.bundle.layout import DIRECTORIES, DISKS, LOCK, MANIFEST, METADATA, STATE, SUMS
+from osc_imagetools.bundle.records import write_record
 from osc_imagetools.bundle.repository.catalog import RepositoryBundle
 from osc_imagetools.bundle.repository.copying import CopiedDisk, CopyResult, each_disk, refuse_findings
 from osc_imagetools.bundle.repository.documents import judge_documents
 from osc_imagetools.bundle.repository.reader import PIECE, open_file, read_documents
 from osc_imagetools.bundle.repository.restic import Restic
+from osc_imagetools.bundle.repository.stored_records import stored_records
 from osc_imagetools.bundle.state import ExportState, format_state
 from osc_imagetools.bundle.tree import Tree
 from osc_imagetools.cloud.names import printable
@@ -42,7 +44,7 @@ def copy_to_directory(
     progress: Progress,
     cancelled: threading.Event,
 ) -> CopyResult:
-    """Copies a complete bundle.
+    """Copies a complete bundle, and its records when all else is there.
 
     :raises errors.BundleBusy, errors.OutputExists: *output* is in use or holds something else.
     :raises errors.BundleRefused: the bundle is not to be trusted, or its bytes are not those of its manifest.
@@ -75,6 +77,8 @@ def copy_to_directory(
             _finish(held, files, {*listed})
     finally:
         _leave(held)
+    for record in stored_records(restic, bundle):
+        write_record(output, record)
     return CopyResult(bundle.id, manifest, disks)
 
 

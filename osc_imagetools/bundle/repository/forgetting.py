@@ -67,7 +67,12 @@ def remove_stored(restic: Restic, bundles: Sequence[RepositoryBundle]) -> None:
 def _forget(restic: Restic, snapshots: Sequence[str]) -> None:
     for start in range(0, len(snapshots), BATCH):
         words = ("forget", *snapshots[start : start + BATCH])
-        unlocked(restic, lambda words=words: restic.run(*words, doing="to remove snapshots"))  # type: ignore[misc]
+        unlocked(restic, lambda words=words: _run(restic, words))  # type: ignore[misc]
+
+
+def _run(restic: Restic, words: Sequence[str]) -> None:
+    left = "bundles that are incomplete now (openstack bundle list shows them)"
+    restic.run(*words, doing="to remove snapshots", left=left)
 
 
 def prune(restic: Restic, count: Callable[[str, int], None]) -> None:
@@ -77,9 +82,11 @@ def prune(restic: Restic, count: Callable[[str, int], None]) -> None:
     :raises errors.RepositoryError: restic failed; nothing that a snapshot needs is lost.
     """
 
+    left = "data of removed bundles (restic prune removes it)"
+
     def tell(line: str) -> None:
         match = _STEP.fullmatch(line.strip())
         if match:
             count(f"{match[3]} (of {match[2]})", int(match[1]))
 
-    unlocked(restic, lambda: restic.run("prune", doing="to give back space", tell=tell))
+    unlocked(restic, lambda: restic.run("prune", doing="to give back space", left=left, tell=tell))

@@ -47,6 +47,7 @@ def main(argv: list[str]) -> int:
 def _start(command: list[str], control: int, reader: int, writer: int) -> int:
     """The process ID of restic, which is killed if this process is."""
     libc = ctypes.CDLL(None)
+    parent = os.getpid()
     child = os.fork()
     if child:
         return child
@@ -55,6 +56,8 @@ def _start(command: list[str], control: int, reader: int, writer: int) -> int:
             signal.signal(number, signal.SIG_DFL)
         if hasattr(libc, "prctl"):
             libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+            if os.getppid() != parent:  # it died in between
+                os._exit(127)
         os.dup2(reader, 0)
         for descriptor in {control, reader, writer} - {0}:
             os.close(descriptor)

@@ -17,7 +17,7 @@ import fixtures
 import testtools
 
 from osc_imagetools.bundle.keep_rules import Candidate, KeepRules, Span, decide
-from osc_imagetools.bundle.records import BOOTED, RESTORE_CHECK, BundleRecord
+from osc_imagetools.bundle.records import BOOTED, RESTORE_CHECK, BundleRecord, read_records, write_record
 from osc_imagetools.bundle.repository.address import repository_address
 from osc_imagetools.bundle.repository.catalog import find_bundle
 from osc_imagetools.bundle.repository.restic import Restic
@@ -35,6 +35,8 @@ from osc_imagetools.tests.unit.bundle import samples
 SEED = int(os.environ.get("OSC_IMAGETOOLS_SEED", "1"))
 KILLS = int(os.environ.get("OSC_IMAGETOOLS_KILLS", "4"))
 OTHER_ID = "8a2e1b7c-0000-4000-8000-000000000002"
+
+PROOF = BundleRecord(RESTORE_CHECK, "2026-02-01T03:04:05Z", BOOTED, {"seconds": 12})
 
 
 class ThereAndBack(RepositoryCase):
@@ -341,7 +343,7 @@ class Hostile(RepositoryCase):
     def refused(self, identifier: str) -> None:
         states = {row["State"] for row in self.rows("bundle", "list")}
         self.assertEqual({"broken"}, states)
-        self.in_repository("bundle", "show", identifier, code=3)
+        self.in_repository("bundle", "show", identifier, code=1)
         result = self.in_repository("bundle", "verify", identifier, "-f", "json", code=3)
         self.assertNotEqual({"ok"}, {row["Result"] for row in result.json})
         self.in_repository("bundle", "copy", identifier, "--output", self.dir / "out", code=1)
@@ -550,10 +552,19 @@ class Keeping(RepositoryCase):
 
     def record(self, bundle: str) -> None:
         restic = Restic(repository_address(self.url, environment=os.environ, password_file=self.password))
-        details = {"seconds": 12}
-        record = BundleRecord(RESTORE_CHECK, "2026-02-01T03:04:05Z", BOOTED, details)
-        store_record(restic, find_bundle(restic, bundle), record)
-        self.assertEqual([record], stored_records(restic, find_bundle(restic, bundle)))
+        store_record(restic, find_bundle(restic, bundle), PROOF)
+        self.assertEqual([PROOF], stored_records(restic, find_bundle(restic, bundle)))
+
+    def test_records_go_with_a_copy(self) -> None:
+        here, back = self.make_bundle(), self.dir / "back"
+        write_record(here, PROOF)
+        self.copy_in(here)
+        (row,) = self.rows("bundle", "list")
+        shown = self.in_repository("bundle", "show", row["Bundle"], "-f", "json").json
+        self.assertIn("restore-check: booted", shown["records"][0])
+        self.in_repository("bundle", "copy", row["Bundle"], "--output", back)
+        self.assertEqual([PROOF], read_records(back))
+        self.assertEqual(0, self.openstack("bundle", "verify", back, cloud=None).code)
 
     def test_space_is_given_back(self) -> None:
         for day in (1, 2):

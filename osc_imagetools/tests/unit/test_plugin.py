@@ -29,7 +29,9 @@ VERDICTS = (
     "image import-full",
     "image share-check",
     "server backup-check",
+    "server backup-run",
     "server import-full",
+    "server restore-check",
     "volume import-full",
 )
 # What cliff adds by itself.

@@ -22,3 +22,15 @@ class TestTable(testtools.TestCase):
             self.assertEqual({"command", "on", "words", "outcome", "meaning"}, set(entry))
             self.assertIn(entry["outcome"], ("works", "told", "refused"))
             self.assertTrue(entry["meaning"])
+
+
+class TestReadme(testtools.TestCase):
+    def test_it_has_every_command(self):
+        text = (TABLE.parents[3] / "README.rst").read_text()
+        told = {
+            "image unshare",
+            "volume lineage",
+            "volume snapshot lineage",
+            "server lineage",
+        }  # in a row of another
+        self.assertEqual(set(), {c for c in command_names(PACKAGE) if f"``{c}" not in text} - told)

@@ -19,12 +19,10 @@ def server(identifier: str = "s", **changes: Any) -> RunServer:
         "id": identifier,
         "name": f"web-{identifier}",
         "project_id": "p",
-        "status": "ACTIVE",
         "host": "h1",
         "tags": frozenset(),
         "properties": {},
         "volumes": ("v",),
-        "has_image": False,
         "volume_types": frozenset({"fast"}),
     }
     return RunServer(**{**fields, **changes})

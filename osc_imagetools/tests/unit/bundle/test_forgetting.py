@@ -85,6 +85,14 @@ class Directory(samples.TestCase):
         remove_directory(self.bundle())
         self.assertEqual([], os.listdir(self.directory))
 
+    def test_a_removal_that_was_cut_short_leaves_no_record_to_an_export(self) -> None:
+        """An export goes on with what is left, and must not take over the proof of the old data."""
+        write_record(self.path, BundleRecord("restore-check", "2026-02-01T03:04:05Z", "booted"))
+        killed = mock.patch.object(durable, "remove_file", side_effect=KeyboardInterrupt)
+        with killed:
+            self.assertRaises(KeyboardInterrupt, remove_directory, self.bundle())
+        self.assertFalse((self.path / "records").exists())
+
     def test_an_incomplete_one(self) -> None:
         other = self.directory / "other.bundle"
         with samples.open_writer(other, "8a2e1b7c-0000-4000-8000-000000000002") as writer:

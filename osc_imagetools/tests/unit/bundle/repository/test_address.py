@@ -142,6 +142,11 @@ class Secrets(TestCase):
             self.assertNotIn(secret, address.redact(said))
             self.assertNotIn(secret, repr(address))
 
+    def test_a_password_may_hold_an_at_sign(self) -> None:
+        address = repository_address("rest:https://bob:hunt@er2@host/r", environment=PASSWORD)
+        self.assertEqual("rest:https://***@host/r", address.label)
+        self.assertNotIn("er2", address.redact("Fatal: https://bob:hunt@er2@host/r: hunt@er2"))
+
     def test_a_name_alone_is_no_secret(self) -> None:
         address = repository_address("sftp://bob@host/r", environment=PASSWORD)
         self.assertEqual("sftp://bob@host/r", address.label)
