@@ -53,7 +53,7 @@ def find_one(
 
 
 def listed(
-    cloud: Cloud, service: str, path: str, key: str, query: Mapping[str, str], **options: Any
+    cloud: Cloud, service: str, path: str, key: str, query: Mapping[str, str]
 ) -> Iterator[Mapping[str, Any]]:
     """The documents of a list with a filter by name; all of them where the service cannot make sense of it.
 
@@ -62,9 +62,9 @@ def listed(
     """
     what = f"list of {key.replace('_', ' ')}"
     try:
-        yield from cloud.list(service, path, key, what=what, params=query, **options)
+        yield from cloud.list(service, path, key, what=what, params=query)
     except StatusError as exc:
         if exc.status != BAD_REQUEST:
             raise
         unfiltered = {name: value for name, value in query.items() if name not in FILTERS}
-        yield from cloud.list(service, path, key, what=what, params=unfiltered, **options)
+        yield from cloud.list(service, path, key, what=what, params=unfiltered)

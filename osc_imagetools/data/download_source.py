@@ -57,11 +57,16 @@ class DownloadSource:
     @property
     def proof(self) -> Proof | None:
         """The strongest promise that this Python can check, or None."""
-        if self.hash_algo and self.hash_value and supported(self.hash_algo):
-            return Proof(self.hash_algo.lower(), self.hash_value.lower(), "os_hash")
-        if self.checksum and supported("md5"):
-            return Proof("md5", self.checksum.lower(), "checksum")
-        return None
+        return promised(self.hash_algo, self.hash_value, self.checksum)
+
+
+def promised(hash_algo: str | None, hash_value: str | None, checksum: str | None) -> Proof | None:
+    """The strongest promise among those of Glance that this Python can check, or None."""
+    if hash_algo and hash_value and supported(hash_algo):
+        return Proof(hash_algo.lower(), hash_value.lower(), "os_hash")
+    if checksum and supported("md5"):
+        return Proof("md5", checksum.lower(), "checksum")
+    return None
 
 
 @dataclass(frozen=True)

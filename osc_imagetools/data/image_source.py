@@ -14,11 +14,11 @@ import contextlib
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from osc_imagetools import errors
 from osc_imagetools.data import digest
-from osc_imagetools.data.disk_stream import BLOCK, DiskStream
+from osc_imagetools.data.disk_stream import BLOCK, hash_of
 from osc_imagetools.data.download_source import DownloadSource, Proof
 from osc_imagetools.data.http import Body, ImageData, Login
 from osc_imagetools.data.late_proof import with_late_proof
@@ -119,22 +119,15 @@ class ImageSource:
             account.say(f"reading it again for its {now.proof.algorithm}")
             self._proof = self._proof_by_reading_again(now, now.proof.kind, cancelled)
 
-    def _proof_by_reading_again(self, source: DownloadSource, kind: str, cancelled: threading.Event) -> Proof:
+    def _proof_by_reading_again(
+        self, source: DownloadSource, kind: Literal["os_hash", "checksum"], cancelled: threading.Event
+    ) -> Proof:
         """What the data that has the promised hash has as another hash, which was computed before.
 
         :raises errors.HashMismatch: it does not have the promised hash.
         """
         again = ImageSource(self._access, replace(source, reread=None), self._account, frozenset({ALWAYS}))
-        with again.open(cancelled) as reader:
-            stream = DiskStream(
-                again, reader, algorithms=again.algorithms, cancelled=cancelled, advance=lambda count: None
-            )
-            try:
-                for _ in stream:
-                    pass
-                return Proof(ALWAYS, stream.digests()[ALWAYS], "os_hash" if kind == "os_hash" else "checksum")
-            finally:
-                stream.close()
+        return Proof(ALWAYS, hash_of(again, ALWAYS, cancelled), kind)
 
 
 class _ImageReader:

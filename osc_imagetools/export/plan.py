@@ -153,10 +153,9 @@ class ExportDraft:
         place: DiskPlacement,
         *,
         disk_format: str,
-        size: int,
         observed: Mapping[str, Any],
     ) -> None:
-        """A disk whose bytes are in an image that the plan's stages make; *size* in bytes."""
+        """A disk whose bytes are in an image that the plan's stages make."""
         file = disk_file(len(self.disks), place.name, disk_format)
         self.lanes.append((FetchImage(made, len(self.disks), file, None), Remove(made)))
         self._add_disk(

@@ -229,7 +229,7 @@ def _from_image(
         form = found.image.disk_format if found.image and found.image.disk_format else "qcow2"
         place = DiskPlacement(root, f"/dev/{root}", "boot", 0, {"delete_on_termination": True})
         observed = {"image_id": found.server.image_id}
-        draft.add_made_image(image, place, disk_format=form, size=size, observed=observed)
+        draft.add_made_image(image, place, disk_format=form, observed=observed)
         stages.append((SnapshotServer(server, image, size),))
     else:
         draft.not_captured.append(NotCaptured(root, None, "not-selected", "--disk did not name this disk"))

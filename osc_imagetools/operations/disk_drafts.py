@@ -80,7 +80,6 @@ def disk_volume(
     volume_type: str | None,
     zone: str | None = None,
     properties: Mapping[str, str] | None = None,
-    store: str | None = None,
 ) -> VolumeOfDisk:
     """A volume with a disk's data and with what the bundle says of the volume that it was.
 
@@ -95,7 +94,7 @@ def disk_volume(
     image = Reference("image", None, f"image of {disk['name']}", temporary=True)
     return VolumeOfDisk(
         disk=disk["name"],
-        send=SendDisk(image, disk_image(disk, f"{fallback}-{disk['name']}"[:255], {}), store=store),
+        send=SendDisk(image, disk_image(disk, f"{fallback}-{disk['name']}"[:255], {})),
         create=CreateVolume(
             source=image,
             makes=Reference("volume", None, f"volume {name} of {disk['name']}"),

@@ -56,7 +56,7 @@ def restore(
         results,
     ):
         left = context.conclude()
-        found = _differences(plan, results)
+        found = _differences(results)
     result = results[plan.result]
     return ImportReport(
         kind=plan.result.kind,
@@ -96,7 +96,7 @@ def restored(
         yield context, interpreter.run(plan.phases)
 
 
-def _differences(plan: ImportPlan, results: Results) -> list[str]:
+def _differences(results: Results) -> list[str]:
     """How what was created differs from what it should be, read back."""
     try:
         staying = (o for o in results.outcomes.values() if o.resource is not None and o.resource.keep)

@@ -77,7 +77,7 @@ def _exists(cloud: Cloud, project_id: str) -> bool | None:
         cloud.get("identity", f"/projects/{quote(project_id, safe='')}", what=f"project {project_id}")
     except errors.ResourceNotFound:
         return False
-    except errors.ImagetoolsError:
+    except errors.Forbidden:
         return None
     return True
 
@@ -85,7 +85,7 @@ def _exists(cloud: Cloud, project_id: str) -> bool | None:
 def _stores(cloud: Cloud) -> tuple[str, ...]:
     try:
         answer = cloud.get("image", "/info/stores", what="image stores")
-    except errors.ImagetoolsError:
+    except (errors.ResourceNotFound, errors.Forbidden):
         return ()  # a single store: 404
     stores: list[Mapping[str, str]] = answer.get("stores", [])
     return tuple(sorted(store["id"] for store in stores))

@@ -96,14 +96,14 @@ def server_destination(cloud: Cloud, *, addresses: Iterable[str] = ()) -> Server
     )
 
 
-def _list(cloud: Cloud, service: str, path: str, key: str, **params: str) -> list[dict[str, Any]]:
+def _list(cloud: Cloud, service: str, path: str, key: str) -> list[dict[str, Any]]:
     """The documents of a list; none where this account may not read it."""
     try:
         # One page: the lists of keypairs and server groups have markers of other names.
         if path in ("/os-keypairs", "/os-server-groups", "/os-availability-zone"):
             answer = cloud.get(service, path, what=f"list {path}")
             return list(answer.get(key) or ())
-        return list(cloud.list(service, path, key, what=f"list {path}", params=params))
+        return list(cloud.list(service, path, key, what=f"list {path}"))
     except (errors.Forbidden, errors.ResourceNotFound):
         return []
 

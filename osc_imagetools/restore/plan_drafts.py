@@ -55,7 +55,7 @@ class ImportPlan:
 
     ``result`` is the resource with the original's name. ``listed`` are those created besides that the report
     names, each with what it is called there. ``disks`` is the number of disks that are sent, ``bytes`` their
-    size, ``algorithm`` that of their hashes in the bundle.
+    size.
     """
 
     result: Reference
@@ -63,7 +63,6 @@ class ImportPlan:
     listed: tuple[tuple[str, Reference], ...]
     disks: int
     bytes: int
-    algorithm: str
     not_replayed: tuple[NotReplayed, ...]
     mapped: tuple[str, ...]
     needs: tuple[QuotaNeed, ...]

@@ -91,7 +91,6 @@ def _images(
         listed=tuple((f"{draft.file}: {draft.title}", image) for image, draft in several),
         disks=len(disks),
         bytes=sum(draft.size for draft in drafts),
-        algorithm=manifest["hash_algorithm"],
         not_replayed=tuple(lost),
         mapped=(),
         needs=(),
@@ -137,8 +136,7 @@ def _structure(
         listed=tuple(listed),
         disks=len(disks),
         bytes=sum(volume.send.draft.size for volume in volumes),
-        algorithm=manifest["hash_algorithm"],
-        not_replayed=(*lost, *_lost_of_volumes(disks, to)),
+        not_replayed=(*lost, *_lost_of_volumes(disks)),
         mapped=mapped,
         needs=needs,
     )
@@ -331,7 +329,7 @@ def _blank_entries(manifest: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]
     return tuple(device.document for device in devices if device.source_type == "blank")
 
 
-def _lost_of_volumes(disks: Sequence[Mapping[str, Any]], to: Destination) -> list[NotReplayed]:
+def _lost_of_volumes(disks: Sequence[Mapping[str, Any]]) -> list[NotReplayed]:
     """What the volumes will not have of the originals, besides what is mapped."""
     lost = []
     for disk in disks:

@@ -86,7 +86,6 @@ def plan_server_import(
         listed=tuple(disks.listed),
         disks=len(disks.lanes),
         bytes=disks.bytes,
-        algorithm=manifest["hash_algorithm"],
         not_replayed=tuple(found.lost),
         mapped=tuple(found.mapped),
         needs=needs,

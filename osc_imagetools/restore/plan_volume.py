@@ -82,7 +82,6 @@ def plan_volume_import(
         listed=(),
         disks=1,
         bytes=volume.send.draft.size,
-        algorithm=manifest["hash_algorithm"],
         not_replayed=lost,
         mapped=mapped,
         needs=needs,

@@ -65,7 +65,7 @@ class CleanupStep:
                 self._end()
 
     def keep(self) -> None:
-        """What was made is the user's now: there is nothing to cleanup any more."""
+        """What was made is the user's now: there is nothing to remove any more."""
         with self._lock:
             if not self._done:
                 self._end()

@@ -44,8 +44,8 @@ class RunLocation:
 class JournalEntry:
     """Something that a run makes, as its journal has it; ``id`` None where no answer ever gave one.
 
-    ``kind`` is image, volume, snapshot, server, port or keypair; or ``stopped-server``: a server of the
-    user's that the run has stopped, and that is to be started again.
+    ``kind`` is image, volume, snapshot, server or port; ``directory``: a temporary one on this machine; or
+    ``stopped-server``: a server of the user's that the run has stopped, and that is to be started again.
     """
 
     kind: str

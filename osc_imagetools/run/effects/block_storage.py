@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The effects on block storage and on the images that it makes, each with its removal registered first.
 
-Contract: every function that makes something registers the removal in the run's :class:`Undo` before the
+Contract: every function that makes something registers the removal in the run's :class:`Cleanup` before the
 request that makes it, waits until the resource can be used, and gives back its ID. A removal looks a
 resource without a known ID up by its name and mark, so an answer that got lost leaves nothing behind.
 Source: https://docs.openstack.org/api-ref/block-storage/v3/ , https://docs.openstack.org/api-ref/image/v2/
@@ -102,29 +102,25 @@ def make_volume(
 
 def extend_volume(context: RunContext, volume_id: str, size: int) -> None:
     """Makes an available volume larger (*size* in bytes, whole GiB); waits until it is available again."""
-    made = CreatedResource("volume", volume_id, id=volume_id)
-    _action(context, volume_id, {"os-extend": {"new_size": -(-size // GIB)}}, made)
+    _action(context, volume_id, {"os-extend": {"new_size": -(-size // GIB)}})
     await_volume(context, volume_id, "available")
 
 
 def set_bootable(context: RunContext, volume_id: str, bootable: bool) -> None:
     """Sets whether a server may boot from a volume (``os-set_bootable``)."""
-    made = CreatedResource("volume", volume_id, id=volume_id)
-    _action(context, volume_id, {"os-set_bootable": {"bootable": bootable}}, made)
+    _action(context, volume_id, {"os-set_bootable": {"bootable": bootable}})
 
 
 def set_image_metadata(context: RunContext, volume_id: str, metadata: Mapping[str, str]) -> None:
     """Sets image properties that a volume hands on to the images that are made from it."""
-    made = CreatedResource("volume", volume_id, id=volume_id)
-    _action(context, volume_id, {"os-set_image_metadata": {"metadata": dict(metadata)}}, made)
+    _action(context, volume_id, {"os-set_image_metadata": {"metadata": dict(metadata)}})
 
 
 def unset_image_metadata(context: RunContext, volume_id: str, keys: Iterable[str]) -> None:
     """Removes image properties from a volume, as far as it has them."""
-    made = CreatedResource("volume", volume_id, id=volume_id)
     for key in keys:
         with contextlib.suppress(errors.ResourceNotFound):
-            _action(context, volume_id, {"os-unset_image_metadata": {"key": key}}, made)
+            _action(context, volume_id, {"os-unset_image_metadata": {"key": key}})
 
 
 def unmark(
@@ -179,7 +175,7 @@ def upload_volume(
     }
 
     def send() -> str:
-        answer = _action(context, volume_id, upload, made, UPLOAD_MICROVERSION)
+        answer = _action(context, volume_id, upload, what=made.label, version=UPLOAD_MICROVERSION)
         return str(answer["os-volume_upload_image"]["image_id"])
 
     image_id = create(context, made, send)
@@ -205,16 +201,18 @@ def _action(
     context: RunContext,
     volume_id: str,
     body: dict[str, Any],
-    made: CreatedResource,
+    *,
+    what: str | None = None,
     version: str | None = None,
 ) -> Any:
+    what = what or f"volume {volume_id}"
     response = context.cloud.request(
         "block-storage",
         "POST",
         f"/volumes/{volume_id}/action",
-        what=made.label,
+        what=what,
         json=body,
         microversion=version,
         again=True if next(iter(body)) in REPEATABLE else None,
     )
-    return document(response, made.label) if response.content else {}
+    return document(response, what) if response.content else {}

@@ -23,7 +23,7 @@ from osc_imagetools.cloud.connection import Cloud
 from osc_imagetools.cloud.image import Image, get_image
 from osc_imagetools.cloud.volume import get_volume
 from osc_imagetools.data.disk_stream import DiskSource, NoBytes, hash_of
-from osc_imagetools.data.download_source import DownloadSource, supported
+from osc_imagetools.data.download_source import DownloadSource, Proof, promised
 from osc_imagetools.data.upload import UploadBroken, UploadSink, send
 from osc_imagetools.operations.drafts import ImageDraft, NotReplayed
 from osc_imagetools.operations.image_metadata import image_of_volume
@@ -130,13 +130,11 @@ def _fill(
     proof = proof_of(image)
     if proof is None:
         return image  # told by differences()
-    digest = sent.digests.get(proof[0])
+    digest = sent.digests.get(proof.algorithm)
     if digest is None:  # a hash that no cloud has by default
-        digest = hash_of(source, proof[0], cancelled)
-    if proof[1] != digest:
-        raise errors.HashMismatch(
-            f"{title}: the cloud has other bytes than were sent ({proof[0]} {proof[1]})"
-        )
+        digest = hash_of(source, proof.algorithm, cancelled)
+    if proof.value != digest:
+        raise errors.HashMismatch(f"{title}: the cloud has other bytes than were sent ({proof})")
     return image
 
 
@@ -216,11 +214,9 @@ def source_of(cloud: Cloud, image: Image, label: str) -> DownloadSource:
     )
 
 
-def proof_of(image: Image) -> tuple[str, str] | None:
-    """(algorithm, hex digest) that the cloud has for an image's data; None where it has none."""
-    if image.hash_algo and image.hash_value and supported(image.hash_algo):
-        return image.hash_algo.lower(), image.hash_value.lower()
-    return ("md5", image.checksum.lower()) if image.checksum else None
+def proof_of(image: Image) -> Proof | None:
+    """What the cloud promises for an image's data; None where that is nothing."""
+    return promised(image.hash_algo, image.hash_value, image.checksum)
 
 
 def settle_image(context: RunContext, image: Image, draft: ImageDraft) -> list[NotReplayed]:

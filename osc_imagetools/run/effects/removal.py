@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Removing what is ours: images, volumes and snapshots, each until it is gone.
+"""Removing what is ours, each until it is gone; and starting a server again that was stopped.
 
 Contract: removes only what it is given by ID, or what bears the name that the run gave it
 (its ID is in that) and, where it is a volume or snapshot, its mark. A

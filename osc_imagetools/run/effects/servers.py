@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The effects on servers: stopped and started again, made an image of, made, removed.
+"""The effects on servers: stopped, and made an image of.
 
 Contract: as in :mod:`osc_imagetools.run.effects.block_storage`: whatever is made, or stopped, has its undo
 registered first. A server of the user's that is stopped bears a mark until it runs again.
