@@ -4,8 +4,9 @@
 # All tests, on a machine that has nothing but Debian 12 with Python 3.11; as root.
 #
 # Installs what is missing, runs the checks of tools/check.sh but "cover" and "plugins", starts the embedded
-# cloud for the functional tests, and closes with "N passed, N failed": tests as the runner counted them, every
-# other check as one. Exits with 0 when nothing failed and no check came out empty.
+# cloud for the functional tests (without the data of an earlier one; one that runs is used as it is), and closes
+# with "N passed, N failed": tests as the runner counted them, every other check as one. Exits with 0 when nothing
+# failed and no check came out empty.
 #
 # The versions of what the plugin runs on: all tests with the newest, all unit tests and the chosen
 # functional tests with exactly the lower bounds of requirements.txt. The clouds: all functional tests on the
@@ -76,8 +77,9 @@ functional_tests() {
     if ! devcloud/devcloud status >"$log/devcloud.log" 2>&1; then
         started_cloud=true
         say "starting the embedded cloud"
-        # Without the lock's descriptor: the cloud outlives this script.
-        if ! devcloud/devcloud up >"$log/devcloud.log" 2>&1 9>&-; then
+        # As new: what a run that was killed has left there is no finding of this one. Without the lock's
+        # descriptor: the cloud outlives this script.
+        if ! { devcloud/devcloud down --wipe && devcloud/devcloud up; } >"$log/devcloud.log" 2>&1 9>&-; then
             failed=$((failed + 1))
             say "the embedded cloud FAILED"
             tail -n 60 "$log/devcloud.log"

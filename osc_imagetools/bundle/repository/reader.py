@@ -16,6 +16,7 @@ from typing import IO
 
 from osc_imagetools import errors
 from osc_imagetools.bundle import strict_json
+from osc_imagetools.bundle.repository.locks import unlocked
 from osc_imagetools.bundle.repository.restic import Restic, end
 from osc_imagetools.cloud.names import printable
 
@@ -82,10 +83,14 @@ def open_file(
 
 
 def read_file(restic: Restic, snapshot: str, path: str, limit: int = strict_json.MAX_BYTES + 1) -> bytes:
-    """The first *limit* bytes of a small file.
+    """The first *limit* bytes of a small file; a lock of our own dead process is removed.
 
     :raises errors.RepositoryError: it is not there, or cannot be read.
     """
+    return unlocked(restic, lambda: _file(restic, snapshot, path, limit))
+
+
+def _file(restic: Restic, snapshot: str, path: str, limit: int) -> bytes:
     found = bytearray()
     with open_file(restic, snapshot, path) as reader:
         while len(found) < limit and (data := reader.read(min(PIECE, limit - len(found)))):
@@ -96,9 +101,15 @@ def read_file(restic: Restic, snapshot: str, path: str, limit: int = strict_json
 def read_documents(restic: Restic, snapshot: str) -> tuple[dict[str, bytes], dict[str, str]]:
     """All files of a small snapshot, by path; and what is wrong with those that are no plain files, by path.
 
+    A lock of our own dead process is removed: whoever reads a bundle begins here.
+
     :raises errors.BundleRefused: there are more of them, or they are larger, than any bundle's.
     :raises errors.RepositoryError: they cannot be read.
     """
+    return unlocked(restic, lambda: _documents(restic, snapshot))
+
+
+def _documents(restic: Restic, snapshot: str) -> tuple[dict[str, bytes], dict[str, str]]:
     documents: dict[str, bytes] = {}
     wrong: dict[str, str] = {}
     with restic.started("dump", snapshot, "/") as (process, said):

@@ -139,5 +139,5 @@ class TestOutcomes(base.TestCase):
             for entry in self.of("refused"):
                 result, out = self.run_entry(entry, "down")
                 self.assertEqual((1, ""), (result.code, result.out), f"{entry}: {result.err}")
-                self.assertIn("[cloud-error]", result.err, str(entry))
+                self.assertIn("[service-unreachable]", result.err, str(entry))
                 self.assertFalse(out.exists(), entry)
