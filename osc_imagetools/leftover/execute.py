@@ -13,8 +13,11 @@ from pathlib import Path
 
 from osc_imagetools import errors
 from osc_imagetools.cloud.connection import Cloud
+from osc_imagetools.cloud.names import printable
 from osc_imagetools.leftover.inventory import Leftover, LeftoverInventory
-from osc_imagetools.leftover.plan import removal_order
+from osc_imagetools.leftover.plan import ACTIONS, removal_order
+from osc_imagetools.progress import words
+from osc_imagetools.progress.model import Progress
 from osc_imagetools.run.context import CreatedResource, RunContext, run_context
 from osc_imagetools.run.effects.removal import REMOVALS
 from osc_imagetools.run.journal import forget
@@ -31,7 +34,12 @@ class Removed:
 
 
 def remove_leftovers(
-    cloud: Cloud, found: LeftoverInventory, chosen: Sequence[Leftover], *, timeout: float | None
+    cloud: Cloud,
+    found: LeftoverInventory,
+    chosen: Sequence[Leftover],
+    *,
+    timeout: float | None,
+    progress: Progress,
 ) -> list[Removed]:
     """Removes the *chosen* of what was found, in the order that they depend on each other.
 
@@ -41,9 +49,13 @@ def remove_leftovers(
     with run_context(cloud, "leftover delete", timeout) as context:
         # What is removed here is all that is to be done, so the first interrupt ends it.
         context.cleanup_deadline = context.deadline
-        for resource in removal_order(chosen):
+        context.progress = progress
+        order = removal_order(chosen)
+        for number, resource in enumerate(order, 1):
+            step = f"{ACTIONS.get(resource.kind, f'delete {resource.kind}')} {printable(resource.name)}"
             try:
-                _remove(context, resource)
+                with progress.step(f"{number} of {len(order)}", step):
+                    _remove(context, resource)
             except errors.Cancelled:
                 raise
             except errors.ImagetoolsError as exc:
@@ -60,6 +72,15 @@ def remove_leftovers(
         if journal.run.id not in left and (journal.alive is False or journal.run.id in named):
             forget(journal.path)
     return done
+
+
+def removal_summary(done: Sequence[Removed], seconds: float) -> str:
+    """How many resources were removed, and how fast."""
+    failed = sum(removed.failed for removed in done)
+    how_many = (
+        f"{len(done) - failed} of {len(done)} resources" if failed else words.counted(len(done), "resource")
+    )
+    return f"Removed {how_many} in {words.span(seconds)}."
 
 
 def _remove(context: RunContext, resource: Leftover) -> None:

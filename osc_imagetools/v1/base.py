@@ -126,7 +126,7 @@ class Command(command.Command):
         """
         if self.summary:
             self.app.stdout.flush()
-            tell(self.summary)
+            tell(filled(self.summary))
         steps = list(dict.fromkeys(self.next_steps))[:MOST_NEXT_STEPS]
         if steps and parsed_args.formatter == "table" and sys.stdout.isatty():
             self.app.stdout.flush()
@@ -255,6 +255,17 @@ class ShowOne(Command, command.ShowOne):
         return 0
 
 
+def filled(text: str) -> str:
+    """A sentence in lines that a terminal does not break: names, IDs and paths stay whole."""
+    if not sys.stderr.isatty():
+        return text
+    import shutil
+    import textwrap
+
+    width = shutil.get_terminal_size().columns
+    return textwrap.fill(text, width, break_long_words=False, break_on_hyphens=False)
+
+
 def tell(text: str) -> None:
     """Says on a terminal's stderr what is of use after the result, or else to the log (``-v``)."""
     if not sys.stderr.isatty():
@@ -262,6 +273,15 @@ def tell(text: str) -> None:
     elif any(handler.level <= logging.WARNING for handler in logging.getLogger().handlers):  # not --quiet
         sys.stderr.write(f"{text}\n")
         sys.stderr.flush()
+
+
+@contextlib.contextmanager
+def reading(what: str) -> Iterator[None]:
+    """Shows from the first second that the cloud is read, before there is a plan with steps to show."""
+    from osc_imagetools.progress.display import shown_progress
+
+    with shown_progress() as progress, progress.step(what, "read from the cloud"):
+        yield
 
 
 def add_run_options(parser: argparse.ArgumentParser) -> None:

@@ -52,6 +52,7 @@ class CopyBundle(base.ShowOne):
         import threading
         import time
 
+        from osc_imagetools.progress import words
         from osc_imagetools.progress.display import shown_progress
         from osc_imagetools.run.interrupts import interrupts_set
 
@@ -65,6 +66,13 @@ class CopyBundle(base.ShowOne):
         if parsed_args.dry_run:
             return base.plan_rows(result)
         manifest = result.manifest
+        seconds = time.monotonic() - started
+        self.summary = (
+            f"Copied {manifest['kind']} {manifest['resource']['name'] or ''} to {target}: "
+            f"{words.counted(len(result.disks), 'disk')}, "
+            f"{words.transfer(sum(disk.size for disk in result.disks if not disk.reused), seconds)}, "
+            "compared with the hashes in the manifest."
+        )
         fields = {
             "bundle": result.bundle_id,
             "kind": manifest["kind"],
@@ -76,7 +84,7 @@ class CopyBundle(base.ShowOne):
             "bytes_added": base.Size(sum(disk.added for disk in result.disks)),
             "bytes_reused": base.Size(sum(disk.size for disk in result.disks if disk.reused)),
             "hash_algorithm": manifest["hash_algorithm"],
-            "seconds": round(time.monotonic() - started, 1),
+            "seconds": round(seconds, 1),
         }
         return tuple(fields), tuple(fields.values())
 

@@ -9,12 +9,14 @@ import time
 import fixtures
 
 from osc_imagetools import errors
+from osc_imagetools.progress.model import Progress
 from osc_imagetools.run.cleanup import Cleanup, clean_up_after
 from osc_imagetools.run.deadline import Deadline
 from osc_imagetools.run.identity import Run
 from osc_imagetools.run.interrupts import GRACE, SIGNALS, interrupts_set
 from osc_imagetools.run.lanes import run_lanes
 from osc_imagetools.tests.unit.base import TestCase
+from osc_imagetools.tests.unit.progress.test_progress import Notes
 
 
 class TestUndo(TestCase):
@@ -74,6 +76,15 @@ class TestUndo(TestCase):
         self.assertEqual((), self.undo.unwind())
         self.assertEqual((["volume"], ["image"]), (self.removed, settled))
         self.assertEqual("", self.undo.last_words())
+
+    def test_each_removal_is_shown(self):
+        notes = Notes()
+        self.register("volume", errors.CloudError("it is stuck"))
+        self.undo.register("image", self.fail, exists=lambda: False)
+        self.register("snapshot")
+        clean_up_after(self.undo, errors.CloudError("it broke"), Progress(notes))
+        self.assertEqual(["snapshot", "volume"], [step.name for step in notes.steps])
+        self.assertEqual([False, True], [step.failed for step in notes.over])
 
     def test_nothing_more_is_removed_once_the_user_does_not_want_to_wait(self):
         cancelled = threading.Event()
