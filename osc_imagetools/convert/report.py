@@ -25,6 +25,7 @@ def conversion_fields(report: ConversionReport) -> dict[str, Any]:
         "bytes": made.bytes,
         "kept": list(report.kept),
         "not_replayed": [f"{lost.what}: {lost.reason}" for lost in report.not_replayed],
+        "retries": report.retries,
         "seconds": round(report.seconds, 1),
     }
 

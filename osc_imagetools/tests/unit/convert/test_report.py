@@ -17,7 +17,7 @@ GIB = 1 << 30
 class TestSummary(TestCase):
     def said(self, plan: ConversionPlan, name: str = "new", *lost: NotReplayed) -> str:
         made = ConvertedResource(plan.to, "1234", name, "active", 3 * GIB)
-        return conversion_summary(plan, ConversionReport(made, (), lost, 50.0))
+        return conversion_summary(plan, ConversionReport(made, (), lost, 50.0, 0))
 
     def test_what_was_sent_from_here(self) -> None:
         plan = plan_image_conversion(
