@@ -187,10 +187,7 @@ def _check(
             elif disk["content_format"] not in CONVERTIBLE:
                 form = disk["content_format"]
                 problems.append(errors.UsageError(f"{disk['file']} is {form}, which cannot be converted"))
-    if problems:
-        if len(problems) == 1:
-            raise problems[0]
-        raise errors.Unready("the bundle cannot be imported", problems)
+    errors.raise_problems("the bundle cannot be imported", problems)
 
 
 def _is_mapping(disks: Sequence[Mapping[str, Any]]) -> bool:

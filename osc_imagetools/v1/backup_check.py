@@ -273,12 +273,9 @@ def read_scope(cloud: Cloud, parsed_args: argparse.Namespace) -> Scope:
     from dataclasses import replace
 
     from osc_imagetools.backup_check.fleet import read_server
-    from osc_imagetools.cloud.server import find_servers
-    from osc_imagetools.errors import Unready
+    from osc_imagetools.cloud.server import named_servers
 
-    servers, problems = find_servers(cloud, parsed_args.servers)
-    if problems:
-        raise problems[0] if len(problems) == 1 else Unready("some servers were not found", problems)
+    servers = named_servers(cloud, parsed_args.servers)
     scope = filter_scope(cloud, parsed_args)
     return replace(scope, servers=tuple(read_server(server.document) for server in servers))
 

@@ -240,12 +240,9 @@ def read_copies(policies: tuple[BackupPolicy, ...]) -> dict[str, list[BundleCopy
 def chosen_servers(cloud: Cloud, parsed_args: argparse.Namespace) -> Any:
     """The chosen servers; all names that are not found are reported together."""
     from osc_imagetools.backup_run.inventory import run_servers
-    from osc_imagetools.cloud.server import find_servers
-    from osc_imagetools.errors import Unready
+    from osc_imagetools.cloud.server import named_servers
 
-    servers, problems = find_servers(cloud, parsed_args.servers)
-    if problems:
-        raise problems[0] if len(problems) == 1 else Unready("some servers were not found", problems)
+    servers = named_servers(cloud, parsed_args.servers)
     scope = backup_check.filter_scope(cloud, parsed_args)
     return run_servers(cloud, scope, [server.document for server in servers])
 
