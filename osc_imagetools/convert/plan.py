@@ -296,9 +296,7 @@ class _Draft:
         return ImageDraft(
             title=f"image {self.name}",
             file=f"{image.id}.{form}",
-            size=0,
             content_format=image.disk_format,
-            digest=None,
             convert=form,
             document={
                 "name": self.name,
@@ -310,7 +308,6 @@ class _Draft:
             },
             properties={**self.nature.properties, **self.wish.properties},
             tags=self.nature.tags,
-            members=(),
         )
 
     def lost(self) -> list[NotReplayed]:
