@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
 LOG = logging.getLogger(__name__)
 WIDEST = 100  # characters of a line of text that is easy to read
 SEVERITIES = ("info", "warning", "critical")
-UNITS = {"m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 # Options that select servers, as argparse names them.
 FILTERS = ("all", "all_projects", "project", "name", "status", "tags")
 
@@ -338,7 +336,6 @@ def _by_policies(cloud: Cloud, parsed_args: argparse.Namespace) -> tuple[dict[st
 
 def duration(text: str) -> int:
     """An argparse type: ``36h`` or ``7d`` in seconds."""
-    found = re.fullmatch(r"([0-9]{1,6})([mhdw])", text)
-    if not found or not int(found[1]):
-        raise ValueError(text)
-    return int(found[1]) * UNITS[found[2]]
+    from osc_imagetools.progress import words
+
+    return words.seconds_of(text)

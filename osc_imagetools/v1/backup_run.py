@@ -151,13 +151,7 @@ def _add_limits(parser: argparse.ArgumentParser) -> None:
         default = 1 if name == "parallel" else None
         kind = base.positive(int, "servers")
         parser.add_argument(f"--{name}", metavar="<n>", type=kind, default=default, help=what)
-    parser.add_argument(
-        "--jobs",
-        metavar="<n>",
-        type=base.positive(int, "transfers"),
-        default=4,
-        help="Maximum number of concurrent transfers of each server (default: 4)",
-    )
+    base.add_jobs_option(parser, "Maximum number of concurrent transfers of each server")
     parser.add_argument(
         "--until",
         metavar="<time>",

@@ -286,15 +286,18 @@ def reading(what: str) -> Iterator[None]:
 
 def add_run_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of every command that transfers data."""
-    parser.add_argument(
-        "--jobs",
-        metavar="<n>",
-        type=positive(int, "transfers"),
-        default=4,
-        help="Maximum number of concurrent transfers (default: 4)",
-    )
+    add_jobs_option(parser)
     add_timeout_option(parser)
     add_dry_run_option(parser)
+
+
+def add_jobs_option(
+    parser: argparse.ArgumentParser, help_text: str = "Maximum number of concurrent transfers"
+) -> None:
+    """Add the option of every command that does several things at a time."""
+    parser.add_argument(
+        "--jobs", metavar="<n>", type=positive(int, "jobs"), default=4, help=f"{help_text} (default: 4)"
+    )
 
 
 def add_timeout_option(parser: argparse.ArgumentParser) -> None:
