@@ -14,6 +14,7 @@ from pathlib import Path
 from osc_imagetools import errors
 from osc_imagetools.cloud.connection import Cloud
 from osc_imagetools.cloud.names import printable
+from osc_imagetools.cloud.server import get_server
 from osc_imagetools.leftover.inventory import Leftover, LeftoverInventory
 from osc_imagetools.leftover.plan import ACTIONS, removal_order
 from osc_imagetools.progress import words
@@ -61,7 +62,7 @@ def remove_leftovers(
             except errors.ImagetoolsError as exc:
                 done.append(Removed(resource, f"failed: {exc.message}", True))
             else:
-                done.append(Removed(resource, _result(resource), False))
+                done.append(Removed(resource, _result(cloud, resource), False))
     left = {r.run for r in found.resources} - {d.resource.run for d in done if not d.failed}
     left |= {d.resource.run for d in done if d.failed}
     left |= {r.run for r in found.resources if r not in chosen}
@@ -90,7 +91,11 @@ def _remove(context: RunContext, resource: Leftover) -> None:
         REMOVALS[resource.kind](context, CreatedResource(resource.kind, resource.name, id=resource.id))
 
 
-def _result(resource: Leftover) -> str:
+def _result(cloud: Cloud, resource: Leftover) -> str:
     if resource.kind != "stopped-server":
         return "deleted"
-    return "started" if resource.status == "SHUTOFF" else "the mark was removed: it ran already"
+    if resource.status != "SHUTOFF":
+        return "the mark was removed: it ran already"
+    server = get_server(cloud, resource.id)
+    stopped = server is not None and server.status == "SHUTOFF"
+    return "the mark was removed: its user has stopped it" if stopped else "started"
