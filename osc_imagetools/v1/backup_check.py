@@ -293,7 +293,7 @@ def filter_scope(cloud: Cloud, parsed_args: argparse.Namespace) -> Scope:
 
 
 def _verdicts(cloud: Cloud, scope: Scope, parsed_args: argparse.Namespace) -> Any:
-    """The verdicts, one by one; everything has been read when this returns."""
+    """The verdicts; what is read and judged is shown."""
     import time
     from pathlib import Path
 
@@ -307,21 +307,29 @@ def _verdicts(cloud: Cloud, scope: Scope, parsed_args: argparse.Namespace) -> An
     # A directory that is named wins over the default of the environment.
     restic = repository_options.repository(parsed_args, f"{directory}/" if directory else None)
     ages: dict[str, Any] = {}
-    bundles = list(read_bundles(Path(directory))) if directory else []
-    bundles += read_repository(restic) if restic else []
-    if parsed_args.policy_file:
-        ages, more = _by_policies(cloud, parsed_args)
-        bundles += more
+    bundles: list[Any] = []
+    verdicts = []
     with shown_progress() as progress:
+        if directory or restic or parsed_args.policy_file:
+            with progress.step("bundles", "read"):
+                bundles += read_bundles(Path(directory)) if directory else []
+                bundles += read_repository(restic) if restic else []
+                if parsed_args.policy_file:
+                    ages, more = _by_policies(cloud, parsed_args)
+                    bundles += more
         fleet = read_fleet(cloud, scope, progress.count)
-    return judge(
-        fleet,
-        Backups(fleet, bundles),
-        now=time.time(),
-        max_age=parsed_args.max_age,
-        max_proof_age=parsed_args.max_proof_age,
-        ages=ages,
-    )
+        judged = judge(
+            fleet,
+            Backups(fleet, bundles),
+            now=time.time(),
+            max_age=parsed_args.max_age,
+            max_proof_age=parsed_args.max_proof_age,
+            ages=ages,
+        )
+        for number, verdict in enumerate(judged, 1):
+            verdicts.append(verdict)
+            progress.count("servers judged", number)
+    return verdicts
 
 
 def _by_policies(cloud: Cloud, parsed_args: argparse.Namespace) -> tuple[dict[str, Any], list[Any]]:

@@ -20,6 +20,7 @@ import pyte
 
 PROGRAM = "import sys; from openstackclient import shell; sys.exit(shell.main(sys.argv[1:]))"
 LINES = 50
+REDRAWN = re.compile(r"(?=\r\x1b\[)")  # before a line is drawn anew: a frame may be gone with the same write
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -53,10 +54,11 @@ def recorded(
     feed, decoder = pyte.Stream(screen), codecs.getincrementaldecoder("utf-8")()
     frames: list[list[str]] = []
     for part in _output(control):
-        feed.feed(decoder.decode(part))
-        frame = [line.rstrip() for line in screen.display]
-        if not frames or frames[-1] != frame:
-            frames.append(frame)
+        for piece in REDRAWN.split(decoder.decode(part)):
+            feed.feed(piece)
+            frame = [line.rstrip() for line in screen.display]
+            if not frames or frames[-1] != frame:
+                frames.append(frame)
     above = ["".join(line[n].data for n in range(columns)).rstrip() for line in screen.history.top]
     lines = [*above, *frames[-1]] if frames else []
     return Recording(process.wait(), frames, [line for line in lines if line])

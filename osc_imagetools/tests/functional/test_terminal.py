@@ -82,7 +82,8 @@ class TestTerminal(base.TestCase):
         table = [line for line in seen.lines if line.startswith(("|", "+"))]
         self.assertEqual({len(table[0])}, {len(line) for line in table})
         self.assertTrue([line for line in table if " no-backup " in line], seen.lines)
-        self.assertNotEqual([], seen.shown("servers"))  # how many have been read
+        self.assertNotEqual([], seen.shown("servers  "))  # how many have been read
+        self.assertNotEqual([], seen.shown("servers judged"))
         self.assertIn("Next:", seen.lines)
 
     def test_the_result_is_the_same_with_and_without(self) -> None:
