@@ -51,7 +51,8 @@ def stop_server(context: RunContext, server_id: str) -> CreatedResource:
             raise
     await_server(context, server_id, "SHUTOFF")
     if stop := newest_stop(context, server_id):
-        _mark_stopped(context, server_id, f"{mark} {stop}")
+        with contextlib.suppress(errors.ImagetoolsError):  # it is locked, for example: the mark is there
+            _mark_stopped(context, server_id, f"{mark} {stop}")
     return made
 
 

@@ -292,10 +292,12 @@ class TestStillStopped(LeftoverCase):
         server_id = self.create_server(block_device_mapping_v2=[self.on_volume(root, boot=True)])
         nova = self.connection().compute
         words = ("server", "export-full", server_id, "--stop", "--output", str(self.dir / "bundle"))
-        step = "answered: compute POST /servers/ID/action createImage"
+        step = "answered: block-storage POST /snapshots/ID/metadata"
         process = base.start_killed(self.dir / "steps", f"SIGSTOP={step}", *words, cloud="devcloud-demo")
         self.addCleanup(process.kill)
         self.wait(lambda: self.noted(self.dir / "steps", step), True)
+        cinder = self.connection().block_storage
+        self.wait(lambda: [snapshot.status for snapshot in cinder.snapshots(volume_id=root)], ["available"])
         nova.start_server(server_id)
         self.wait(lambda: self.document(server_id)["status"], "ACTIVE")
         nova.stop_server(server_id)

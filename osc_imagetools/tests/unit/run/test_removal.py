@@ -129,6 +129,13 @@ class TestStoppedServer(TestCase):
         self.user("stop", "req-user-too")
         self.ends(made, "SHUTOFF")
 
+    def test_one_that_is_locked_meanwhile_keeps_its_first_mark(self):
+        self.mocked.http.post(
+            f"{COMPUTE}/servers/s1/metadata", [{"json": self.note}, {"status_code": 409, "json": {}}]
+        )
+        made = stop_server(self.context, "s1")
+        self.ends(made, "ACTIVE", "os-start")
+
     def test_where_the_cloud_tells_no_actions(self):
         self.mocked.http.get(f"{COMPUTE}/servers/s1/os-instance-actions", status_code=403, json={})
         made = stop_server(self.context, "s1")
