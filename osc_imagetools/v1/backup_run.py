@@ -27,6 +27,8 @@ class RunServerBackup(base.Lister):
     by a timer every night. It can be killed at any moment and run again: it reads the state from the bundles
     themselves, and continues exports that were interrupted.
 
+    The bundles go into a directory or into a restic repository.
+
     With ``--policy-file``, named policies say which servers are exported where and how often, which bundles
     are kept, and how often a restore check is due. Servers to which no policy or several policies apply are
     skipped.
@@ -38,8 +40,7 @@ class RunServerBackup(base.Lister):
 
     more = ("ID", "Project", "Host")
     examples = (
-        "openstack server backup-run --all --max-age 24h --output-directory /backup",
-        "openstack server backup-run --all --max-age 24h --repository sftp:backup@host:/bundles",
+        "openstack server backup-run --all --max-age 24h --repository /backup",
         "openstack server backup-run --all --policy-file policies.yaml --parallel 4",
     )
     failed = False
