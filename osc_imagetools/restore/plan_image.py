@@ -45,7 +45,7 @@ from osc_imagetools.operations.vocabulary import (
     SetMetadata,
 )
 from osc_imagetools.restore.inventory import Destination
-from osc_imagetools.restore.plan_drafts import ImportOptions, ImportPlan
+from osc_imagetools.restore.plan import ImportOptions, ImportPlan
 
 
 def plan_image_import(manifest: Mapping[str, Any], to: Destination, options: ImportOptions) -> ImportPlan:

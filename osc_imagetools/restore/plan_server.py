@@ -35,7 +35,7 @@ from osc_imagetools.operations.vocabulary import (
     SetMetadata,
 )
 from osc_imagetools.restore.inventory_server import Flavor, ServerDestination
-from osc_imagetools.restore.plan_drafts import ImportPlan
+from osc_imagetools.restore.plan import ImportPlan
 from osc_imagetools.restore.plan_image import check_kind
 from osc_imagetools.restore.plan_networks import plan_networks
 from osc_imagetools.restore.plan_server_attributes import choose_flavor, server_traits

@@ -22,7 +22,7 @@ from osc_imagetools.operations.drafts import NotReplayed
 from osc_imagetools.operations.quota import fit_quota
 from osc_imagetools.operations.vocabulary import Phase, SetMetadata
 from osc_imagetools.restore.inventory import Destination
-from osc_imagetools.restore.plan_drafts import ImportPlan
+from osc_imagetools.restore.plan import ImportPlan
 from osc_imagetools.restore.plan_image import check_kind
 
 

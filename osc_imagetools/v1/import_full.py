@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from osc_imagetools.cloud.connection import Cloud
     from osc_imagetools.restore.bundle_place import BundlePlace
-    from osc_imagetools.restore.plan_drafts import ImportPlan
+    from osc_imagetools.restore.plan import ImportPlan
 
 BUNDLE = "a path; with --repository its ID, the beginning of it, or the name or ID of what was exported"
 LISTS = ("differences", "not_replayed", "mapped")
