@@ -12,8 +12,8 @@ ends. The servers are stopped, so that nothing else runs. In each round it measu
   a proxy on this machine counts for both alike;
 * ``server import-full --wait`` and ``server restore-check`` of one of the bundles.
 
-Then it lets the scheduler of ``server backup-run`` decide for a fleet in simulated time (``simulated_night``),
-which ``--simulation`` does alone, without a cloud. The services are on the same processors.
+Then it lets the scheduler of ``server backup-run`` decide for a fleet in simulated time (the module
+``simulated_night``); with ``--simulation`` that alone, without a cloud. The services are on the same processors.
 """
 
 from __future__ import annotations
@@ -74,11 +74,9 @@ class StoppedServers:
         self.ids: list[str] = []
         self._count = count
         self._images = cloud
-        disk = folder / "guest"
-        subprocess.run(
-            [str(DEVCLOUD), "guest", str(disk), str(mebibytes), "1"], check=True, stdout=sys.stderr
-        )
-        self._disk = disk
+        self._disk = folder / "guest"
+        command = [str(DEVCLOUD), "guest", str(self._disk), str(mebibytes), "1"]
+        subprocess.run(command, check=True, stdout=sys.stderr)
         self._cloud = sdk.connect(cloud=cloud.environment["OS_CLOUD"])
 
     def __enter__(self) -> StoppedServers:
@@ -91,18 +89,14 @@ class StoppedServers:
 
     def _create(self) -> None:
         nova, cinder = self._cloud.compute, self._cloud.block_storage
-        image = self._images.add(self._disk, "fast")
+        image = self._images.add(self._disk, "file")
         flavor = nova.find_flavor("tiny", ignore_missing=False).id
         for number in range(self._count):
             name = f"{self.prefix}-{number:02}"
             volume = cinder.create_volume(name=name, size=1, image_id=image)
             cinder.wait_for_status(volume, "available", wait=600)
-            mapping = {
-                "uuid": volume.id,
-                "source_type": "volume",
-                "destination_type": "volume",
-                "boot_index": 0,
-            }
+            mapping = {"uuid": volume.id, "boot_index": 0}
+            mapping |= {"source_type": "volume", "destination_type": "volume"}
             server = nova.create_server(
                 name=name, flavor_id=flavor, networks="none", block_device_mapping=[mapping]
             )
@@ -178,7 +172,7 @@ def measure(bench: Bench, rounds: int) -> Practice:
     found = Practice(len(bench.servers.ids))
     bench.run(openstack("token", "issue"))  # modules and caches
     for number in range(rounds):
-        # The parallel run comes last in odd rounds only: its bundles are what the rest looks at.
+        # What the parallel run makes stays: the rest looks at it.
         for name in WAYS if number % 2 == 0 else reversed(WAYS):
             target = bench.folder / name.replace(" ", "-")
             shutil.rmtree(target, ignore_errors=True)
@@ -218,8 +212,8 @@ def _measure_restoring(bench: Bench, bundle: pathlib.Path, found: Practice) -> N
     words = ("server", "import-full", str(bundle), "--wait", "--name", name, "-f", "json")
     found.add(IMPORT, bench.run(openstack(*words)))
     bench.servers.remove(name)
-    words = ("server", "restore-check", str(bundle), "--expect", MARK, "-f", "json")
-    found.add(RESTORE, bench.run(openstack(*words)))
+    check = openstack("server", "restore-check", str(bundle), "--expect", MARK, "-f", "json")
+    found.add(RESTORE, bench.run(check))
     found.boots.append(bench.output()["boot_seconds"])
 
 
