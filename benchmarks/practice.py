@@ -13,7 +13,8 @@ ends. The servers are stopped, so that nothing else runs. In each round it measu
 * ``server import-full --wait`` and ``server restore-check`` of one of the bundles.
 
 Then it lets the scheduler of ``server backup-run`` decide for a fleet in simulated time (the module
-``simulated_night``); with ``--simulation`` that alone, without a cloud. The services are on the same processors.
+``simulated_night``); with ``--simulation`` that alone, without a cloud. The services are on the same
+processors.
 """
 
 from __future__ import annotations

@@ -10,6 +10,8 @@ import time
 import uuid
 from typing import Any
 
+import fixtures
+
 from osc_imagetools.bundle.manifest import format_manifest
 from osc_imagetools.tests.functional import base
 from osc_imagetools.tests.functional.servers import BOOTED, ServerCase
@@ -26,9 +28,9 @@ class StoredRunCase(RepositoryCloudCase, ServerCase):
         self.make_guest(path, 16, *(() if says is None else ("--says", says)))
         return self.server([self.volume(image_id=self.image(path))])
 
-    def run_backup(self, *words: Any, code: int = 0) -> list[dict[str, Any]]:
+    def run_backup(self, *words: Any, cloud: str = "devcloud-demo") -> list[dict[str, Any]]:
         command = ("server", "backup-run", "--long", "-f", "json", *words)
-        return self.openstack(*command, code=code).json  # type: ignore[no-any-return]
+        return self.openstack(*command, cloud=cloud).json  # type: ignore[no-any-return]
 
     def reasons(self, server_id: str, *words: Any) -> set[str]:
         """Of ``backup-check``."""
@@ -124,6 +126,24 @@ class PoliciesWithRepository(StoredRunCase):
 
 
 class RunsIntoRepository(StoredRunCase):
+    def application_credential(self) -> fixtures.Fixture:
+        """A clouds.yaml with one cloud, ``backup``: an application credential with one role, as the page on
+        nightly runs has it."""
+        connection = self.connection()
+        identity: Any = connection.identity
+        user = connection.current_user_id
+        made = identity.create_application_credential(user, self.name, roles=[{"name": "member"}])
+        self.addCleanup(identity.delete_application_credential, user, made)
+        auth = {
+            "auth_url": connection.config.auth["auth_url"],
+            "application_credential_id": made.id,
+            "application_credential_secret": made.secret,
+        }
+        region = {"auth_type": "v3applicationcredential", "auth": auth, "region_name": "RegionOne"}
+        path = self.dir / "clouds.yaml"
+        path.write_text(json.dumps({"clouds": {"backup": region}}))
+        return fixtures.EnvironmentVariable("OS_CLIENT_CONFIG_FILE", str(path))
+
     def test_killed_it_goes_on(self) -> None:
         server = self.booting()
         before = self.everything()
@@ -147,7 +167,8 @@ class RunsIntoRepository(StoredRunCase):
         # As if it was killed between the disk and the manifest: that bundle is finished, no new one is begun.
         self.restic("forget", *(s["id"] for s in self.snapshots("--tag", "complete")))
         self.assertEqual({row["Bundle"]: "incomplete"}, self.stored())
-        (again,) = self.run_backup(*words)
+        with self.application_credential():
+            (again,) = self.run_backup(*words, cloud="backup")
         self.assertEqual(("exported", row["Bundle"]), (again["Result"], again["Bundle"]))
         self.assertEqual({row["Bundle"]: "complete"}, self.stored())
         self.assertEqual(before, self.everything())
