@@ -23,6 +23,7 @@ from osc_imagetools.bundle import durable
 from osc_imagetools.bundle.forgetting import Removal, kept_in_directory, plan_removals, remove_directory
 from osc_imagetools.bundle.keep_rules import KeepRules
 from osc_imagetools.bundle.repository.address import repository_address
+from osc_imagetools.bundle.repository.locks import patiently
 from osc_imagetools.bundle.repository.restic import Restic
 from osc_imagetools.bundle.repository.resuming import claimed_name
 
@@ -72,7 +73,8 @@ class BundleRepository:
     restic: Restic
 
     def copies(self) -> list[BundleCopy]:
-        return list(read_repository(self.restic))
+        """Waits for a while if another process removes something."""
+        return patiently(self.restic, lambda: list(read_repository(self.restic)))
 
     def new_bundle(self, server_id: str) -> None:
         return None
