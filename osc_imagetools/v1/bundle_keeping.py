@@ -136,6 +136,7 @@ class ForgetBundle(base.Lister):
         "openstack bundle forget /backup --keep-daily 7 --dry-run",
         "openstack bundle forget --repository /backup --keep-last 3 --prune",
     )
+    more = ("ID",)
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         from osc_imagetools.bundle.keep_rules import COUNTS
@@ -166,6 +167,15 @@ class ForgetBundle(base.Lister):
             help="Keep bundles whose last snapshot has all of these restic tags (only in a repository; "
             "repeat the option for alternatives)",
         )
+        parser.add_argument(
+            "--resource",
+            metavar="<id>",
+            dest="resources",
+            action="append",
+            default=[],
+            help="Leave all bundles alone that are not of this exported server, volume or image (ID; repeat "
+            "option for several)",
+        )
         parser.add_argument("--incomplete", action="store_true", help="Remove incomplete bundles too")
         parser.add_argument(
             "--prune", action="store_true", help="Give back the space in the repository (restic prune)"
@@ -183,7 +193,7 @@ class ForgetBundle(base.Lister):
                 if given:
                     raise UsageError(f"{option}: only with --repository <url>")
         removals = _forget_stored(restic, parsed_args) if restic else _forget_here(parsed_args)
-        titles = ("Bundle", "Kind", "Name", "Created At", "Size", "Result", "Reason")
+        titles = ("Bundle", "Kind", "Name", "Created At", "Size", "Result", "Reason", *self.more)
         removed = "would be removed" if parsed_args.dry_run else "removed"
         return titles, [
             (
@@ -194,7 +204,7 @@ class ForgetBundle(base.Lister):
                     base.Age(r.bundle.created_at),
                     base.Size(r.bundle.size),
                 ),
-                *(removed if r.removed else "kept", r.reason),
+                *(removed if r.removed else "kept", r.reason, r.bundle.subject),
             )
             for r in removals
         ]
@@ -225,7 +235,7 @@ def _forget_stored(restic: Restic, parsed_args: argparse.Namespace) -> list[Remo
     from osc_imagetools.progress.display import shown_progress
     from osc_imagetools.run.interrupts import interrupts_set
 
-    removals = _plan(kept_in_repository(restic), parsed_args)
+    removals = _plan(kept_in_repository(restic, parsed_args.resources), parsed_args)
     if not parsed_args.dry_run:
         with interrupts_set():  # each signal ends restic first, so that it removes its lock
             remove_stored(restic, [removal.bundle.what for removal in removals if removal.removed])
@@ -243,7 +253,9 @@ def _forget_here(parsed_args: argparse.Namespace) -> list[Removal[Any]]:
     from osc_imagetools.errors import BundleBusy, OutputExists
 
     done = []
-    for removal in _plan(kept_in_directory(Path(parsed_args.directory)), parsed_args):
+    wanted = parsed_args.resources
+    found = kept_in_directory(Path(parsed_args.directory))
+    for removal in _plan([b for b in found if not wanted or b.subject in wanted], parsed_args):
         if removal.removed and not parsed_args.dry_run:
             try:
                 remove_directory(removal.bundle)
