@@ -130,7 +130,7 @@ class ServedCloud(MockedCloud):
 
     # --- images -----------------------------------------------------------------------------------
 
-    def add_image(self, data: bytes = b"", **changes: Any) -> dict[str, Any]:
+    def add_image(self, data: bytes = b"", /, **changes: Any) -> dict[str, Any]:
         """An active image with this data and its hashes."""
         facts: dict[str, Any] = {"size": len(data), "virtual_size": len(data) or None}
         if data:
@@ -208,7 +208,7 @@ class ServedCloud(MockedCloud):
         facts = {
             "status": "active",
             "size": len(data),
-            "virtual_size": len(data),
+            "virtual_size": int.from_bytes(data[24:32]) if data[:4] == b"QFI\xfb" else len(data),
             "checksum": hashlib.md5(data, usedforsecurity=False).hexdigest(),
             "os_hash_algo": "sha512",
             "os_hash_value": hashlib.sha512(data).hexdigest(),
@@ -231,7 +231,7 @@ class ServedCloud(MockedCloud):
 
     # --- block storage ----------------------------------------------------------------------------
 
-    def add_volume(self, disk: bytes = b"", **changes: Any) -> dict[str, Any]:
+    def add_volume(self, disk: bytes = b"", /, **changes: Any) -> dict[str, Any]:
         """An available volume whose uploads have this data."""
         document = volume_document(**{"status": "available", **changes})
         self.volumes[document["id"]] = document
@@ -329,7 +329,7 @@ class ServedCloud(MockedCloud):
 
     def add_server(self, **changes: Any) -> dict[str, Any]:
         """A running server, as a plain member sees it."""
-        facts = {
+        facts: dict[str, Any] = {
             "created": "2026-01-01T00:00:00Z",
             "flavor": {key: FLAVOR[key] for key in ("vcpus", "ram", "disk", "swap", "extra_specs")},
             "OS-EXT-STS:task_state": None,
@@ -399,7 +399,11 @@ class ServedCloud(MockedCloud):
             volume = self.volumes[attached["id"]]
             snapshot = self.add_snapshot(volume, name=f"snapshot for {body['name']}")
             device = {"snapshot_id": snapshot["id"], "device_name": f"/dev/vd{'abc'[number]}"}
-            entry = {"source_type": "snapshot", "destination_type": "volume", "boot_index": number or 0}
+            entry = {
+                "source_type": "snapshot",
+                "destination_type": "volume",
+                "boot_index": None if number else 0,
+            }
             mapping.append({**entry, **device, "volume_size": volume["size"]})
         if server["image"]:
             image = self.add_image(b"captured root disk" * 100, name=body["name"], **body["metadata"])
@@ -515,7 +519,12 @@ class ServedCase(CommandCase):
         """What a command says that ends with this code and prints nothing."""
         found, out, err = self.run_openstack(*words)
         self.assertEqual((code, ""), (found, out), err)
-        return err
+        return str(err)
+
+
+def each(base: str, path: str, below: str = "") -> re.Pattern[str]:
+    """A pattern for the URL of each single resource of a kind, or of what is *below* it."""
+    return re.compile(f"^{re.escape(base)}/{path}/[^/]+{below}$")
 
 
 def encoded(text: str) -> str:
