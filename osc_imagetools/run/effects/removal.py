@@ -201,9 +201,9 @@ def start_server(context: RunContext, made: CreatedResource) -> None:
 
 def _stopped_since(context: RunContext, server: Server) -> bool:
     """Whether another request than the one of the mark has stopped a server last."""
-    _, _, ours = str((server.document.get("metadata") or {}).get(STOPPED, "")).rpartition(" req-")
-    newest = newest_stop(context, server.id) if ours else None
-    return newest is not None and newest != f"req-{ours}"
+    mark = str((server.document.get("metadata") or {}).get(STOPPED, "")).split()
+    newest = newest_stop(context, server.id) if len(mark) > 2 else None
+    return newest is not None and newest != mark[2]
 
 
 def remove_server(context: RunContext, made: CreatedResource) -> None:
