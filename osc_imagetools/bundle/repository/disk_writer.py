@@ -95,9 +95,10 @@ class RepositoryFileWriter:
                 raise errors.Cancelled("interrupted")
             pipe = self._process.data
             try:
-                _, ready, _ = select.select([], [pipe], [], POLL)
-                # A ready pipe takes PIPE_BUF bytes at least; a write of more could wait for a stuck restic.
-                written = os.write(pipe, rest[: select.PIPE_BUF * 8]) if ready else 0
+                written = os.write(pipe, rest)
+            except BlockingIOError:
+                select.select([], [pipe], [], POLL)
+                continue
             except BrokenPipeError:
                 raise self.failure() from None
             self.size += written

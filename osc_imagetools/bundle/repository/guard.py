@@ -25,7 +25,7 @@ import time
 from contextlib import suppress
 
 FINISH = b"e"
-POLL = 0.1  # seconds between two looks at whether restic has ended
+POLL = 0.05  # seconds between two looks at whether restic has ended
 GRACE = 30  # seconds for restic to remove its lock before it is killed
 PR_SET_PDEATHSIG = 1
 

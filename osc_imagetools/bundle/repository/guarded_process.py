@@ -26,7 +26,8 @@ GRACE = guard.GRACE + 5  # seconds for the guard to end restic
 class GuardedProcess:
     """A running restic. Its ``stdout`` and ``stderr`` are the caller's to read and to close.
 
-    :param fed: restic reads what is written to the descriptor ``data``; otherwise its input is empty.
+    :param fed: restic reads what is written to the descriptor ``data``, which never blocks; otherwise its
+        input is empty.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class GuardedProcess:
         err, err_end = os.pipe()
         reader, self.data = os.pipe() if fed else (-1, -1)
         if fed:
+            os.set_blocking(self.data, False)
             with suppress(OSError):  # this user may have as many large pipes as are allowed
                 fcntl.fcntl(self.data, fcntl.F_SETPIPE_SZ, PIPE)
         theirs = (guarded, out, reader, self.data)

@@ -22,6 +22,7 @@ import testtools
 
 from osc_imagetools.bundle.keep_rules import Candidate, KeepRules, Span, decide
 from osc_imagetools.bundle.records import BOOTED, RESTORE_CHECK, BundleRecord, read_records, write_record
+from osc_imagetools.bundle.repository import bundle_writer
 from osc_imagetools.bundle.repository.address import LOGIN, repository_address
 from osc_imagetools.bundle.repository.catalog import find_bundle
 from osc_imagetools.bundle.repository.reader import open_file
@@ -359,6 +360,7 @@ class Refusals(RepositoryCase):
         """They are named and left alone, although their process on this machine is dead."""
         self.copy_in(self.make_bundle())
         bundle = self.make_bundle("another", day=3)
+        self.useFixture(fixtures.MonkeyPatch(f"{bundle_writer.__name__}.LOCK_PATIENCE", 1))
         for words, refused in (
             (("backup", "--stdin"), ("bundle", "forget", "--keep-last", "1", "--prune")),
             (("check", "--read-data", "--limit-download", "1"), ("bundle", "copy", bundle)),

@@ -209,7 +209,7 @@ class FaultsIntoRepository(RepositoryCloudCase):
         self.restic("forget", *(s["id"] for s in self.snapshots("--tag", "complete")))
         restic = Restic(repository_address(self.url, environment=os.environ, password_file=self.password))
         with export_bundle_id(restic, "image", image) as found:
-            self.assertEqual(first, found)
+            self.assertEqual((first, False), found)
             self.assertNotEqual(first, self.export_through(image)["bundle"])
 
     def test_forget_during_an_export(self) -> None:
