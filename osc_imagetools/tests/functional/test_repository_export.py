@@ -12,6 +12,7 @@ import re
 import signal
 import subprocess
 import time
+import uuid
 from typing import Any
 
 import openstack
@@ -24,6 +25,7 @@ from osc_imagetools.tests.functional.base import GIB, MIB
 from osc_imagetools.tests.functional.proxy import Fault
 from osc_imagetools.tests.functional.repository import RepositoryCase, SshServer, restics, until
 from osc_imagetools.tests.functional.servers import ServerCase
+from osc_imagetools.tests.unit.bundle import samples
 
 DEMO, OTHER = "devcloud-demo", "devcloud-other"
 SIZE = 24 * MIB + 4711
@@ -124,6 +126,26 @@ class ImageIntoRepository(RepositoryCloudCase):
         error = self.fails("image", "import-full", bundle, cloud=OTHER)
         self.assertIn("[hash-mismatch]", error)
         self.assertIn(f"openstack bundle verify {bundle} --repository {self.url}", error)
+        self.assertEqual(before, {i.id for i in self.connection(OTHER).image.images()})
+
+    def test_refused_when_a_disk_refers_to_a_file(self) -> None:
+        """Its hash is right, but what it has in the place of raw bytes names a file of the cloud's hosts."""
+        image = self.image(self.random_file(MIB))
+        bundle = self.with_cloud("image", "export-full", image)["bundle"]
+        here = self.dir / "hostile"
+        self.in_repository("bundle", "copy", bundle, "--output", here)
+        data = samples.qcow2(backing=512)
+        (here / DISK).write_bytes(data)
+        document = {**samples.load(here), "bundle_id": str(uuid.uuid4())}
+        digest = {**document["disks"][0]["hash"], "value": hashlib.sha512(data).hexdigest()}
+        document["disks"][0].update(size=len(data), virtual_size=len(data), hash=digest)
+        samples.reseal(here, document)
+        hostile = self.copy_in(here)["bundle"]
+        self.in_repository("bundle", "verify", hostile, code=3)
+        before = {i.id for i in self.connection(OTHER).image.images()}
+        error = self.fails("image", "import-full", hostile, cloud=OTHER)
+        self.assertIn("[bundle-refused]", error)
+        self.assertRegex(error, f"{DISK}: (unsafe|format)")
         self.assertEqual(before, {i.id for i in self.connection(OTHER).image.images()})
 
 
