@@ -9,6 +9,7 @@ import os
 import pathlib
 import random
 import re
+import shutil
 import signal
 import subprocess
 import threading
@@ -523,6 +524,26 @@ class CutOff(RepositoryCase):
                 self.in_repository("bundle", "copy", "web01", "--output", output)
             self.same_files(bundle, output)
         self.assertLess(0, killed)
+
+    def test_interrupted_while_restic_does_not_end(self) -> None:
+        """All of the disk has come, and restic hangs: Ctrl-C ends both."""
+        programs, hangs = self.dir / "bin", self.dir / "hangs"
+        programs.mkdir()
+        restic = shutil.which("restic")
+        (programs / "restic").write_text(
+            f'#!/bin/sh\ncase "$*" in *disks/*) cat > {hangs}.part; mv {hangs}.part {hangs}; exec sleep 600;;'
+            f' esac\nexec {restic} "$@"\n'
+        )
+        (programs / "restic").chmod(0o755)
+        with fixtures.EnvironmentVariable("PATH", f"{programs}:{os.environ['PATH']}"):
+            process = self.started("bundle", "copy", self.make_bundle(mebibytes=1), "--jobs", "1")
+        until(hangs.exists)
+        process.send_signal(signal.SIGINT)
+        _, error = process.communicate(timeout=60)
+        self.assertEqual(130, process.returncode, error)
+        self.assertNotIn("Traceback", error)
+        until(lambda: not restics(self.url))
+        self.no_locks()
 
     def test_a_disk_that_is_not_read_to_its_end(self) -> None:
         """restic is ended in the middle of a disk, and leaves no lock, whoever ends it."""
