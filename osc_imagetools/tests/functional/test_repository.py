@@ -30,6 +30,8 @@ from osc_imagetools.bundle.repository.reader import open_file
 from osc_imagetools.bundle.repository.restic import Restic
 from osc_imagetools.bundle.repository.stored_records import store_record, stored_records
 from osc_imagetools.tests.functional import base
+from osc_imagetools.tests.functional.certificates import Authority
+from osc_imagetools.tests.functional.cloud_proxy import CloudProxy
 from osc_imagetools.tests.functional.repository import (
     PASSWORD,
     RepositoryCase,
@@ -250,6 +252,9 @@ class Backends(RepositoryCase):
                         seen.add((line, environment))
 
     def test_s3(self) -> None:
+        """Over TLS, as S3 is used: over plain HTTP restic signs each piece of what it stores, which Swift
+        checks only where Keystone gives it the secrets of users.
+        """
         self.object_store()
         connection = self.connection("devcloud-demo")
         project, user = connection.current_project_id, connection.current_user_id
@@ -260,8 +265,14 @@ class Backends(RepositoryCase):
         key = credential.json()["credential"]
         path = f"/users/{user}/credentials/OS-EC2/{key['access']}"
         self.addCleanup(lambda: connection.identity.delete(path))
-        endpoint = str(connection.object_store.get_endpoint()).split("/v1/")[0]
-        for name, value in (("AWS_ACCESS_KEY_ID", key["access"]), ("AWS_SECRET_ACCESS_KEY", key["secret"])):
+        authority = Authority(self.dir)
+        services = self.useFixture(CloudProxy(self.dir, tls=authority.server_context()))
+        endpoint = services.rewritten(str(connection.object_store.get_endpoint())).split("/v1/")[0]
+        for name, value in (
+            ("AWS_ACCESS_KEY_ID", key["access"]),
+            ("AWS_SECRET_ACCESS_KEY", key["secret"]),
+            ("SSL_CERT_FILE", str(authority.path)),
+        ):
             self.useFixture(fixtures.EnvironmentVariable(name, value))
         self.addCleanup(self.remove_container, "devcloud-demo")
         self.round_trip(self.new_repository(f"s3:{endpoint}/{self.name}"))
