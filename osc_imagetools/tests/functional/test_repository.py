@@ -299,6 +299,13 @@ class Refusals(RepositoryCase):
         self.error("repository-absent", "bundle", "copy", self.make_bundle(), url=url)
         self.assertFalse(pathlib.Path(url).exists())
 
+    def test_no_secret_in_a_log(self) -> None:
+        with fixtures.EnvironmentVariable("RESTIC_PASSWORD", PASSWORD):
+            words = ("--debug", "bundle", "copy", self.make_bundle(), "--repository", self.url)
+            result = self.openstack(*words, cloud=None)
+            self.assertIn("bundle copy", result.err)
+            self.assertNotIn(PASSWORD, result.err + result.out)
+
     def test_another_password(self) -> None:
         self.password.write_text("another")
         self.error("repository-password", "bundle", "list")
@@ -715,7 +722,8 @@ class Keeping(RepositoryCase):
         for day in (1, 2):
             self.copy_in(self.make_bundle(f"b{day}", mebibytes=8, day=day))
         self.assertGreater(stored(pathlib.Path(self.url)), 30 * base.MIB)
-        self.rows("bundle", "forget", "--keep-last", "1", "--prune")
+        told = self.in_repository("-v", "bundle", "forget", "--keep-last", "1", "--prune").err
+        self.assertRegex(told, r"packs.* \(of \d+\)")  # how far restic is
         self.assertLess(stored(pathlib.Path(self.url)), 20 * base.MIB)
         self.restic("check", "--read-data")
 
