@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from osc_imagetools.backup_run.plan_policy import COUNTS, BackupPolicy
-from osc_imagetools.bundle.keep_rules import ALL
+from osc_imagetools.backup_run.plan_policy import BackupPolicy
+from osc_imagetools.bundle.keep_rules import ALL, COUNTS
 
 
 def export_words(server_id: str, output: str | None, policy: BackupPolicy, jobs: int) -> list[str]:

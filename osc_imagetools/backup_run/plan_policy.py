@@ -20,13 +20,12 @@ from osc_imagetools import errors
 from osc_imagetools.backup_check.plan_case import ServerAges
 from osc_imagetools.backup_run.inventory import RunServer
 from osc_imagetools.backup_run.plan_target import BackupTarget
-from osc_imagetools.bundle.keep_rules import KeepRules, Span
+from osc_imagetools.bundle.keep_rules import COUNTS, KeepRules, Span
+from osc_imagetools.progress.words import seconds_of
 
 SCHEMA = "policy-v1.schema.json"
-UNITS = {"m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 MAX_BYTES = 1024 * 1024
 ONE_TARGET = "exactly one of output_directory and repository is required"
-COUNTS = ("last", "hourly", "daily", "weekly", "monthly", "yearly")
 
 
 @dataclass(frozen=True)
@@ -115,11 +114,6 @@ def server_ages(server: RunServer, policies: tuple[BackupPolicy, ...]) -> Server
     if isinstance(policy, str):
         return ServerAges(problem=policy)
     return ServerAges(policy.max_age, policy.prove.every if policy.prove else None)
-
-
-def seconds_of(duration: str) -> int:
-    """``36h`` or ``7d`` in seconds."""
-    return int(duration[:-1]) * UNITS[duration[-1]]
 
 
 class _UniqueKeys(yaml.SafeLoader):

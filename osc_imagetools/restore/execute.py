@@ -68,6 +68,7 @@ def restore(
         not_replayed=(*plan.not_replayed, *results.refused, *(NotReplayed(w, "left behind") for w in left)),
         mapped=(*plan.mapped, *(f"{text} ({results.id(what)})" for text, what in plan.listed)),
         seconds=time.monotonic() - started,
+        retries=context.retries,
     )
 
 

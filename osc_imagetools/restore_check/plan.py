@@ -146,5 +146,4 @@ def _check_networks(to: ServerDestination, options: RestoreCheckOptions) -> None
                     hint="openstack network list",
                 )
             )
-    if problems:
-        raise problems[0] if len(problems) == 1 else errors.Unready("it cannot be checked", problems)
+    errors.raise_problems("it cannot be checked", problems)

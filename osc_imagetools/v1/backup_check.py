@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
 LOG = logging.getLogger(__name__)
 WIDEST = 100  # characters of a line of text that is easy to read
 SEVERITIES = ("info", "warning", "critical")
-UNITS = {"m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 # Options that select servers, as argparse names them.
 FILTERS = (
     *("all", "all_projects", "project", "name", "status", "tags"),
@@ -289,12 +287,9 @@ def read_scope(cloud: Cloud, parsed_args: argparse.Namespace) -> Scope:
     from dataclasses import replace
 
     from osc_imagetools.backup_check.fleet import read_server
-    from osc_imagetools.cloud.server import find_servers
-    from osc_imagetools.errors import Unready
+    from osc_imagetools.cloud.server import named_servers
 
-    servers, problems = find_servers(cloud, parsed_args.servers)
-    if problems:
-        raise problems[0] if len(problems) == 1 else Unready("some servers were not found", problems)
+    servers = named_servers(cloud, parsed_args.servers)
     scope = filter_scope(cloud, parsed_args)
     return replace(scope, servers=tuple(read_server(server.document) for server in servers))
 
@@ -322,7 +317,7 @@ def filter_scope(cloud: Cloud, parsed_args: argparse.Namespace) -> Scope:
 
 
 def _verdicts(cloud: Cloud, scope: Scope, parsed_args: argparse.Namespace) -> Any:
-    """The verdicts, one by one; everything has been read when this returns."""
+    """The verdicts; what is read and judged is shown."""
     import time
     from pathlib import Path
 
@@ -336,21 +331,29 @@ def _verdicts(cloud: Cloud, scope: Scope, parsed_args: argparse.Namespace) -> An
     # A directory that is named wins over the default of the environment.
     restic = repository_options.repository(parsed_args, f"{directory}/" if directory else None)
     ages: dict[str, Any] = {}
-    bundles = list(read_bundles(Path(directory))) if directory else []
-    bundles += read_repository(restic) if restic else []
-    if parsed_args.policy_file:
-        ages, more = _by_policies(cloud, parsed_args)
-        bundles += more
+    bundles: list[Any] = []
+    verdicts = []
     with shown_progress() as progress:
+        if directory or restic or parsed_args.policy_file:
+            with progress.step("bundles", "read"):
+                bundles += read_bundles(Path(directory)) if directory else []
+                bundles += read_repository(restic) if restic else []
+                if parsed_args.policy_file:
+                    ages, more = _by_policies(cloud, parsed_args)
+                    bundles += more
         fleet = read_fleet(cloud, scope, progress.count)
-    return judge(
-        fleet,
-        Backups(fleet, list(dict.fromkeys(bundles))),
-        now=time.time(),
-        max_age=parsed_args.max_age,
-        max_proof_age=parsed_args.max_proof_age,
-        ages=ages,
-    )
+        judged = judge(
+            fleet,
+            Backups(fleet, list(dict.fromkeys(bundles))),
+            now=time.time(),
+            max_age=parsed_args.max_age,
+            max_proof_age=parsed_args.max_proof_age,
+            ages=ages,
+        )
+        for number, verdict in enumerate(judged, 1):
+            verdicts.append(verdict)
+            progress.count("servers judged", number)
+    return verdicts
 
 
 def _by_policies(cloud: Cloud, parsed_args: argparse.Namespace) -> tuple[dict[str, Any], list[Any]]:
@@ -370,7 +373,6 @@ def _by_policies(cloud: Cloud, parsed_args: argparse.Namespace) -> tuple[dict[st
 
 def duration(text: str) -> int:
     """An argparse type: ``36h`` or ``7d`` in seconds."""
-    found = re.fullmatch(r"([0-9]{1,6})([mhdw])", text)
-    if not found or not int(found[1]):
-        raise ValueError(text)
-    return int(found[1]) * UNITS[found[2]]
+    from osc_imagetools.progress import words
+
+    return words.seconds_of(text)

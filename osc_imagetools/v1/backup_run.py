@@ -154,13 +154,7 @@ def _add_limits(parser: argparse.ArgumentParser) -> None:
         default = 1 if name == "parallel" else None
         kind = base.positive(int, "servers")
         parser.add_argument(f"--{name}", metavar="<n>", type=kind, default=default, help=what)
-    parser.add_argument(
-        "--jobs",
-        metavar="<n>",
-        type=base.positive(int, "transfers"),
-        default=4,
-        help="Maximum number of concurrent transfers of each server (default: 4)",
-    )
+    base.add_jobs_option(parser, "Maximum number of concurrent transfers of each server")
     parser.add_argument(
         "--until",
         metavar="<time>",
@@ -196,12 +190,9 @@ def check_run_options(parsed_args: argparse.Namespace) -> None:
 def chosen_servers(cloud: Cloud, parsed_args: argparse.Namespace) -> Any:
     """The chosen servers; all names that are not found are reported together."""
     from osc_imagetools.backup_run.inventory import run_servers
-    from osc_imagetools.cloud.server import find_servers
-    from osc_imagetools.errors import Unready
+    from osc_imagetools.cloud.server import named_servers
 
-    servers, problems = find_servers(cloud, parsed_args.servers)
-    if problems:
-        raise problems[0] if len(problems) == 1 else Unready("some servers were not found", problems)
+    servers = named_servers(cloud, parsed_args.servers)
     scope = backup_check.filter_scope(cloud, parsed_args)
     return run_servers(cloud, scope, [server.document for server in servers])
 

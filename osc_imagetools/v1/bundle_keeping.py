@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from osc_imagetools.bundle.repository.restic import Restic
 
 LOG = logging.getLogger(__name__)
-COUNTS = ("last", "hourly", "daily", "weekly", "monthly", "yearly")
 
 
 class CopyBundle(base.ShowOne):
@@ -37,13 +36,7 @@ class CopyBundle(base.ShowOne):
         parser.add_argument(
             "--output", metavar="<path>", help="Copy the bundle out of the repository into this new directory"
         )
-        parser.add_argument(
-            "--jobs",
-            metavar="<n>",
-            type=base.positive(int, "disks"),
-            default=4,
-            help="Maximum number of disks that are copied at the same time (default: 4)",
-        )
+        base.add_jobs_option(parser, "Maximum number of disks that are copied at the same time")
         base.add_dry_run_option(parser)
         repository_options.add_repository_options(parser, reads=True)
         return parser
@@ -52,6 +45,7 @@ class CopyBundle(base.ShowOne):
         import threading
         import time
 
+        from osc_imagetools.progress import words
         from osc_imagetools.progress.display import shown_progress
         from osc_imagetools.run.interrupts import interrupts_set
 
@@ -65,6 +59,13 @@ class CopyBundle(base.ShowOne):
         if parsed_args.dry_run:
             return base.plan_rows(result)
         manifest = result.manifest
+        seconds = time.monotonic() - started
+        self.summary = (
+            f"Copied {manifest['kind']} {manifest['resource']['name'] or ''} to {target}: "
+            f"{words.counted(len(result.disks), 'disk')}, "
+            f"{words.transfer(sum(disk.size for disk in result.disks if not disk.reused), seconds)}, "
+            "compared with the hashes in the manifest."
+        )
         fields = {
             "bundle": result.bundle_id,
             "kind": manifest["kind"],
@@ -76,7 +77,7 @@ class CopyBundle(base.ShowOne):
             "bytes_added": base.Size(sum(disk.added for disk in result.disks)),
             "bytes_reused": base.Size(sum(disk.size for disk in result.disks if disk.reused)),
             "hash_algorithm": manifest["hash_algorithm"],
-            "seconds": round(time.monotonic() - started, 1),
+            "seconds": round(seconds, 1),
         }
         return tuple(fields), tuple(fields.values())
 
@@ -138,6 +139,8 @@ class ForgetBundle(base.Lister):
     more = ("ID",)
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        from osc_imagetools.bundle.keep_rules import COUNTS
+
         parser = super().get_parser(prog_name)
         parser.add_argument("directory", metavar="<directory>", nargs="?", help="Directory to search (path)")
         for name in COUNTS:
@@ -220,7 +223,7 @@ def _plan(bundles: Any, parsed_args: argparse.Namespace) -> list[Removal[Any]]:
     from datetime import UTC, datetime
 
     from osc_imagetools.bundle.forgetting import plan_removals
-    from osc_imagetools.bundle.keep_rules import KeepRules
+    from osc_imagetools.bundle.keep_rules import COUNTS, KeepRules
 
     counts = {name: getattr(parsed_args, f"keep_{name}") for name in COUNTS}
     rules = KeepRules(**counts, within=parsed_args.keep_within, tags=tuple(parsed_args.keep_tag))

@@ -64,7 +64,8 @@ class ImportFull(base.ShowOne):
         place = bundle_place(parsed_args)
         manifest = place.read()
         cloud = self.cloud()
-        plan = self.plan(cloud, manifest, options)
+        with base.reading(f"{self.noun} of {parsed_args.bundle}"):
+            plan = self.plan(cloud, manifest, options)
         if parsed_args.dry_run:
             return base.plan_rows(plan.steps())
         run = RestoreOptions(

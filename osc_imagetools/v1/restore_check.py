@@ -47,13 +47,7 @@ class CheckServerRestore(base.ShowOne):
         parser.add_argument("bundle", metavar="<bundle>", help=f"Bundle to check: {import_full.BUNDLE}")
         _add_evidence_options(parser)
         _add_copy_options(parser)
-        parser.add_argument(
-            "--jobs",
-            metavar="<n>",
-            type=base.positive(int, "transfers"),
-            default=4,
-            help="Maximum number of concurrent transfers (default: 4)",
-        )
+        base.add_jobs_option(parser)
         base.add_dry_run_option(parser)
         repository_options.add_repository_options(parser, reads=True)
         return parser

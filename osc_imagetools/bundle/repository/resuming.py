@@ -21,8 +21,8 @@ from osc_imagetools.bundle.repository.snapshots import subject_value
 
 
 @contextmanager
-def export_bundle_id(restic: Restic, kind: str, subject: str) -> Iterator[str]:
-    """The ID of the bundle, which is this process's within the context.
+def export_bundle_id(restic: Restic, kind: str, subject: str) -> Iterator[tuple[str, bool]]:
+    """The ID of the bundle, which is this process's within the context; whether the ID is a new one.
 
     :raises errors.RepositoryError: the snapshots cannot be listed.
     """
@@ -33,13 +33,13 @@ def export_bundle_id(restic: Restic, kind: str, subject: str) -> Iterator[str]:
         with claimed:
             # Whoever had it may have finished it before its name was free.
             if found in _incomplete(restic, kind, subject):
-                yield found
+                yield found, False
                 return
     new = str(uuid.uuid4())
     claimed = claimed_name(f"bundle-{new}")
     assert claimed is not None
     with claimed:
-        yield new
+        yield new, True
 
 
 def _incomplete(restic: Restic, kind: str, subject: str) -> list[str]:

@@ -201,6 +201,9 @@ class TestBackupCheck(base.TestCase):
         fleet.act("agent", "lock")
         fleet.remove_image(cls.agent)
         error, busy, lost = cls.sick
+        # Ceph removes no disk that a guest holds open.
+        fleet.act("sick", "os-stop")
+        fleet.await_servers("SHUTOFF", "sick")
         fleet.volume_status(error, status="error")
         fleet.volume_status(busy, status="maintenance")
         fleet.volume_status(lost, status="available", attach_status="detached")

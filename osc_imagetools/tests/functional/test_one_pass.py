@@ -204,12 +204,11 @@ class TestHeld(base.TestCase):
         readers: list[int] = []
 
         def kill(process: subprocess.Popen[str]) -> None:
-            readers.extend(pid for pid, name in self.below(process.pid) if name == "qemu-nbd")
+            readers.append(self.started(process, "qemu-nbd"))
             process.kill()
 
         code, _ = self.convert(image, kill)
         self.assertEqual(-signal.SIGKILL, code)
-        self.assertEqual(1, len(readers))
         self.wait(lambda: Path(f"/proc/{readers[0]}/cmdline").exists(), False)
         new = self.images() - before
         self.assertEqual(1, len(new))
@@ -233,8 +232,19 @@ class TestHeld(base.TestCase):
         os.truncate(disk, size)
 
     def kill(self, name: str, process: subprocess.Popen[str]) -> None:
-        (pid,) = (pid for pid, found in self.below(process.pid) if found == name)
-        os.kill(pid, signal.SIGKILL)
+        os.kill(self.started(process, name), signal.SIGKILL)
+
+    def started(self, process: subprocess.Popen[str], name: str) -> int:
+        """The PID of a program that a command has started, or is about to."""
+        found: list[int] = []
+
+        def is_there() -> bool:
+            found[:] = [pid for pid, program in self.below(process.pid) if program == name]
+            return bool(found) or process.poll() is not None
+
+        self.wait(is_there, True)
+        (pid,) = found
+        return pid
 
     def below(self, pid: int) -> list[tuple[int, str]]:
         """The processes that a process has started, and those that they have: (PID, name)."""
