@@ -15,6 +15,7 @@ import json
 import re
 import uuid
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import fixtures
@@ -240,7 +241,9 @@ class ServedCloud(MockedCloud):
 
     def add_snapshot(self, volume: dict[str, Any], **changes: Any) -> dict[str, Any]:
         """An available snapshot of a volume."""
-        document = snapshot_document(volume_id=volume["id"], size=volume["size"], **changes)
+        now = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S}.000000"
+        facts = {"volume_id": volume["id"], "size": volume["size"], "created_at": now}
+        document = snapshot_document(**{**facts, **changes})
         self.snapshots[document["id"]] = document
         self.disks[document["id"]] = self.disks[volume["id"]]
         return document
@@ -267,6 +270,7 @@ class ServedCloud(MockedCloud):
             ("POST", f"{volume}/action", self._act_on_volume),
             ("GET", "/volumes/detail", lambda r, c, i: self._list("volumes", r)),
             ("GET", "/snapshots/detail", lambda r, c, i: self._list("snapshots", r)),
+            ("GET", "/backups/detail", lambda r, c, i: {"backups": []}),
             ("GET", "/types", lambda r, c, i: types),
             ("GET", "/types/([^/?]+)/encryption", lambda r, c, i: {}),
             ("GET", "/os-availability-zone", lambda r, c, i: zones),
@@ -364,6 +368,8 @@ class ServedCloud(MockedCloud):
             ("GET", f"{one}/os-volume_attachments", self._attachments),
             ("GET", f"{one}/os-interface", lambda r, c, i: {"interfaceAttachments": []}),
             ("GET", "/flavors/detail", lambda r, c, i: {"flavors": [FLAVOR]}),
+            ("GET", "/flavors", lambda r, c, i: {"flavors": [FLAVOR]}),
+            ("GET", "/os-services", lambda r, c, i: _status(c, 403)),
             ("GET", "/os-keypairs", lambda r, c, i: {"keypairs": [{"keypair": {"name": "key-a"}}]}),
             ("GET", "/os-server-groups", lambda r, c, i: {"server_groups": []}),
             ("GET", "/os-availability-zone", lambda r, c, i: zones),
