@@ -3,7 +3,8 @@
 """The coverage of each package by the unit tests, and whether each has enough of it.
 
 ``coverage json -o - | tools/coverage_table.py`` prints a row for each directory directly below
-osc_imagetools, the worst first; the exit code is 1 where one has less than :data:`LEAST` percent of its lines.
+osc_imagetools, the worst first; the exit code is 1 where one has less than :data:`LEAST` percent of its
+lines.
 """
 
 from __future__ import annotations

@@ -59,7 +59,8 @@ class FetchedDisk:
 class ExportReport:
     """What an export did; bytes and seconds as numbers.
 
-    ``bundle`` is what the bundle is called when it is read; ``place`` is where it is, for messages.
+    ``bundle`` is what the bundle is called when it is read; ``place`` is where it is, for messages;
+    ``requests_repeated`` is how many requests were sent again, those for data not included.
     """
 
     bundle: str
@@ -70,6 +71,7 @@ class ExportReport:
     algorithm: str
     seconds: float
     left: tuple[str, ...]
+    requests_repeated: int
 
 
 def export(
@@ -124,6 +126,7 @@ def export(
         algorithm=algorithm,
         seconds=time.monotonic() - started,
         left=left,
+        requests_repeated=context.retries,
     )
 
 

@@ -83,6 +83,7 @@ class ServedCloud(MockedCloud):
         self.disks: dict[str, bytes] = {}
         self.servers: dict[str, dict[str, Any]] = {}
         self.ports: dict[str, dict[str, Any]] = {}
+        self.actions: list[tuple[str, str]] = []  # (server, what), the newest first
         self.console = "web01 login: "
         self.networks = [{"id": "n1", "name": "net-a", "project_id": PROJECT, "shared": False}]
         self.groups = [{"id": "g1", "name": "default", "project_id": PROJECT, "security_group_rules": []}]
@@ -363,6 +364,7 @@ class ServedCloud(MockedCloud):
             ("PUT", one, lambda r, c, i: self._update(self.servers[i], r.json()["server"])),
             ("DELETE", one, self._delete_server),
             ("POST", f"{one}/action", self._act_on_server),
+            ("GET", f"{one}/os-instance-actions", self._server_actions),
             ("POST", f"{one}/metadata", self._mark_server),
             ("DELETE", "/servers/([^/?]+/metadata/[^/?]+)", self._unmark_server),
             ("GET", f"{one}/os-volume_attachments", self._attachments),
@@ -397,7 +399,17 @@ class ServedCloud(MockedCloud):
         if action == "createImage":
             return self._capture(server, body, context)
         server["status"] = {"os-stop": "SHUTOFF", "os-start": "ACTIVE"}[action]
+        self.actions.insert(0, (identifier, action.removeprefix("os-")))
         return _status(context, 202)
+
+    def _server_actions(self, request: Any, context: Any, identifier: str) -> Any:
+        """The newest first."""
+        rows = [
+            {"action": action, "request_id": f"req-{len(self.actions) - number}"}
+            for number, (server, action) in enumerate(self.actions)
+            if server == identifier
+        ]
+        return {"instanceActions": rows}
 
     def _capture(self, server: dict[str, Any], body: Any, context: Any) -> Any:
         mapping = []
