@@ -24,7 +24,7 @@ import fixtures
 
 from osc_imagetools.bundle.manifest import format_manifest
 from osc_imagetools.bundle.repository.address import repository_address
-from osc_imagetools.bundle.repository.disk_writer import RepositoryFileWriter
+from osc_imagetools.bundle.repository.guarded_process import GuardedProcess
 from osc_imagetools.bundle.repository.restic import Restic, restic_program
 from osc_imagetools.tests.unit.bundle import samples
 from osc_imagetools.tests.unit.served import ServedCase
@@ -65,14 +65,14 @@ class RepositoryCase(ServedCase):
         self.useFixture(fixtures.EnvironmentVariable("XDG_CACHE_HOME", str(self.dir / "cache")))
         self.addCleanup(restic_program.cache_clear)
         # What is given up at once is given up when restic runs, as it does where disks are large.
-        abort = RepositoryFileWriter.abort
+        interrupt = GuardedProcess.interrupt
 
-        def begun(writer: RepositoryFileWriter) -> None:
-            while writer.running and not _runs_restic(writer._process.pid):
+        def begun(process: GuardedProcess) -> None:
+            while process.returncode is None and not _runs_restic(process._process.pid):
                 time.sleep(0.005)
-            abort(writer)
+            interrupt(process)
 
-        self.patch(RepositoryFileWriter, "abort", begun)
+        self.patch(GuardedProcess, "interrupt", begun)
         self.password = self.dir / "password"
         self.password.write_text(PASSWORD)
         self.url = str(self.new_repository("repository"))
