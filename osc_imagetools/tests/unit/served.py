@@ -8,11 +8,15 @@ before what is answered here.
 
 from __future__ import annotations
 
+import atexit
 import base64
 import hashlib
 import io
 import json
+import pathlib
 import re
+import shutil
+import tempfile
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -62,6 +66,8 @@ FLAVOR = {
     "os-flavor-access:is_public": True,
 }
 Handler = Callable[[Any, Any, str], Any]
+# The bundles that tests of this process have exported, by what is in them.
+BUNDLES: dict[str, pathlib.Path] = {}
 
 
 class ServedCloud(MockedCloud):
@@ -526,6 +532,18 @@ class ServedCase(CommandCase):
         self.served = self.useFixture(ServedCloud(**kwargs))
         self.http: requests_mock.Mocker = self.served.http
         return self.served
+
+    def bundle_of(self, path: pathlib.Path, what: str, make: Callable[[], None]) -> None:
+        """The bundle of *what* at *path*: made once in a process by *make*, which exports it there; others
+        get a copy of it, in a cloud that is as empty as if it were another."""
+        if what in BUNDLES:
+            shutil.copytree(BUNDLES[what], path)
+        else:
+            make()
+            folder = tempfile.mkdtemp()
+            atexit.register(shutil.rmtree, folder, ignore_errors=True)
+            BUNDLES[what] = pathlib.Path(shutil.copytree(path, pathlib.Path(folder) / "bundle"))
+        self.serve()
 
     def rows(self, *words: Any, code: int = 0) -> Any:
         """What a command prints, from JSON; it ends with this code."""

@@ -21,6 +21,10 @@ class RestoreCheckCase(ServedCase):
         super().setUp()
         self.patch(observe, "PAUSE", 0.001)
         self.path = self.dir / "web01.bundle"
+        self.bundle_of(self.path, "restore-check", self.export)
+
+    def export(self) -> None:
+        """A server with metadata, user data and a port."""
         volume = self.served.add_volume(ROOT, name="root", status="in-use", bootable="true")
         attached = [{"id": volume["id"], "delete_on_termination": False}]
         server = self.served.add_server(
@@ -30,7 +34,6 @@ class RestoreCheckCase(ServedCase):
         )  # fmt: skip
         self.served.add_port(device_id=server["id"])
         self.rows("server", "export-full", "web01", "--output", self.path)
-        self.serve()
 
     def check(self, *words: Any, code: int = 0) -> Any:
         return self.rows("server", "restore-check", self.path, *words, code=code)
