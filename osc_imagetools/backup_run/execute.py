@@ -209,11 +209,20 @@ class ServerRun:
         else:
             LOG.info("Checking that server %s (%s) boots from %s", server.name, server.id, self.result.bundle)
             words = proof_words(str(self.result.bundle), self.policy, self.jobs)
+        self._start(words)
+
+    def _start(self, words: Sequence[str]) -> None:
+        """Starts a command."""
         assert self._lock is not None
         try:
             self._child = ChildCommand(self.login, words, kept_open=(self._lock,))
         except (OSError, subprocess.SubprocessError) as exc:
             self._end(FAILED, f"the command cannot be started: {exc}")
+
+    @property
+    def said(self) -> str:
+        """The last line of what the command that runs has said."""
+        return self._child.said() if self._child is not None else ""
 
     def _unfinished(self) -> str | None:
         """The bundle that an earlier run has begun, unless another has finished it meanwhile."""
