@@ -78,7 +78,7 @@ class TestChoice(testtools.TestCase):
             self.assertIsNone(choose([job("b", limits=limits)], running, ME, []))
             free = job("b", limits=limits, **change)
             expected: FleetJob | None = free if change else None
-            self.assertEqual(expected, choose([free], running, ME, []), limits)
+            self.assertEqual(expected, choose([free], running, ME, []), str(limits))
 
     def test_the_number_of_servers_is_of_a_run_and_the_others_of_a_cloud(self):
         one = RunLimits(1)
