@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import fixtures
+from testtools import content
 
 from osc_imagetools import errors
 from osc_imagetools.backup_run.fleet.board import RUNS, WORKERS, FencedOff, Jobboard
@@ -165,6 +166,7 @@ class FleetCase(ServerCase):
         self.board = ("--jobboard", self.zookeeper.url)
         self.backup = self.dir / "backup"
         self.before = self.everything()
+        self.left = self.leftovers()
 
     def options(self) -> tuple[str, ...]:
         return "--max-age", "1d", "--output-directory", str(self.backup)
@@ -222,11 +224,15 @@ class FleetCase(ServerCase):
         bundles = sorted(self.backup.glob("*/*.bundle"))
         self.assertEqual(sorted(row["Bundle"] for row in rows), list(map(str, bundles)))
         self.assertEqual(sorted(self.servers), sorted(bundle.parent.name for bundle in bundles))
+        self.addDetail("rows", content.text_content(json.dumps(rows, indent=1)))
         for bundle in bundles:
             self.openstack("bundle", "verify", bundle, cloud=None)
             self.same_disk(bundle / "disks" / "0-vda.qcow2", self.guest)
-        self.assertEqual([], self.openstack("leftover", "list", "-f", "json").json)
+        self.assertEqual(self.left, self.leftovers())
         return rows
+
+    def leftovers(self) -> Any:
+        return self.openstack("leftover", "list", "-f", "json").json
 
     @contextlib.contextmanager
     def claimed_by(self, run: str, pid: int) -> Iterator[None]:
