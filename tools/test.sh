@@ -77,6 +77,7 @@ functional_tests() {
     if ! devcloud/devcloud status >"$log/devcloud.log" 2>&1; then
         started_cloud=true
         say "starting the embedded cloud"
+        export DEVCLOUD_SWIFT=1
         # As new: what a run that was killed has left there is no finding of this one. Without the lock's
         # descriptor: the cloud outlives this script.
         if ! { devcloud/devcloud down --wipe && devcloud/devcloud up; } >"$log/devcloud.log" 2>&1 9>&-; then
@@ -161,8 +162,8 @@ leave_shape
 compatibility="$state/compatibility.json"
 rm -f "$compatibility"
 
-install_debian_packages ca-certificates chromium chromium-driver git graphviz libnbd-bin openssh-client \
-    openssh-server python3 qemu-utils restic zookeeper
+install_debian_packages ca-certificates chromium chromium-driver git graphviz jq libnbd-bin \
+    openssh-client openssh-server python3 qemu-utils restic zookeeper
 prepare_version
 make_environment "$venv" newest test-requirements.txt doc/requirements.txt
 make_environment "$lowest" lowest test-requirements.txt

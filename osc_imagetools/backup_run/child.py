@@ -40,6 +40,10 @@ class ChildLogin:
         kept = {k: v for k, v in self.environment.items() if k not in ("OS_PROJECT_NAME", "OS_PROJECT_ID")}
         return ChildLogin((*self.words, "--os-project-id", project_id), kept)
 
+    def with_more(self, environment: Mapping[str, str]) -> ChildLogin:
+        """The same with more in its environment."""
+        return ChildLogin(self.words, {**self.environment, **environment})
+
 
 class ChildCommand:
     """A running ``openstack`` command."""
@@ -111,11 +115,20 @@ class ChildResult:
     @property
     def report(self) -> dict[str, Any]:
         """The fields that it printed as JSON; empty where it printed none."""
-        try:
-            document = json.loads(self._out)
-        except ValueError:
-            return {}
+        document = self._document()
         return document if isinstance(document, dict) else {}
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """The rows that it printed as JSON; empty where it printed none."""
+        document = self._document()
+        return [row for row in document if isinstance(row, dict)] if isinstance(document, list) else []
+
+    def _document(self) -> Any:
+        try:
+            return json.loads(self._out)
+        except ValueError:
+            return None
 
     @property
     def left(self) -> tuple[str, ...]:

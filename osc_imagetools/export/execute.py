@@ -60,7 +60,8 @@ class FetchedDisk:
 class ExportReport:
     """What an export did; bytes and seconds as numbers.
 
-    ``bundle`` is what the bundle is called when it is read; ``place`` is where it is, for messages.
+    ``bundle`` is what the bundle is called when it is read; ``place`` is where it is, for messages;
+    ``requests_repeated`` is how many requests were sent again, those for data not included.
     """
 
     bundle: str
@@ -71,6 +72,7 @@ class ExportReport:
     algorithm: str
     seconds: float
     left: tuple[str, ...]
+    requests_repeated: int
 
 
 def export(
@@ -125,6 +127,7 @@ def export(
         algorithm=algorithm,
         seconds=time.monotonic() - started,
         left=left,
+        requests_repeated=context.retries,
     )
 
 

@@ -57,13 +57,14 @@ class RepositoryStore:
     def open(self, subject: Subject) -> Iterator[_RepositoryBundle]:
         """See :func:`export_bundle_id` and :class:`RepositoryBundleWriter`."""
         with (
-            export_bundle_id(self.restic, subject.kind, subject.id) as bundle_id,
+            export_bundle_id(self.restic, subject.kind, subject.id) as (bundle_id, new),
             RepositoryBundleWriter(
                 self.restic,
                 bundle_id=bundle_id,
                 kind=subject.kind,
                 subject=subject.id,
                 cancelled=threading.Event(),
+                new=new,
             ) as writer,
         ):
             yield _RepositoryBundle(self.restic, writer)

@@ -168,7 +168,7 @@ class RunContext:
                 made.entry.keep()
             elif ending is Ending.LEAVE:
                 made.entry.leave()
-        return self.cleanup.unwind()
+        return self.cleanup.unwind(self.progress)
 
     def leave(self, exc: BaseException) -> None:
         """After a failure: what is meant to stay is left, and *exc* tells what that is."""
@@ -224,7 +224,7 @@ def run_context(
         except BaseException as exc:
             if failure is Ending.LEAVE:
                 context.leave(exc)
-            clean_up_after(context.cleanup, exc)
+            clean_up_after(context.cleanup, exc, context.progress)
             raise
         finally:
             context.close()

@@ -6,7 +6,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from osc_imagetools.v1 import backup_check, base
+from osc_imagetools.v1 import backup_check, base, repository_options
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,6 +51,7 @@ class WorkServerBackup(base.Lister):
         parser = super().get_parser(prog_name)
         _add_jobboard(parser, required=True)
         add_policy_options(parser)
+        repository_options.add_repository_options(parser)
         parser.add_argument(
             "--parallel",
             metavar="<n>",
@@ -76,7 +77,7 @@ class WorkServerBackup(base.Lister):
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Any, Any]:
         from osc_imagetools.backup_run.fleet.plan_address import parse_address
-        from osc_imagetools.v1.backup_run import read_policies
+        from osc_imagetools.v1.backup_policies import read_policies
 
         address = parse_address(parsed_args.jobboard)
         policies = {policy.name: policy for policy in read_policies(parsed_args)}
@@ -209,7 +210,24 @@ def post_and_follow(
     with Jobboard(parse_address(parsed_args.jobboard), worker_name(), SESSION) as board:
         record = post_run(board, planned, login, run_options(parsed_args))
         base.LOG.info("Run %s: %s servers, %s jobs", record.run, record.servers, record.jobs)
-        return _follow(board, record.run)
+        results = _follow(board, record.run)
+    _keep(command, planned, results)
+    return results
+
+
+def _keep(command: RunServerBackup, planned: list[PlannedServer], results: list[ServerResult]) -> None:
+    """Applies the rules of the policies in their repositories, where no worker writes for this run any more."""
+    import threading
+
+    from osc_imagetools.backup_run.execute import keep_in_repositories
+    from osc_imagetools.run.interrupts import interrupts_set
+    from osc_imagetools.v1.backup_run import child_login
+
+    policies = {plan.server.id: plan.policy for plan in planned}
+    exported = [(policy, r) for r in results if (policy := policies[r.server.id]) is not None]
+    stop, give_up = threading.Event(), threading.Event()
+    with interrupts_set(stop, give_up):
+        keep_in_repositories(exported, child_login(command.app), stop, give_up)
 
 
 def follow_run(command: RunServerBackup, parsed_args: argparse.Namespace) -> tuple[Any, Any]:

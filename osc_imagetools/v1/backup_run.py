@@ -8,12 +8,10 @@ import logging
 import os
 from typing import TYPE_CHECKING, Any
 
-from osc_imagetools.v1 import backup_check, backup_fleet, base
+from osc_imagetools.v1 import backup_check, backup_fleet, backup_policies, base, repository_options
 
 if TYPE_CHECKING:
-    from osc_imagetools.backup_check.bundles import BundleCopy
     from osc_imagetools.backup_run.child import ChildLogin
-    from osc_imagetools.backup_run.plan_policy import BackupPolicy
     from osc_imagetools.backup_run.result import ServerResult
     from osc_imagetools.cloud.connection import Cloud
 
@@ -30,6 +28,8 @@ class RunServerBackup(base.Lister):
     by a timer every night. It can be killed at any moment and run again: it reads the state from the bundles
     themselves, and continues exports that were interrupted.
 
+    The bundles go into a directory or into a restic repository.
+
     With ``--policy-file``, named policies say which servers are exported where and how often, which bundles
     are kept, and how often a restore check is due. Servers to which no policy or several policies apply are
     skipped.
@@ -44,7 +44,7 @@ class RunServerBackup(base.Lister):
 
     more = ("ID", "Project", "Host")
     examples = (
-        "openstack server backup-run --all --max-age 24h --output-directory /backup",
+        "openstack server backup-run --all --max-age 24h --repository /backup",
         "openstack server backup-run --all --policy-file policies.yaml --parallel 4",
     )
     failed = False
@@ -68,13 +68,14 @@ class RunServerBackup(base.Lister):
             help="Also write the report of server backup-check on these servers, as it is after the run",
         )
         base.add_dry_run_option(parser)
+        repository_options.add_repository_options(parser)
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Any, Any]:
         backup_fleet.check_run(parsed_args)
         if parsed_args.follow:
             return backup_fleet.follow_run(self, parsed_args)
-        policies = read_policies(parsed_args)
+        policies = backup_policies.read_policies(parsed_args)
         check_run_options(parsed_args)
         import time
 
@@ -87,7 +88,8 @@ class RunServerBackup(base.Lister):
         started = time.monotonic()
         cloud = self.cloud()
         servers = chosen_servers(cloud, parsed_args)
-        planned = plan_run(servers, policies, read_copies(policies), now=time.time())
+        copies, unread = backup_policies.read_copies(policies)
+        planned = plan_run(servers, policies, copies, now=time.time(), unread=unread)
         if parsed_args.dry_run:
             return base.plan_rows(report.run_steps(planned))
         if parsed_args.no_wait:
@@ -147,7 +149,8 @@ def add_policy_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output-directory",
         metavar="<directory>",
-        help="Directory of the bundles: a directory for each server, a bundle for each export",
+        help="Directory of the bundles: a directory for each server, a bundle for each export (or use "
+        "--repository)",
     )
     parser.add_argument(
         "--stop",
@@ -174,13 +177,7 @@ def _add_limits(parser: argparse.ArgumentParser) -> None:
     ):
         kind = base.positive(int, "servers")
         parser.add_argument(f"--{name}", metavar="<n>", type=kind, help=what)
-    parser.add_argument(
-        "--jobs",
-        metavar="<n>",
-        type=base.positive(int, "transfers"),
-        default=4,
-        help="Maximum number of concurrent transfers of each server (default: 4)",
-    )
+    base.add_jobs_option(parser, "Maximum number of concurrent transfers of each server")
     parser.add_argument(
         "--until",
         metavar="<time>",
@@ -213,62 +210,12 @@ def check_run_options(parsed_args: argparse.Namespace) -> None:
         check_metrics_path(Path(parsed_args.metrics))
 
 
-def read_policies(parsed_args: argparse.Namespace) -> tuple[BackupPolicy, ...]:
-    """The policies of the file, or the one of the options."""
-    from osc_imagetools.backup_run.plan_policy import BackupPolicy, ServerChoice
-    from osc_imagetools.errors import UsageError
-
-    names = ("max_age", "output_directory", "stop", "allow_encrypted")
-    given = [f"--{name.replace('_', '-')}" for name in names if getattr(parsed_args, name)]
-    if parsed_args.policy_file:
-        if given:
-            raise UsageError(f"--policy-file cannot be combined with {', '.join(given)}")
-        return policies_of_file(parsed_args.policy_file)
-    if not (parsed_args.max_age and parsed_args.output_directory):
-        raise UsageError("--max-age and --output-directory, or --policy-file, are required")
-    directory = os.path.abspath(parsed_args.output_directory)
-    policy = BackupPolicy(
-        "",
-        ServerChoice(),
-        parsed_args.max_age,
-        directory,
-        stop=parsed_args.stop,
-        allow_encrypted=parsed_args.allow_encrypted,
-    )
-    return (policy,)
-
-
-def policies_of_file(name: str) -> tuple[BackupPolicy, ...]:
-    """The policies in a file; everything that is wrong with it is told at once."""
-    from pathlib import Path
-
-    from osc_imagetools.backup_run.plan_policy import parse_policies
-    from osc_imagetools.errors import UsageError
-
-    try:
-        return parse_policies(Path(name).read_text(), name)
-    except (OSError, UnicodeDecodeError) as exc:
-        raise UsageError(f"--policy-file: cannot read {name}: {exc}") from exc
-
-
-def read_copies(policies: tuple[BackupPolicy, ...]) -> dict[str, list[BundleCopy]]:
-    """The bundles in the directories of the policies."""
-    from pathlib import Path
-
-    from osc_imagetools.backup_run.destination import BundleDirectory
-
-    return {path: BundleDirectory(Path(path)).copies() for path in {p.directory for p in policies}}
-
-
 def chosen_servers(cloud: Cloud, parsed_args: argparse.Namespace) -> Any:
     """The chosen servers; all names that are not found are reported together."""
     from osc_imagetools.backup_run.inventory import run_servers
-    from osc_imagetools.cloud.server import find_servers
-    from osc_imagetools.errors import Unready
+    from osc_imagetools.cloud.server import named_servers
 
-    servers, problems = find_servers(cloud, parsed_args.servers)
-    if problems:
-        raise problems[0] if len(problems) == 1 else Unready("some servers were not found", problems)
+    servers = named_servers(cloud, parsed_args.servers)
     scope = backup_check.filter_scope(cloud, parsed_args)
     return run_servers(cloud, scope, [server.document for server in servers])
 
@@ -322,7 +269,7 @@ def _write_reports(
         from osc_imagetools.backup_run.plan_policy import server_ages
 
         fleet = read_fleet(cloud, backup_check.read_scope(cloud, parsed_args), lambda what, number: None)
-        bundles = [copy for copies in read_copies(policies).values() for copy in copies]
+        bundles = [copy for copies in backup_policies.read_copies(policies)[0].values() for copy in copies]
         ages = {result.server.id: server_ages(result.server, policies) for result in results}
         page = backup_check.new_page(cloud)
         backups = Backups(fleet, bundles)

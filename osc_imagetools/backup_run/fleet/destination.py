@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The bundles of one server at the destination of a policy.
 
-Contract: reads what concerns one server only, so that a run over many does not read all bundles for each.
+Contract: in a directory it reads what concerns that server only, so that a run over many does not read all
+bundles for each.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from osc_imagetools import errors
 from osc_imagetools.backup_check.bundles import BundleCopy
-from osc_imagetools.backup_run.destination import BundleDirectory
+from osc_imagetools.backup_run.destination import BundleDirectory, backup_destination
 from osc_imagetools.backup_run.plan_policy import BackupPolicy
 
 
@@ -20,7 +21,10 @@ def copies_of(policy: BackupPolicy, server_id: str) -> list[BundleCopy]:
 
     :raises errors.ImagetoolsError: they cannot be read.
     """
-    return BundleDirectory(Path(policy.directory) / server_id).copies()
+    target = policy.target
+    if target.directory:
+        return BundleDirectory(Path(target.directory) / server_id).copies()
+    return backup_destination(target, os.environ).copies()
 
 
 def reservable(policy: BackupPolicy, server_id: str) -> bool:
@@ -29,7 +33,7 @@ def reservable(policy: BackupPolicy, server_id: str) -> bool:
     :raises errors.ImagetoolsError: the destination cannot be written to.
     """
     try:
-        os.close(BundleDirectory(Path(policy.directory)).reserve(server_id))
+        os.close(backup_destination(policy.target, os.environ).reserve(server_id))
     except errors.BundleBusy:
         return False
     return True

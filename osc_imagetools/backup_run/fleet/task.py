@@ -18,6 +18,7 @@ from dataclasses import dataclass, field, replace
 
 from osc_imagetools import errors
 from osc_imagetools.backup_run.child import ChildCommand, ChildLogin
+from osc_imagetools.backup_run.destination import backup_destination
 from osc_imagetools.backup_run.execute import ServerRun, settled
 from osc_imagetools.backup_run.fleet.board import PostedJob
 from osc_imagetools.backup_run.fleet.destination import copies_of, reservable
@@ -187,7 +188,13 @@ class FleetTask:
         server = self.job.server
         scheduled = ScheduledJob(planned, server.host, server.project_id, server.volume_types)
         self._run = LeasedServerRun(
-            scheduled, self._login, self.job.jobs, lease=self._lease, run_ids=self._run_ids
+            scheduled,
+            self._login.with_more(self._policy.target.environment),
+            self.job.jobs,
+            backup_destination(self._policy.target, os.environ),
+            self._policy,
+            lease=self._lease,
+            run_ids=self._run_ids,
         )
         return False
 
@@ -210,6 +217,6 @@ def plan_job(job: FleetJob, policy: BackupPolicy) -> PlannedServer:
     :raises errors.ImagetoolsError: its bundles cannot be read.
     """
     chosen = replace(policy, servers=ServerChoice())  # the run has chosen
-    copies = {policy.directory: copies_of(policy, job.server.id)}
+    copies = {policy.target: copies_of(policy, job.server.id)}
     (planned,) = plan_run([job.server], (chosen,), copies, now=time.time())
     return planned

@@ -43,25 +43,34 @@ class RepositoryBundleWriter:
 
     :param subject: the ID of what is exported.
     :param cancelled: when it is set, writing stops with :class:`errors.Cancelled`.
+    :param new: nothing of it can be in the repository, which is not searched for it then.
     :raises errors.OutputExists: at the beginning of the context: the bundle is complete already.
     :raises errors.RepositoryLocked: another process is removing something.
     """
 
     def __init__(
-        self, restic: Restic, *, bundle_id: str, kind: str, subject: str, cancelled: threading.Event
+        self,
+        restic: Restic,
+        *,
+        bundle_id: str,
+        kind: str,
+        subject: str,
+        cancelled: threading.Event,
+        new: bool = False,
     ) -> None:
         self.bundle_id = bundle_id
         self._restic = restic
         self._kind = kind
         self._subject = subject
         self._cancelled = cancelled
+        self._new = new
         self._until = time.monotonic() + LOCK_PATIENCE
         self._hold = RepositoryHold(restic, self._wait)
 
     def __enter__(self) -> Self:
         self._hold.__enter__()
         try:
-            self._found = self._stored()
+            self._found = None if self._new else self._stored()
             if self._found and self._found.last:
                 raise errors.OutputExists(
                     f"Bundle {self.bundle_id} is in the repository {self._restic.address.label} already",

@@ -7,8 +7,6 @@ a stream that broke off never looks like a disk that is too short.
 
 from __future__ import annotations
 
-import signal
-import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,7 +14,8 @@ from dataclasses import dataclass
 
 from osc_imagetools import errors
 from osc_imagetools.bundle.repository.failures import Stderr
-from osc_imagetools.bundle.repository.restic import Restic, end
+from osc_imagetools.bundle.repository.guarded_process import GuardedProcess
+from osc_imagetools.bundle.repository.restic import Restic
 from osc_imagetools.cloud.names import printable
 from osc_imagetools.data.download_source import Proof
 from osc_imagetools.data.stream_edges import StreamEdges
@@ -63,7 +62,7 @@ class StoredDiskSource:
             def watch() -> None:
                 while not over.wait(TICK):
                     if cancelled.is_set():
-                        process.send_signal(signal.SIGINT)  # upon which it removes its lock
+                        process.interrupt()
                         return
 
             watcher = threading.Thread(target=watch, name="restic-watch", daemon=True)
@@ -73,7 +72,7 @@ class StoredDiskSource:
             finally:
                 over.set()
                 watcher.join()
-                end(process)
+                process.end()
 
     def mismatch(self, what: str) -> errors.TransferError:
         """The disk is not what the manifest says."""
@@ -88,7 +87,7 @@ class _StoredDiskReader:
     def __init__(
         self,
         source: StoredDiskSource,
-        process: subprocess.Popen[bytes],
+        process: GuardedProcess,
         said: Stderr,
         cancelled: threading.Event,
     ) -> None:
@@ -106,7 +105,6 @@ class _StoredDiskReader:
         """
         if self._over:
             return b""
-        assert self._process.stdout is not None
         data = self._process.stdout.read(size)
         if self._cancelled.is_set():
             raise errors.Cancelled("interrupted")

@@ -9,13 +9,9 @@ Contract: no local file, and no more memory than a pipe. There is a snapshot aft
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import select
-import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -24,11 +20,10 @@ from types import TracebackType
 from typing import IO, Self
 
 from osc_imagetools import errors
-from osc_imagetools.bundle.repository import guard
 from osc_imagetools.bundle.repository.failures import Stderr
+from osc_imagetools.bundle.repository.guarded_process import GuardedProcess
 from osc_imagetools.bundle.repository.restic import Restic, watch
 
-PIPE = 1024 * 1024  # bytes that are on their way
 POLL = 0.2  # seconds between two looks at whether all is over
 
 
@@ -71,34 +66,11 @@ class RepositoryFileWriter:
         self._summary: dict[str, object] = {}
         self._said = Stderr(restic.retried)
         self._open = True
+        self._over = False  # restic has closed its stdout
         words = ("backup", "--stdin", "--stdin-filename", path, "--json", *tags)
-        self._start(restic.command(*words), restic.environment(progress_per_second))
-
-    def _start(self, command: list[str], environment: dict[str, str]) -> None:
-        pipes = [os.pipe() for _ in range(4)]
-        (reader, self._data), (guarded, self._control), (out, out_end), (err, err_end) = pipes
-        theirs = (guarded, reader, self._data)
-        try:
-            with suppress(OSError):  # this user may have as many large pipes as are allowed
-                fcntl.fcntl(self._data, fcntl.F_SETPIPE_SZ, PIPE)
-            self._process = subprocess.Popen(
-                [sys.executable, "-I", "-S", guard.__file__, *map(str, theirs), *command],
-                env=environment,
-                # The last two: restic would die of writing a line that nobody can read, and leave its lock.
-                pass_fds=(*theirs, out, err),
-                stdin=subprocess.DEVNULL,
-                stdout=out_end,
-                stderr=err_end,
-                start_new_session=True,  # Ctrl-C is for this process to heed
-            )
-        except BaseException:
-            for descriptor in (self._data, self._control, out, err):
-                os.close(descriptor)
-            raise
-        finally:
-            for descriptor in (reader, guarded, out_end, err_end):
-                os.close(descriptor)
-        self._threads = [watch(os.fdopen(err, "rb"), self._said), self._watch_stdout(os.fdopen(out, "rb"))]
+        environment = restic.environment(progress_per_second)
+        self._process = GuardedProcess(restic.command(*words), environment, fed=True)
+        self._threads = [watch(self._process.stderr, self._said), self._watch_stdout(self._process.stdout)]
 
     def __enter__(self) -> Self:
         return self
@@ -121,10 +93,12 @@ class RepositoryFileWriter:
         while rest:
             if self._cancelled.is_set():
                 raise errors.Cancelled("interrupted")
+            pipe = self._process.data
             try:
-                _, ready, _ = select.select([], [self._data], [], POLL)
-                # A ready pipe takes PIPE_BUF bytes at least; a write of more could wait for a stuck restic.
-                written = os.write(self._data, rest[: select.PIPE_BUF * 8]) if ready else 0
+                written = os.write(pipe, rest)
+            except BlockingIOError:
+                select.select([], [pipe], [], POLL)
+                continue
             except BrokenPipeError:
                 raise self.failure() from None
             self.size += written
@@ -138,8 +112,7 @@ class RepositoryFileWriter:
         :raises errors.RepositoryError: restic failed, or stored another number of bytes: what it made, if
             anything, must not be used.
         """
-        with suppress(BrokenPipeError):  # it has ended: its exit code says why
-            os.write(self._control, guard.FINISH)
+        self._process.end_input()
         self._release()
         if self._process.returncode:
             raise self._failure()
@@ -156,29 +129,25 @@ class RepositoryFileWriter:
     def abort(self) -> None:
         """Ends restic without a snapshot; does nothing after :meth:`finish` or a second time."""
         if self._open:
-            self._release(keep_data_open=True)
+            self._process.interrupt()
+            self._release()
 
-    def _release(self, *, keep_data_open: bool = False) -> None:
-        """Waits for restic; with *keep_data_open* it never sees the end of its input."""
+    def _release(self) -> None:
+        """Waits for restic, which ends by itself now or has been interrupted: then it never sees the end of
+        its input."""
         self._open = False
-        if not keep_data_open:
-            os.close(self._data)
-        os.close(self._control)
         try:
             self._process.wait()
         finally:
-            if self._process.poll() is None:  # interrupted a second time: the guard kills restic with itself
-                self._process.send_signal(signal.SIGKILL)
-                self._process.wait()
-            if keep_data_open:
-                os.close(self._data)
+            self._process.kill()  # interrupted a second time
+            self._process.close_input()
             for thread in self._threads:
                 thread.join()
 
     @property
     def running(self) -> bool:
         """Whether restic has not ended by itself."""
-        return self._process.poll() is None
+        return not self._over and self._process.returncode is None
 
     def failure(self) -> errors.RepositoryError:
         """The error for a restic that has ended by itself."""
@@ -186,7 +155,7 @@ class RepositoryFileWriter:
         return self._failure()
 
     def _failure(self) -> errors.RepositoryError:
-        return self._restic.failure(self._process.returncode, self._said.text, f"to store {self.path}")
+        return self._restic.failure(self._process.wait(), self._said.text, f"to store {self.path}")
 
     def _watch_stdout(self, stream: IO[bytes]) -> threading.Thread:
         def read() -> None:
@@ -197,6 +166,7 @@ class RepositoryFileWriter:
                         document = json.loads(line)
                         if isinstance(document, dict) and document.get("message_type") == "summary":
                             self._summary = document
+            self._over = True
             self.started.set()
 
         thread = threading.Thread(target=read, name="restic-stdout", daemon=True)

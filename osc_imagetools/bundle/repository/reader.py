@@ -17,7 +17,7 @@ from typing import IO
 from osc_imagetools import errors
 from osc_imagetools.bundle import strict_json
 from osc_imagetools.bundle.repository.locks import unlocked
-from osc_imagetools.bundle.repository.restic import Restic, end
+from osc_imagetools.bundle.repository.restic import Restic
 from osc_imagetools.cloud.names import printable
 
 PIECE = 1024 * 1024
@@ -72,11 +72,10 @@ def open_file(
         file.
     """
     with restic.started("dump", snapshot, f"/{path}") as (process, said):
-        assert process.stdout is not None
         reader = RepositoryFileReader(process.stdout, path, algorithm)
         yield reader
         if not reader.ended:
-            end(process)
+            process.end()
             return
     if process.returncode:
         raise restic.failure(process.returncode, said.text, f"to read {printable(path)}")
@@ -113,7 +112,6 @@ def _documents(restic: Restic, snapshot: str) -> tuple[dict[str, bytes], dict[st
     documents: dict[str, bytes] = {}
     wrong: dict[str, str] = {}
     with restic.started("dump", snapshot, "/") as (process, said):
-        assert process.stdout is not None
         try:
             with tarfile.open(fileobj=process.stdout, mode="r|") as archive:
                 for member in archive:

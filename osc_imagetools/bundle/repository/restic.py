@@ -14,7 +14,6 @@ import logging
 import os
 import re
 import shutil
-import signal
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -25,11 +24,11 @@ from typing import IO, Any
 from osc_imagetools import errors
 from osc_imagetools.bundle.repository.address import RepositoryAddress
 from osc_imagetools.bundle.repository.failures import Stderr, restic_failure
+from osc_imagetools.bundle.repository.guarded_process import GuardedProcess
 
 LOWEST = (0, 14, 0)
 INSTALL = "apt-get install restic, or https://restic.readthedocs.io/en/stable/020_installation.html"
 MAX_OUTPUT = 256 * 1024 * 1024  # bytes: a list of half a million snapshots
-GRACE = 30  # seconds for an interrupted restic to remove its lock
 LOG = logging.getLogger(__name__)
 
 
@@ -107,7 +106,6 @@ class Restic:
         """
         found = bytearray()
         with self.started(*words, cwd=cwd, progress_per_second=1 if tell else 0.1) as (process, said):
-            assert process.stdout is not None
             if tell:
                 for line in process.stdout:
                     tell(line.decode(errors="replace").rstrip())
@@ -134,30 +132,19 @@ class Restic:
     @contextmanager
     def started(
         self, *words: str, cwd: Path | None = None, progress_per_second: float = 0.1
-    ) -> Iterator[tuple[subprocess.Popen[bytes], Stderr]]:
+    ) -> Iterator[tuple[GuardedProcess, Stderr]]:
         """A running restic and what it says on stderr; it has ended at the end of the context, which
         interrupts it where an exception leaves it."""
-        process = subprocess.Popen(
-            self.command(*words),
-            env=self.environment(progress_per_second),
-            cwd=cwd,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=True,  # Ctrl-C is for this process to heed
-        )
+        process = GuardedProcess(self.command(*words), self.environment(progress_per_second), cwd=cwd)
         said = Stderr(self.retried)
         reader = watch(process.stderr, said)
         try:
             yield process, said
             process.wait()
-        except BaseException:
-            end(process)
-            raise
         finally:
+            process.end()
             reader.join()
-            if process.stdout:
-                process.stdout.close()
+            process.stdout.close()
 
     def retried(self, line: str) -> None:
         """Says that restic tries something again, which it does for a quarter of an hour."""
@@ -176,17 +163,6 @@ def watch(stream: IO[bytes] | None, said: Stderr) -> threading.Thread:
     thread = threading.Thread(target=read, name="restic-stderr", daemon=True)
     thread.start()
     return thread
-
-
-def end(process: subprocess.Popen[bytes]) -> None:
-    """Interrupts a process, and kills it if that does not end it."""
-    if process.poll() is None:
-        process.send_signal(signal.SIGINT)
-        try:  # its stdout stays open: restic would die of writing to it, and leave its lock
-            process.wait(GRACE)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
 
 
 def own_host() -> str:

@@ -140,19 +140,8 @@ class SshServer(fixtures.Fixture):
             "PasswordAuthentication no\nPermitRootLogin yes\nSubsystem sftp internal-sftp\n"
         )
         pathlib.Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
-        self.process = subprocess.Popen(
-            ["/usr/sbin/sshd", "-D", "-e", "-f", str(self.directory / "config")],
-            stderr=(self.directory / "log").open("w"),
-            start_new_session=True,
-        )
+        self.start()
         self.addCleanup(self.stop)
-        end = time.monotonic() + 30
-        while True:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
-                break
-            if time.monotonic() > end or self.process.poll() is not None:
-                raise RuntimeError((self.directory / "log").read_text())
-            time.sleep(0.1)
         # restic runs the "ssh" that it finds on PATH.
         self.programs = self.directory / "bin"
         self.programs.mkdir()
@@ -164,6 +153,21 @@ class SshServer(fixtures.Fixture):
         )
         program.chmod(0o755)
         self.useFixture(fixtures.EnvironmentVariable("PATH", f"{self.programs}:{os.environ['PATH']}"))
+
+    def start(self) -> None:
+        """Starts it, once more after :meth:`stop`; it answers then."""
+        self.process = subprocess.Popen(
+            ["/usr/sbin/sshd", "-D", "-e", "-f", str(self.directory / "config")],
+            stderr=(self.directory / "log").open("w"),
+            start_new_session=True,
+        )
+        end = time.monotonic() + 30
+        while True:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
+                return
+            if time.monotonic() > end or self.process.poll() is not None:
+                raise RuntimeError((self.directory / "log").read_text())
+            time.sleep(0.1)
 
     def url(self, path: pathlib.Path) -> str:
         return f"sftp:{getpass.getuser()}@127.0.0.1:{path}"
@@ -193,3 +197,22 @@ def until(condition: Any, seconds: float = 60) -> None:
         if time.monotonic() > end:
             raise RuntimeError("it did not come true")
         time.sleep(0.05)
+
+
+def processes(text: str) -> list[str]:
+    """The command lines of processes of restic that have a text there or in their environment."""
+    found = []
+    for entry in pathlib.Path("/proc").glob("[0-9]*"):
+        try:
+            line = (entry / "cmdline").read_bytes().decode(errors="replace").replace("\0", " ")
+            environment = (entry / "environ").read_bytes().decode(errors="replace")
+        except OSError:
+            continue
+        if "restic" in line and text in line + environment:
+            found.append(line)
+    return found
+
+
+def restics(url: str) -> list[str]:
+    """Processes of restic for a repository."""
+    return processes(f"RESTIC_REPOSITORY={url}")

@@ -3,23 +3,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pathlib
 import random
+import re
 import signal
 import subprocess
+import threading
 import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import fixtures
+import openstack
 import testtools
 
 from osc_imagetools.bundle.keep_rules import Candidate, KeepRules, Span, decide
 from osc_imagetools.bundle.records import BOOTED, RESTORE_CHECK, BundleRecord, read_records, write_record
-from osc_imagetools.bundle.repository.address import repository_address
+from osc_imagetools.bundle.repository import bundle_writer
+from osc_imagetools.bundle.repository.address import LOGIN, repository_address
 from osc_imagetools.bundle.repository.catalog import find_bundle
+from osc_imagetools.bundle.repository.reader import open_file
 from osc_imagetools.bundle.repository.restic import Restic
 from osc_imagetools.bundle.repository.stored_records import store_record, stored_records
 from osc_imagetools.tests.functional import base
@@ -28,6 +34,8 @@ from osc_imagetools.tests.functional.repository import (
     RepositoryCase,
     SshServer,
     children,
+    processes,
+    restics,
     until,
 )
 from osc_imagetools.tests.unit.bundle import samples
@@ -66,13 +74,25 @@ class ThereAndBack(RepositoryCase):
         self.restic("check", "--read-data")
 
     def test_restic_alone_brings_the_directory_back(self) -> None:
-        bundle = self.make_bundle()
+        """By the very lines of the guide."""
+        bundle = self.make_bundle("original.bundle")
         told = self.copy_in(bundle)
         other = self.make_bundle("other.bundle", subject=OTHER_ID)
         self.copy_in(other)
-        output = self.dir / "restored"
-        for snapshot in self.snapshots("--tag", f"bundle={told['bundle']}"):
-            self.restic("restore", snapshot["id"], "--target", str(output))
+        guide = (base.ROOT / "doc" / "source" / "user" / "repository.rst").read_text()
+        lines = re.findall(
+            r"^   [$>] (.*)", guide.partition("proves itself:\n")[2].partition("\n\nDo")[0], re.M
+        )
+        self.assertIn("sha512sum -c SHA512SUMS", lines)
+        script = "\n".join(("set -e", *lines)).replace("<ID>", told["bundle"])
+        script = script.replace("sftp:backup@host:/bundles", self.url)
+        environment = {**os.environ, "RESTIC_PASSWORD_FILE": str(self.password)}
+        done = subprocess.run(
+            ["bash", "-c", script], cwd=self.dir, env=environment, capture_output=True, text=True
+        )
+        self.assertEqual(0, done.returncode, done.stdout + done.stderr)
+        self.assertIn("disks/1-vdb.qcow2: OK", done.stdout)
+        output = self.dir / "web01.bundle"
         self.same_files(bundle, output)
         self.sums_hold(output)
 
@@ -173,22 +193,60 @@ class Backends(RepositoryCase):
         if "object-store" not in services:
             raise testtools.TestCase.skipException("this cloud has no object store")
 
-    def test_swift_with_the_login_of_a_cloud(self) -> None:
+    def test_swift_with_the_password_of_a_cloud(self) -> None:
         self.object_store()
-        cloud = "devcloud-demo"
-        auth = self.connection(cloud).config.config["auth"]
+        self.swift("devcloud-demo")
+
+    def test_swift_with_an_application_credential(self) -> None:
+        self.object_store()
+        connection: Any = self.connection("devcloud-demo")
+        user = connection.current_user_id
+        made = connection.identity.create_application_credential(user, self.name)
+        self.addCleanup(connection.identity.delete_application_credential, user, made.id)
+        config = openstack.config.OpenStackConfig()
+        clouds = config.cloud_config["clouds"]
         login = {
-            "OS_AUTH_URL": auth["auth_url"],
-            "OS_USERNAME": auth["username"],
-            "OS_PASSWORD": auth["password"],
-            "OS_PROJECT_NAME": auth["project_name"],
-            "OS_USER_DOMAIN_NAME": auth["user_domain_name"],
-            "OS_PROJECT_DOMAIN_NAME": auth["project_domain_name"],
-            "OS_REGION_NAME": "RegionOne",
+            "auth_url": connection.config.config["auth"]["auth_url"],
+            "application_credential_id": made.id,
+            "application_credential_secret": made.secret,
         }
-        url = self.new_repository(f"swift:{self.name}:/", **login)
-        self.addCleanup(self.remove_container, cloud)
-        self.round_trip(url, "--repository-cloud", cloud)
+        more = {"auth_type": "v3applicationcredential", "auth": login, "region_name": "RegionOne"}
+        path = self.dir / "clouds.yaml"
+        path.write_text(json.dumps({"clouds": {**clouds, "backup": more}}))  # which is YAML too
+        self.useFixture(fixtures.EnvironmentVariable("OS_CLIENT_CONFIG_FILE", str(path)))
+        self.swift("backup")
+
+    def swift(self, cloud: str) -> None:
+        """There and back; restic has the login in its environment alone."""
+        auth = self.connection(cloud).config.config["auth"]
+        login = {LOGIN[key]: str(auth[key]) for key in LOGIN if auth.get(key)}
+        url = self.new_repository(f"swift:{self.name}:/", **login, OS_REGION_NAME="RegionOne")
+        self.addCleanup(self.remove_container, "devcloud-demo")
+        secret = auth.get("password") or auth["application_credential_secret"]
+        seen: set[tuple[str, str]] = set()
+        over = threading.Event()
+        watcher = threading.Thread(target=self.watch_restics, args=(seen, over), daemon=True)
+        watcher.start()
+        try:
+            self.round_trip(url, "--repository-cloud", cloud)
+        finally:
+            over.set()
+            watcher.join()
+        self.assertGreater(len(seen), 3)
+        for line, environment in seen:
+            for private in (secret, PASSWORD, url):
+                self.assertNotIn(private, line)
+            self.assertIn(f"={secret}\0", environment)
+
+    def watch_restics(self, seen: set[tuple[str, str]], over: threading.Event) -> None:
+        """The command lines and environments of all processes of restic."""
+        while not over.wait(0.02):
+            for child in children(os.getpid()):
+                with contextlib.suppress(OSError):
+                    place = pathlib.Path(f"/proc/{child}")
+                    line, environment = ((place / name).read_text() for name in ("cmdline", "environ"))
+                    if self.name in environment and line.partition("\0")[0].endswith("restic"):
+                        seen.add((line, environment))
 
     def test_s3(self) -> None:
         self.object_store()
@@ -298,6 +356,35 @@ class Refusals(RepositoryCase):
         self.in_repository("bundle", "forget", "--keep-last", "1", "--prune", url=str(path))
         self.restic("check", "--read-data", url=str(path))
 
+    def test_locks_of_another_machine(self) -> None:
+        """They are named and left alone, although their process on this machine is dead."""
+        self.copy_in(self.make_bundle())
+        bundle = self.make_bundle("another", day=3)
+        self.useFixture(fixtures.MonkeyPatch(f"{bundle_writer.__name__}.LOCK_PATIENCE", 1))
+        for words, refused in (
+            (("backup", "--stdin"), ("bundle", "forget", "--keep-last", "1", "--prune")),
+            (("check", "--read-data", "--limit-download", "1"), ("bundle", "copy", bundle)),
+        ):
+            self.elsewhere(*words)
+            locks = self.restic("list", "locks", "--no-lock")
+            self.assertEqual(1, len(locks.split()))
+            error = self.error("repository-locked", *refused)
+            self.assertRegex(error, r"by PID \d+ on elsewhere")
+            self.assertIn(f"restic -r {self.url} unlock", error)
+            self.assertEqual(locks, self.restic("list", "locks", "--no-lock"))
+            if words[0] == "check":  # an exclusive one is in the way of readers as well
+                self.error("repository-locked", "bundle", "verify", "web01")
+            self.restic("unlock", "--remove-all")
+        self.assertEqual(1, len(self.rows("bundle", "list")))
+
+    def elsewhere(self, *words: str) -> None:
+        """restic on a machine of another name, killed when it has its lock."""
+        command = ["restic", "-r", self.url, "--password-file", str(self.password), *words]
+        program = ["unshare", "--uts", "sh", "-c", 'hostname elsewhere; exec "$@"', "sh", *command]
+        with subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as process:
+            until(lambda: self.restic("list", "locks", "--no-lock"))
+            process.kill()
+
     def test_nothing_secret_is_on_a_command_line(self) -> None:
         bundle = self.make_bundle(mebibytes=48)
         process = self.started("bundle", "copy", bundle)
@@ -389,8 +476,6 @@ class CutOff(RepositoryCase):
             process.kill()
             process.communicate()
             until(lambda: not guards() and not restics(self.url))
-            # One that stored the manifest may have died of its closed stdout, and left its lock.
-            self.restic("unlock")
             self.no_locks()
             self.restic("check")
             for snapshot in self.snapshots():
@@ -430,12 +515,34 @@ class CutOff(RepositoryCase):
             process.kill()
             process.communicate()
             killed += process.returncode == -signal.SIGKILL
+            until(lambda: not restics(self.url))
+            self.no_locks()
             if (output / "manifest.json").exists():
                 self.sums_hold(output)
             else:
                 self.in_repository("bundle", "copy", "web01", "--output", output)
             self.same_files(bundle, output)
         self.assertLess(0, killed)
+
+    def test_a_disk_that_is_not_read_to_its_end(self) -> None:
+        """restic is ended in the middle of a disk, and leaves no lock, whoever ends it."""
+        self.copy_in(self.make_bundle(mebibytes=48))
+        restic = Restic(repository_address(self.url, environment=os.environ, password_file=self.password))
+        snapshot = find_bundle(restic, "web01").stored.disks["disks/0-vda.raw"].id
+        with open_file(restic, snapshot, "disks/0-vda.raw") as reader:
+            self.assertEqual(base.MIB, len(reader.read(base.MIB)))
+            self.assertNotEqual("", self.restic("list", "locks", "--no-lock"))
+        self.no_locks()
+        for number, code in ((signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)):
+            output = self.dir / f"stopped-{number}"
+            process = self.started("bundle", "copy", "web01", "--output", output, "--jobs", "1")
+            until(lambda place=output: any(f.stat().st_size for f in place.glob("disks/.*")))
+            process.send_signal(number)
+            _, error = process.communicate()
+            self.assertEqual(code, process.returncode, error)
+            until(lambda: not restics(self.url))
+            self.no_locks()
+        self.restic("check")
 
     def test_forget_killed_at_random_moments(self) -> None:
         dice = random.Random(SEED)
@@ -449,7 +556,8 @@ class CutOff(RepositoryCase):
             process.communicate()
             killed += process.returncode == -signal.SIGKILL
             until(lambda: not restics(self.url))
-            self.restic("check", "--no-lock")
+            self.no_locks()
+            self.restic("check")
             self.in_repository("bundle", "verify", newest)
         self.assertLess(0, killed)
         self.in_repository("bundle", "forget", "--keep-last", "1", "--incomplete", "--prune")
@@ -535,6 +643,8 @@ class Keeping(RepositoryCase):
         self.record(made[1])
         words = ("bundle", "forget", "--keep-last", "1", "--keep-tag", "monthly,x", "--keep-tag", "monthly")
         planned = self.rows(*words, "--dry-run")
+        of_other = self.rows(*words, "--dry-run", "--long", "--resource", OTHER_ID)
+        self.assertEqual([(other, OTHER_ID)], [(row["Bundle"], row["ID"]) for row in of_other])
         done = {row["Bundle"]: (row["Result"], row["Reason"]) for row in self.rows(*words)}
         wanted = {
             made[3]: ("kept", "last, newest complete"),
@@ -630,24 +740,6 @@ def stored(path: pathlib.Path) -> int:
     return sum(f.stat().st_size for f in (path / "data").rglob("*") if f.is_file())
 
 
-def processes(text: str) -> list[str]:
-    found = []
-    for entry in pathlib.Path("/proc").glob("[0-9]*"):
-        try:
-            line = (entry / "cmdline").read_bytes().decode(errors="replace").replace("\0", " ")
-            environment = (entry / "environ").read_bytes().decode(errors="replace")
-        except OSError:
-            continue
-        if "restic" in line and text in line + environment:
-            found.append(line)
-    return found
-
-
 def guards() -> list[str]:
     """Processes that still see to the end of a killed command's restic."""
     return processes("repository/guard.py")
-
-
-def restics(url: str) -> list[str]:
-    """Processes of restic for a repository."""
-    return processes(f"RESTIC_REPOSITORY={url}")

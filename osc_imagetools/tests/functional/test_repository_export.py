@@ -7,22 +7,31 @@ import hashlib
 import json
 import os
 import pathlib
+import random
+import re
 import signal
 import subprocess
+import time
+import uuid
 from typing import Any
+
+import openstack
 
 from osc_imagetools.bundle.repository.address import repository_address
 from osc_imagetools.bundle.repository.restic import Restic
 from osc_imagetools.bundle.repository.resuming import export_bundle_id
 from osc_imagetools.tests.functional import base, proxy, storage
-from osc_imagetools.tests.functional.base import MIB
+from osc_imagetools.tests.functional.base import GIB, MIB
 from osc_imagetools.tests.functional.proxy import Fault
-from osc_imagetools.tests.functional.repository import RepositoryCase, until
+from osc_imagetools.tests.functional.repository import RepositoryCase, SshServer, restics, until
 from osc_imagetools.tests.functional.servers import ServerCase
+from osc_imagetools.tests.unit.bundle import samples
 
 DEMO, OTHER = "devcloud-demo", "devcloud-other"
 SIZE = 24 * MIB + 4711
 DISK = "disks/0-image.raw"
+SEED = int(os.environ.get("OSC_IMAGETOOLS_SEED", "1"))
+KILLS = int(os.environ.get("OSC_IMAGETOOLS_KILLS", "3"))
 STORES = (storage.RANGES, storage.NO_RANGES)
 
 
@@ -119,6 +128,26 @@ class ImageIntoRepository(RepositoryCloudCase):
         self.assertIn(f"openstack bundle verify {bundle} --repository {self.url}", error)
         self.assertEqual(before, {i.id for i in self.connection(OTHER).image.images()})
 
+    def test_refused_when_a_disk_refers_to_a_file(self) -> None:
+        """Its hash is right, but what it has in the place of raw bytes names a file of the cloud's hosts."""
+        image = self.image(self.random_file(MIB))
+        bundle = self.with_cloud("image", "export-full", image)["bundle"]
+        here = self.dir / "hostile"
+        self.in_repository("bundle", "copy", bundle, "--output", here)
+        data = samples.qcow2(backing=512)
+        (here / DISK).write_bytes(data)
+        document = {**samples.load(here), "bundle_id": str(uuid.uuid4())}
+        digest = {**document["disks"][0]["hash"], "value": hashlib.sha512(data).hexdigest()}
+        document["disks"][0].update(size=len(data), virtual_size=len(data), hash=digest)
+        samples.reseal(here, document)
+        hostile = self.copy_in(here)["bundle"]
+        self.in_repository("bundle", "verify", hostile, code=3)
+        before = {i.id for i in self.connection(OTHER).image.images()}
+        error = self.fails("image", "import-full", hostile, cloud=OTHER)
+        self.assertIn("[bundle-refused]", error)
+        self.assertRegex(error, f"{DISK}: (unsafe|format)")
+        self.assertEqual(before, {i.id for i in self.connection(OTHER).image.images()})
+
 
 class FaultsIntoRepository(RepositoryCloudCase):
     """Behind a proxy that breaks what a network can break."""
@@ -202,8 +231,32 @@ class FaultsIntoRepository(RepositoryCloudCase):
         self.restic("forget", *(s["id"] for s in self.snapshots("--tag", "complete")))
         restic = Restic(repository_address(self.url, environment=os.environ, password_file=self.password))
         with export_bundle_id(restic, "image", image) as found:
-            self.assertEqual(first, found)
+            self.assertEqual((first, False), found)
             self.assertNotEqual(first, self.export_through(image)["bundle"])
+
+    def test_forget_during_an_export(self) -> None:
+        """It removes nothing as long as the export runs, and is told by whom the repository is locked."""
+        image = self.image(self.data)
+        self.with_cloud("image", "export-full", image)
+        self.with_cloud("image", "export-full", image)
+        self.proxy.rate = 2 * MIB
+        words = ("image", "export-full", image, "-f", "json", *self.place())
+        process = base.start_openstack(*words, cloud=proxy.CLOUD)
+        self.addCleanup(process.kill)
+        until(lambda: self.proxy.sent > MIB or process.poll() is not None, base.PATIENCE)
+        before = len(self.snapshots())
+        for rule in ("--keep-last", "1"), ("--incomplete",):
+            error = self.in_repository("bundle", "forget", *rule, "--prune", code=1).err
+            self.assertIn("[repository-locked]", error)
+            self.assertRegex(error, r"locked by PID \d+ on ")
+        self.assertLessEqual(before, len(self.snapshots()))
+        self.proxy.rate = None
+        out, error = process.communicate()
+        self.assertEqual(0, process.returncode, error)
+        self.in_repository("bundle", "verify", json.loads(out)["bundle"])
+        self.in_repository("bundle", "forget", "--keep-last", "1", "--prune")
+        self.assertEqual([json.loads(out)["bundle"]], [row["Bundle"] for row in self.rows("bundle", "list")])
+        self.sound()
 
     def test_several_at_once(self) -> None:
         images = [self.image(self.data, store=store) for store in STORES]
@@ -222,6 +275,140 @@ class FaultsIntoRepository(RepositoryCloudCase):
         self.sound()
 
 
+class ImportCutOff(RepositoryCloudCase):
+    """Killed at any moment of an import: the repository is sound, and the next run completes."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.data = self.random_file(SIZE)
+        self.bundle = self.with_cloud("image", "export-full", self.image(self.data))["bundle"]
+        self.proxy = self.useFixture(proxy.GlanceProxy(self.dir, OTHER))
+        self.before = self.images()
+
+    def images(self) -> set[str]:
+        with openstack.connect(cloud=OTHER) as connection:
+            return {image.id for image in connection.image.images(owner=connection.current_project_id)}
+
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        words = ("image", "import-full", self.bundle, "--name", self.name, *words, *self.place())
+        process = base.start_openstack(*words, cloud=proxy.CLOUD)
+        self.addCleanup(process.communicate)
+        self.addCleanup(process.kill)
+        return process
+
+    def completes(self) -> None:
+        """The same import again; what it makes has the bytes."""
+        words = ("image", "import-full", self.bundle, "--name", self.name)
+        found = self.with_cloud(*words, cloud=proxy.CLOUD)
+        self.addCleanup(self.remove_image, found["id"], OTHER)
+        self.assertEqual([], found["differences"])
+        digest = hashlib.sha512(self.data.read_bytes()).hexdigest()
+        self.assertEqual(digest, self.image_digest(found["id"], OTHER))
+        self.assertEqual({found["id"]}, self.images() - self.before)
+
+    def test_killed_at_random_moments(self) -> None:
+        dice = random.Random(SEED)
+        self.proxy.upload_rate = 8 * MIB
+        killed = 0
+        for number in range(KILLS):
+            self.proxy.uploading.clear()
+            process = self.start()
+            # Half of them while restic reads for the upload, the others at any moment before.
+            if number % 2 == 0:
+                until(lambda p=process: self.proxy.uploading.is_set() or p.poll() is not None, base.PATIENCE)
+                time.sleep(dice.uniform(0, SIZE / self.proxy.upload_rate))
+            else:
+                time.sleep(dice.uniform(1, 4))
+            process.kill()
+            process.communicate()
+            killed += process.returncode == -signal.SIGKILL
+            until(lambda: not restics(self.url), base.PATIENCE)
+            self.no_locks()
+            self.restic("check")
+            self.openstack("leftover", "delete", "--yes", cloud=OTHER)
+            for image in self.images() - self.before if process.returncode == 0 else ():
+                self.remove_image(image, OTHER)
+            self.assertEqual(self.before, self.images())
+        self.assertLess(0, killed)
+        self.proxy.upload_rate = None
+        self.completes()
+        self.sound()
+
+    def test_interrupted(self) -> None:
+        self.proxy.upload_rate = 4 * MIB
+        process = self.start()
+        until(lambda: self.proxy.uploading.is_set() or process.poll() is not None, base.PATIENCE)
+        process.send_signal(signal.SIGINT)
+        _, error = process.communicate()
+        self.assertEqual(130, process.returncode, error)
+        self.assertNotIn("Traceback", error)
+        self.no_locks()
+        self.assertEqual(self.before, self.images())
+
+
+class StorageFails(RepositoryCloudCase):
+    """What is at fault is where the repository lies."""
+
+    def test_cut_off_in_the_middle(self) -> None:
+        """Of an export and of an import, over SSH."""
+        server = self.useFixture(SshServer(self.dir / "ssh"))
+        path = self.url
+        self.url = server.url(pathlib.Path(path))
+        image = self.image(self.random_file(SIZE))
+        source = self.useFixture(proxy.GlanceProxy(self.dir))
+        source.rate = 2 * MIB
+        error = self.cut_off(server, lambda: source.sent > 4 * MIB, "image", "export-full", image)
+        self.assertIn("to store disks/0-image.raw", error)
+        server.start()
+        source.rate = None
+        bundle = self.with_cloud("image", "export-full", image, cloud=proxy.CLOUD)["bundle"]
+        before = {i.id for i in self.connection().image.images()}
+        source.upload_rate = 2 * MIB
+        error = self.cut_off(server, source.uploading.is_set, "image", "import-full", bundle)
+        self.assertIn("to read disks/0-image.raw", error)
+        self.assertEqual(before, {i.id for i in self.connection().image.images()})
+        self.url = path
+        self.in_repository("bundle", "verify", bundle)
+        self.in_repository("bundle", "forget", "--keep-last", "1", "--prune")  # takes our dead locks away
+        self.sound()
+
+    def cut_off(self, server: SshServer, moment: Any, *words: str) -> str:
+        process = base.start_openstack(*words, *self.place(), cloud=proxy.CLOUD)
+        self.addCleanup(process.communicate)
+        self.addCleanup(process.kill)
+        until(lambda: moment() or process.poll() is not None, base.PATIENCE)
+        server.stop()
+        _, error = process.communicate()
+        self.assertEqual(1, process.returncode, error)
+        self.assertIn("[repository-failed]", error)
+        self.assertNotIn("Traceback", error)
+        return error
+
+    def test_full_and_then_not(self) -> None:
+        """A volume: its snapshot and all else that the export needs goes, and the next run completes."""
+        small = self.dir / "small"
+        small.mkdir()
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=12m", "tmpfs", str(small)], check=True)
+        self.addCleanup(subprocess.run, ["umount", str(small)], check=True)
+        self.url = self.new_repository(str(small / "repository"))
+        data = self.random_file(20 * MIB)
+        volume = self.volume(image_id=self.image(data))
+        error = self.fails("volume", "export-full", volume)
+        self.assertIn("[repository-full]", error)
+        self.assertIn("openstack bundle forget --repository", error)
+        self.assertEqual([], self.openstack("leftover", "list", "-f", "json").json)
+        self.assertEqual([], self.snapshots())
+        subprocess.run(["mount", "-o", "remount,size=64m", str(small)], check=True)
+        report = self.with_cloud("volume", "export-full", volume, "--disk-format", "raw")
+        self.in_repository("bundle", "verify", report["bundle"])
+        found = self.with_cloud("volume", "import-full", report["bundle"], "--name", f"{self.name}-back")
+        self.addCleanup(self.remove_volume, found["id"])
+        self.assertEqual([], found["differences"])
+        os.truncate(data, GIB)
+        self.assertEqual("", storage.differs(storage.volume_disk(found["id"]), "raw", data))
+        self.sound()
+
+
 class ServerIntoRepository(RepositoryCloudCase, ServerCase):
     def test_two_volumes_there_and_back(self) -> None:
         boot, data, boot_image, data_image = self.two_disks()
@@ -229,7 +416,7 @@ class ServerIntoRepository(RepositoryCloudCase, ServerCase):
         mapping = [self.on_volume(volumes[0], boot=True), self.on_volume(volumes[1])]
         server = self.create_server(block_device_mapping_v2=mapping)
         before = self.everything()
-        report = self.with_cloud("server", "export-full", server, "--jobs", "2")
+        report = self.export_side_by_side(server)
         self.assertEqual(before, self.everything())
         self.assertEqual((2, "os_hash"), (report["disks"], report["verified"]))
         listed = self.rows("bundle", "list")
@@ -249,4 +436,55 @@ class ServerIntoRepository(RepositoryCloudCase, ServerCase):
         self.await_guest(found["id"])
         self.same_volume(self.devices(found["id"])["/dev/vda"], boot)
         self.same_volume(self.devices(found["id"])["/dev/vdb"], data)
+        self.sound()
+
+    def export_side_by_side(self, server: str) -> dict[str, Any]:
+        """Exports two disks; the first one dawdles until restic stores the other one as well."""
+        source = self.useFixture(proxy.GlanceProxy(self.dir))
+        source.rate = MIB // 4
+        words = ("server", "export-full", server, "--jobs", "2", "-f", "json", *self.place())
+        process = base.start_openstack(*words, cloud=proxy.CLOUD)
+        self.addCleanup(process.kill)
+        stored: set[str] = set()
+
+        def both() -> bool:
+            lines = [line for line in restics(self.url) if "restic backup" in line and "guard.py" not in line]
+            stored.clear()
+            stored.update(name for line in lines for name in re.findall(r"disks/\S+", line))
+            return len(stored) == 2
+
+        until(lambda: both() or process.poll() is not None, base.PATIENCE)
+        self.assertEqual(2, len(stored), "one after the other")
+        source.rate = None
+        out, error = process.communicate()
+        self.assertEqual(0, process.returncode, error)
+        return json.loads(out)  # type: ignore[no-any-return]
+
+    def test_import_killed_at_random_steps(self) -> None:
+        """What is left in the cloud is found and removed, and the next import makes the server."""
+        dice = random.Random(SEED)
+        boot, _, boot_image, data_image = self.two_disks()
+        volumes = [self.volume(image_id=image) for image in (boot_image, data_image)]
+        mapping = [self.on_volume(volumes[0], boot=True), self.on_volume(volumes[1])]
+        server = self.create_server(block_device_mapping_v2=mapping)
+        bundle = self.with_cloud("server", "export-full", server)["bundle"]
+        self.remove_with_volumes(server)
+        before = self.everything()
+        words = ("server", "import-full", bundle, "--wait", *self.place())
+        for number in sorted(dice.sample(range(2, 12), 2)):
+            steps = self.dir / f"steps-{number}"
+            process = base.start_killed(steps, str(number), *words, cloud=DEMO)
+            _, error = process.communicate()
+            self.assertEqual(-signal.SIGKILL, process.returncode, error)
+            told = f"seed {SEED}, killed at step {number}, {steps.read_text().splitlines()[-1]}"
+            until(lambda: not restics(self.url), base.PATIENCE)
+            self.no_locks()
+            self.restic("check")
+            self.openstack("leftover", "delete", "--yes")
+            self.assertEqual(before, self.everything(), told)
+        found = self.with_cloud("server", "import-full", bundle, "--wait")
+        self.addCleanup(self.remove_imported, found, DEMO)
+        self.assertEqual([], found["differences"])
+        self.await_guest(found["id"])
+        self.same_volume(self.devices(found["id"])["/dev/vda"], boot)
         self.sound()

@@ -339,6 +339,16 @@ class TestNextSteps(TableCase):
         for form in ((), ("-f", "json")):
             self.assertEqual(f"{SUMMARY}\n", self.told(*form, name="server export-full"))
 
+    def test_no_name_of_the_summary_is_broken(self):
+        text = f"Exported server web01 to {PATH}: 2 disks, volume web01-root ({VOLUME}) and others."
+        self.useFixture(fixtures.MonkeyPatch(f"{__name__}.SUMMARY", text))
+        self.useFixture(fixtures.EnvironmentVariable("COLUMNS", "60"))
+        told = self.told(name="server export-full")
+        self.assertEqual(text, " ".join(told.split("\n")).strip())
+        self.assertLessEqual(max(map(len, told.splitlines())), 60)
+        for whole in (PATH, VOLUME):
+            self.assertIn(whole, told)
+
     def test_the_summary_of_a_long_run_in_the_log(self):
         log = self.useFixture(fixtures.FakeLogger(level=logging.INFO))
         self.assertEqual("", self.told(name="server export-full", terminal=False))
