@@ -216,7 +216,7 @@ def post_and_follow(
 
 
 def _keep(command: RunServerBackup, planned: list[PlannedServer], results: list[ServerResult]) -> None:
-    """Applies the rules of the policies in their repositories, where no worker writes for this run any more."""
+    """Applies the rules of the policies in their repositories, where no worker writes for this run now."""
     import threading
 
     from osc_imagetools.backup_run.execute import keep_in_repositories

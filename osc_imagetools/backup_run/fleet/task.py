@@ -97,6 +97,7 @@ class FleetTask:
         self.result = ServerResult(job.server, FAILED)
         self.interrupted = 0
         self.reposted = False
+        self.final = verdict is not None
         self._policy = policy
         self._lease = lease
         self._login = job_login(job, os.environ)

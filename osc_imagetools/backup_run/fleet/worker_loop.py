@@ -260,7 +260,8 @@ class WorkerLoop:
                 self._write(task, replace(state, state=WAITING, worker="", step=""))
             self.board.abandon(task.posted)
             return
-        if result.result == FAILED and state.state == RUNNING and state.attempts < RETRIES:
+        again = result.result == FAILED and not task.final and state.attempts < RETRIES
+        if again and state.state == RUNNING:
             self._again(task)
         elif state.state == RUNNING:
             result.details += [f"earlier attempt: {text}" for text in state.failures]
