@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""``pip install`` with exactly the lower bounds of requirements.txt and of the extras; the arguments are pip's.
+"""``pip install`` with exactly the lower bounds of requirements.txt and of the extras; arguments are pip's.
 
 ``name>=1.2`` becomes the constraint ``name==1.2``, so pip either installs the oldest versions that are
 promised to work, with releases of what these need in turn that go with them, or says that there is no such
