@@ -15,7 +15,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import fixtures
@@ -23,9 +22,10 @@ from testtools import content
 
 from osc_imagetools import errors
 from osc_imagetools.backup_run.fleet.board import RUNS, WORKERS, FencedOff, Jobboard
-from osc_imagetools.backup_run.fleet.job import FleetJob, WorkerRecord
+from osc_imagetools.backup_run.fleet.job import FleetJob, ServerState, WorkerRecord, parse_state
 from osc_imagetools.backup_run.fleet.plan_address import parse_address
 from osc_imagetools.backup_run.fleet.session import WorkerSession
+from osc_imagetools.backup_run.fleet.worker_loop import COMMANDS
 from osc_imagetools.tests.functional import base
 from osc_imagetools.tests.functional.servers import ServerCase
 from osc_imagetools.tests.functional.zookeeper import ZooKeeper
@@ -165,8 +165,10 @@ class FleetCase(ServerCase):
         self.zookeeper = self.useFixture(ZooKeeper(self.dir))
         self.board = ("--jobboard", self.zookeeper.url)
         self.backup = self.dir / "backup"
-        self.before = self.everything()
-        self.left = self.leftovers()
+        self.observer = Jobboard(parse_address(self.zookeeper.url), "test", 60.0)
+        self.observer.__enter__()
+        self.addCleanup(self.observer.close)
+        self.before = self.states()
 
     def options(self) -> tuple[str, ...]:
         return "--max-age", "1d", "--output-directory", str(self.backup)
@@ -211,16 +213,20 @@ class FleetCase(ServerCase):
         command = ("server", "backup-run", *self.board, "--follow", run, "--long", "-f", "json")
         return self.openstack(*command, *words, code=code).json  # type: ignore[no-any-return]
 
-    def running(self, run: str) -> list[str]:
-        """Where servers are worked on."""
-        rows = self.follow(run, "--no-wait")
-        return [row["Detail"] for row in rows if row["Result"] == "running"]
+    def server_states(self, run: str) -> list[ServerState]:
+        """What the board knows of the servers of a run."""
+        found = self.observer.read_all(RUNS, run, "servers")
+        return [parse_state(data) for data in found.values()]
+
+    def running(self, run: str) -> list[int]:
+        """The processes of the workers that work on something."""
+        return [int(s.worker.split(".")[-2]) for s in self.server_states(run) if s.state == "running"]
 
     def all_exported_once(self, run: str) -> list[dict[str, Any]]:
         """Waits for a run: each server has one new complete copy, and nothing is left."""
         rows = self.follow(run)
         self.assertEqual(["exported"] * 2, [row["Result"] for row in rows], str(rows))
-        self.wait(lambda: self.everything() == self.before, True)
+        self.nothing_left(run)
         bundles = sorted(self.backup.glob("*/*.bundle"))
         self.assertEqual(sorted(row["Bundle"] for row in rows), list(map(str, bundles)))
         self.assertEqual(sorted(self.servers), sorted(bundle.parent.name for bundle in bundles))
@@ -228,17 +234,24 @@ class FleetCase(ServerCase):
         for bundle in bundles:
             self.openstack("bundle", "verify", bundle, cloud=None)
             self.same_disk(bundle / "disks" / "0-vda.qcow2", self.guest)
-        self.assertEqual(self.left, self.leftovers())
         return rows
 
-    def leftovers(self) -> Any:
-        return self.openstack("leftover", "list", "-f", "json").json
+    def states(self) -> set[str]:
+        """What the servers are like."""
+        return {text for text in self.everything() if any(server in text for server in self.servers)}
 
-    @contextlib.contextmanager
-    def claimed_by(self, run: str, pid: int) -> Iterator[None]:
-        """When a worker works on something."""
-        self.wait(lambda: any(f".{pid}." in told for told in self.running(run)), True)
-        yield
+    def nothing_left(self, run: str) -> None:
+        """Of all runs of commands that were started for a run, nothing is in the cloud or in a journal."""
+        made = {made for state in self.server_states(run) for made in state.runs}
+        self.assertLessEqual(2 * COMMANDS, len(made))
+        self.wait(lambda: [text for text in self.everything() if any(run in text for run in made)], [])
+        left = self.openstack("leftover", "list", "-f", "json").json
+        self.assertEqual([], [row for row in left if row["Run"] in made])
+        self.wait(self.states, self.before)
+
+    def await_work(self, run: str, *workers: subprocess.Popen[str]) -> None:
+        """Waits until each of the workers works on something."""
+        self.wait(lambda: {worker.pid for worker in workers} <= set(self.running(run)), True)
 
 
 class TestFleet(FleetCase):
@@ -246,9 +259,10 @@ class TestFleet(FleetCase):
         for seed in range(KILLS):
             dice = random.Random(seed)
             run = self.post()
-            one, two = self.worker("--parallel", "2"), self.worker("--parallel", "2")
-            with self.claimed_by(run, one.pid):
-                time.sleep(dice.uniform(0, EXPORT))
+            one = self.worker("--parallel", "2")
+            self.await_work(run, one)
+            two = self.worker("--parallel", "2")
+            time.sleep(dice.uniform(0, EXPORT))
             victims = [one.pid]
             victims += descendants(one.pid) if dice.random() < 0.5 else []
             for pid in victims:
@@ -262,8 +276,8 @@ class TestFleet(FleetCase):
     def test_zookeeper_is_gone_for_a_while(self) -> None:
         run = self.post()
         one, two = self.worker(session=30.0), self.worker(session=30.0)
-        with self.claimed_by(run, one.pid), self.claimed_by(run, two.pid):
-            self.zookeeper.stop()
+        self.await_work(run, one, two)
+        self.zookeeper.stop()
         time.sleep(20)
         self.zookeeper.start()
         rows = self.all_exported_once(run)
@@ -272,10 +286,10 @@ class TestFleet(FleetCase):
     def test_a_paused_worker(self) -> None:
         run = self.post()
         one = self.worker("--parallel", "2")
-        with self.claimed_by(run, one.pid):
-            one.send_signal(signal.SIGSTOP)
+        self.await_work(run, one)
+        one.send_signal(signal.SIGSTOP)
         two = self.worker("--parallel", "2")
-        self.wait(lambda: any(f".{two.pid}." in told for told in self.running(run)), True)
+        self.await_work(run, two)
         one.send_signal(signal.SIGCONT)
         rows = self.all_exported_once(run)
         self.assertIn("was lost", "".join(row["Detail"] for row in rows))
@@ -296,7 +310,7 @@ class TestFleet(FleetCase):
         for process in (one, two):
             self.assertIn(f".{process.pid}.", failures)
         self.assertIn(3, {one.wait(timeout=60), two.wait(timeout=60)})
-        self.assertEqual(self.before, self.everything())
+        self.wait(self.states, self.before)
 
         again = json.loads(self.openstack(*command, "-f", "json", "--no-wait").out)
         self.assertEqual((2, 1), (again[0]["Servers"], again[0]["Jobs"]))  # the other one is fresh
@@ -310,8 +324,10 @@ class TestFleet(FleetCase):
     def test_limits_hold_over_all_workers(self) -> None:
         run = self.post("--parallel", "1")
         self.worker("--parallel", "2"), self.worker("--parallel", "2")
-        most = 0
-        while (rows := self.follow(run, "--no-wait")) and any(r["Result"] != "exported" for r in rows):
-            most = max(most, sum(row["Result"] == "running" for row in rows))
+        most, seen = 0, {"waiting"}
+        while seen != {"done"}:
+            states = [state.state for state in self.server_states(run)]
+            most, seen = max(most, states.count("running")), set(states)
+            time.sleep(0.3)
         self.assertEqual(1, most)
         self.all_exported_once(run)
