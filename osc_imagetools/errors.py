@@ -239,3 +239,15 @@ class RepositoryFull(RepositoryError):
     """The storage behind the repository has no room."""
 
     reference = "repository-full"
+
+
+class JobboardError(ImagetoolsError):
+    """The jobboard does not answer, or what is on it cannot be used."""
+
+    reference = "jobboard-failed"
+
+
+class FleetAbsent(ImagetoolsError):
+    """Runs on many machines need packages that are not installed: ``pip install 'osc-imagetools[fleet]'``."""
+
+    reference = "fleet-absent"

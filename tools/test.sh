@@ -167,7 +167,7 @@ compatibility="$state/compatibility.json"
 rm -f "$compatibility"
 
 install_debian_packages ca-certificates chromium chromium-driver git graphviz jq libnbd-bin \
-    openssh-client openssh-server python3 qemu-utils restic
+    openssh-client openssh-server python3 qemu-utils restic zookeeper
 prepare_version
 make_environment "$venv" newest test-requirements.txt doc/requirements.txt
 make_environment "$lowest" lowest test-requirements.txt

@@ -22,6 +22,7 @@ from typing import IO, Any
 
 PR_SET_PDEATHSIG = 1
 MAX_OUTPUT = 1024 * 1024  # bytes that are read of what a command says
+LAST_LINE = 4096  # bytes in which the last line is looked for
 _REFERENCE = re.compile(r"\[[a-z0-9]+(-[a-z0-9]+)*\]$")
 _LEFT = "may still exist: "
 _LIBC = ctypes.CDLL(None)
@@ -77,6 +78,13 @@ class ChildCommand:
         """Asks it to stop: it removes what it has created; asked twice, it gives that up."""
         if not self.ended():
             self._process.send_signal(signal.SIGINT)
+
+    def said(self) -> str:
+        """The last line of its log so far."""
+        number = self._err.fileno()
+        start = max(0, os.fstat(number).st_size - LAST_LINE)
+        lines = os.pread(number, LAST_LINE, start).decode(errors="replace").splitlines()
+        return next((line.strip() for line in reversed(lines) if line.strip()), "")
 
     def result(self) -> ChildResult:
         """What it gave; waits for its end."""

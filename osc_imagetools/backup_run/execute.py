@@ -13,7 +13,7 @@ import os
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -83,7 +83,7 @@ def carry_out(
                 break
             _pass_on(running, stop, give_up)
             time.sleep(POLL)
-        _keep_in_repositories(ended, login, stop, give_up)
+        keep_in_repositories(((run.policy, run.result) for run in ended), login, stop, give_up)
     if stop.is_set():
         done = sum(p.server.id in results and results[p.server.id].result != FAILED for p in work)
         raise errors.Cancelled(
@@ -138,11 +138,14 @@ def _begun(
     return ServerRun(job, login.with_more(policy.target.environment), jobs, places[policy.target], policy)
 
 
-def _keep_in_repositories(
-    ended: Sequence[ServerRun], login: ChildLogin, stop: threading.Event, give_up: threading.Event
+def keep_in_repositories(
+    ended: Iterable[tuple[BackupPolicy, ServerResult]],
+    login: ChildLogin,
+    stop: threading.Event,
+    give_up: threading.Event,
 ) -> None:
     """Applies the rules of the policies in their repositories."""
-    for keeping in repository_keepings(((run.policy, run.result) for run in ended), login):
+    for keeping in repository_keepings(ended, login):
         if stop.is_set():
             return
         with _ended_with_us([keeping]):
@@ -262,11 +265,20 @@ class ServerRun:
         else:
             LOG.info("Checking that server %s (%s) boots from %s", server.name, server.id, self.result.bundle)
             words = proof_words(str(self.result.bundle), self.policy, self.jobs)
+        self._start(words)
+
+    def _start(self, words: Sequence[str]) -> None:
+        """Starts a command."""
         assert self._lock is not None
         try:
             self._child = ChildCommand(self.login, words, kept_open=(self._lock,))
         except (OSError, subprocess.SubprocessError) as exc:
             self._end(FAILED, f"the command cannot be started: {exc}")
+
+    @property
+    def said(self) -> str:
+        """The last line of what the command that runs has said."""
+        return self._child.said() if self._child is not None else ""
 
     def _path(self) -> str | None:
         """A bundle that an earlier run has begun, unless another has finished it meanwhile; or a new one."""

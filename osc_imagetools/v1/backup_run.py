@@ -8,10 +8,11 @@ import logging
 import os
 from typing import TYPE_CHECKING, Any
 
-from osc_imagetools.v1 import backup_check, backup_policies, base, repository_options
+from osc_imagetools.v1 import backup_check, backup_fleet, backup_policies, base, repository_options
 
 if TYPE_CHECKING:
     from osc_imagetools.backup_run.child import ChildLogin
+    from osc_imagetools.backup_run.result import ServerResult
     from osc_imagetools.cloud.connection import Cloud
 
 # Options of the client that tell what a cloud is like and hold no secret; all others go by the environment.
@@ -35,6 +36,9 @@ class RunServerBackup(base.Lister):
 
     The failure of one server never ends the run.
 
+    With ``--jobboard``, the exports are done by workers on other machines (``server backup-worker``). The
+    command waits for them and can be interrupted: the run goes on, and ``--follow`` shows how far it is.
+
     Exit codes: 0 if no server failed, 3 if one did, 1 if the run could not begin.
     """
 
@@ -49,8 +53,9 @@ class RunServerBackup(base.Lister):
         parser = super().get_parser(prog_name)
         parser.add_argument("servers", metavar="<server>", nargs="*", help="Server to back up (name or ID)")
         backup_check.add_filters(parser, "Back up")
-        _add_policy_options(parser)
+        add_policy_options(parser)
         _add_limits(parser)
+        backup_fleet.add_run_options(parser)
         parser.add_argument(
             "--metrics",
             metavar="<file>",
@@ -67,6 +72,9 @@ class RunServerBackup(base.Lister):
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Any, Any]:
+        backup_fleet.check_run(parsed_args)
+        if parsed_args.follow:
+            return backup_fleet.follow_run(self, parsed_args)
         policies = backup_policies.read_policies(parsed_args)
         check_run_options(parsed_args)
         import time
@@ -84,34 +92,47 @@ class RunServerBackup(base.Lister):
         planned = plan_run(servers, policies, copies, now=time.time(), unread=unread)
         if parsed_args.dry_run:
             return base.plan_rows(report.run_steps(planned))
-        with shown_progress() as progress:
-            results = carry_out(
-                planned,
-                child_login(self.app),
-                cloud.project_id,
-                run_options(parsed_args),
-                lambda done, all: progress.count(f"servers of {all}", done),
-            )
+        if parsed_args.no_wait:
+            return backup_fleet.post_only(self, cloud, planned, parsed_args)
+        if parsed_args.jobboard:
+            results = backup_fleet.post_and_follow(self, cloud, planned, parsed_args)
+        else:
+            with shown_progress() as progress:
+                results = carry_out(
+                    planned,
+                    child_login(self.app),
+                    cloud.project_id,
+                    run_options(parsed_args),
+                    lambda done, all: progress.count(f"servers of {all}", done),
+                )
         seconds = time.monotonic() - started
-        self.failed = any(result.result == "failed" for result in results)
-        self.summary = report.run_summary(results, seconds)
+        rows = self.report(results, seconds)
         try:
             _write_reports(cloud, parsed_args, policies, results, seconds)
         except ImagetoolsError as exc:  # the rows are there all the same
             LOG.error("%s", exc)
             self.failed = True
+        return rows
+
+    def report(self, results: list[ServerResult], seconds: float) -> tuple[Any, Any]:
+        """The columns and rows; the summary and the exit code are set."""
+        from osc_imagetools.backup_run import report
+
+        self.failed = any(result.result == "failed" for result in results)
+        self.summary = report.run_summary(results, seconds)
         rows = ((*r[:3], base.Size(r[3]), *r[4:]) for r in report.run_rows(results))
         return report.COLUMNS, rows
 
     def hidden(self, parsed_args: argparse.Namespace) -> tuple[str, ...]:
-        return () if parsed_args.dry_run else super().hidden(parsed_args)
+        plain = parsed_args.dry_run or (parsed_args.no_wait and not parsed_args.follow)
+        return () if plain else super().hidden(parsed_args)
 
     def run(self, parsed_args: argparse.Namespace) -> int:
         self.failed = False
         return super().run(parsed_args) or (3 if self.failed else 0)
 
 
-def _add_policy_options(parser: argparse.ArgumentParser) -> None:
+def add_policy_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that say what is backed up how."""
     parser.add_argument(
         "--policy-file",
@@ -146,14 +167,16 @@ def _add_policy_options(parser: argparse.ArgumentParser) -> None:
 def _add_limits(parser: argparse.ArgumentParser) -> None:
     """Add the options that say how much is done at the same time, and until when."""
     for name, what in (
-        ("parallel", "Maximum number of servers at a time (default: 1)"),
+        (
+            "parallel",
+            "Maximum number of servers at a time (default: 1; with --jobboard: no limit over all workers)",
+        ),
         ("per-host", "Maximum number of servers of one hypervisor at a time"),
         ("per-project", "Maximum number of servers of one project at a time, whose quota they share"),
         ("per-volume-type", "Maximum number of servers with volumes of one type at a time"),
     ):
-        default = 1 if name == "parallel" else None
         kind = base.positive(int, "servers")
-        parser.add_argument(f"--{name}", metavar="<n>", type=kind, default=default, help=what)
+        parser.add_argument(f"--{name}", metavar="<n>", type=kind, help=what)
     base.add_jobs_option(parser, "Maximum number of concurrent transfers of each server")
     parser.add_argument(
         "--until",
@@ -202,9 +225,8 @@ def run_options(parsed_args: argparse.Namespace) -> Any:
     from osc_imagetools.backup_run.execute import RunOptions
     from osc_imagetools.backup_run.plan_schedule import RunLimits
 
-    limits = RunLimits(
-        parsed_args.parallel, parsed_args.per_host, parsed_args.per_project, parsed_args.per_volume_type
-    )
+    parallel = parsed_args.parallel or (None if parsed_args.jobboard else 1)
+    limits = RunLimits(parallel, parsed_args.per_host, parsed_args.per_project, parsed_args.per_volume_type)
     return RunOptions(limits, parsed_args.until, parsed_args.jobs)
 
 

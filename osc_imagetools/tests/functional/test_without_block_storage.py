@@ -15,6 +15,7 @@ import fixtures
 import openstack
 
 from osc_imagetools.tests.functional import base
+from osc_imagetools.tests.functional.zookeeper import ZooKeeper
 from osc_imagetools.tests.unit.bundle import samples
 
 TABLE = json.loads((base.ROOT / "doc/source/user/without-block-storage.json").read_text())
@@ -41,6 +42,7 @@ class TestOutcomes(base.TestCase):
             "bundle": str(case.dir / "image.bundle"),
             "mapped": str(cls.mapped(case.dir / "mapped.bundle")),
             "server_bundle": str(case.dir / "server.bundle"),
+            "jobboard": case.useFixture(ZooKeeper(case.dir)).url,
             **cls.repository(case.dir),
         }
         case.openstack("image", "export-full", image, "--output", cls.made["bundle"], cloud=HERE)

@@ -142,10 +142,12 @@ LISTS: dict[str, tuple[tuple[str, ...], list[tuple[Any, ...]]]] = {
         for kind in ("image", "volume", "volume snapshot", "server")
     },
 }
+LISTS["server backup-worker"] = LISTS["server backup-run"]
 # What the lists show without --long: the table of the user's guide to the commands.
 DEFAULT = {
     "server backup-check": ("Server", "Severity", "Reason", "Message"),
     "server backup-run": ("Server", "Result", "Bundle", "Bytes", "Seconds", "Detail"),
+    "server backup-worker": ("Server", "Result", "Bundle", "Bytes", "Seconds", "Detail"),
     "image share": ("Project", "Result", "Detail"),
     "image unshare": ("Project", "Result", "Detail"),
     "image share-check": ("Project", "Visible", "Listed", "Downloadable", "Bootable", "Reason"),
@@ -191,7 +193,7 @@ class TableCase(TestCase):
     def parsed(self, command: Any, name: str, words: tuple[str, ...]) -> Any:
         parser = command.get_parser(name)
         positional = ["x" for action in parser._get_positional_actions() if action.nargs != "*"]
-        needed = {"--project": "p", "--to": "image"}
+        needed = {"--project": "p", "--to": "image", "--jobboard": "zookeeper://zk1"}
         known = parser._option_string_actions
         options = [word for o, v in needed.items() if o in known and known[o].required for word in (o, v)]
         summary = ["--summary"] if name.endswith(" --summary") else []
