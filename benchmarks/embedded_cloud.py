@@ -50,7 +50,7 @@ class Cloud:
         return self._header
 
     def add(self, data: pathlib.Path | None, store: str, **properties: str) -> str:
-        """The ID of a new image with this data (None: 0 bytes)."""
+        """The ID of a new image with this data (None: 0 bytes), raw unless ``properties`` say otherwise."""
         document = {"name": self.prefix, "disk_format": "raw", "container_format": "bare", **properties}
         image = str(self._request("POST", "/images", document)["id"])
         words = ["-sS", "-f", "-H", f"@{self.header()}", "-H", "Content-Type: application/octet-stream"]

@@ -8,6 +8,7 @@ that of the process that started it.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib.metadata
 import json
 import os
@@ -16,6 +17,7 @@ import platform
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -26,11 +28,15 @@ from embedded_cloud import PROGRAMS
 
 @dataclass(frozen=True)
 class Run:
-    """What one process, or several in a row, took: elapsed and processor time in seconds, MiB."""
+    """What one process, or several in a row, took.
+
+    Elapsed and processor time in seconds; memory, and the most that a folder took on its disk, in MiB.
+    """
 
     seconds: float
     processor: float
     peak: float
+    space: float = 0
 
 
 @dataclass(frozen=True)
@@ -83,6 +89,40 @@ def run_to_end(command: Sequence[str], environment: Mapping[str, str], log: path
             output.seek(0)
             raise SystemExit(f"{command} failed ({process.returncode}):\n{output.read()}")
     return Run(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+
+
+class SpaceWatch:
+    """Looks how much a folder takes on its disk, again and again, and keeps the most.
+
+    Open files whose names were removed already are not seen.
+    """
+
+    def __init__(self, folder: pathlib.Path) -> None:
+        self.most = 0.0  # MiB
+        self._folder = folder
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> SpaceWatch:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._end.wait(0.1):
+            self.most = max(self.most, _space(self._folder))
+
+
+def _space(folder: pathlib.Path) -> float:
+    total = 0
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                total += os.lstat(os.path.join(parent, name)).st_blocks * 512
+    return total / (1 << 20)
 
 
 def add_report_options(parser: argparse.ArgumentParser) -> None:

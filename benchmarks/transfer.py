@@ -7,15 +7,20 @@ clouds.yaml), makes images of random data there, and removes them at the end, ho
 each size and each store it measures ``image export-full`` against ``image save``, ``glance
 image-download`` (of python-glanceclient, in the same environment), ``curl``, which verifies
 nothing, ``sha512sum`` of the file alone, and the start of ``openstack`` (a login, no data); then
-four disks at once against four exports in a row; then ``image import-full`` against ``image create
---file``. The commands run by turns, in reversed order in every other round, so that what else the
-machine does hits all of them alike.
+``image import-full`` of the raw disk, and of the same content in a qcow2 with ``--disk-format raw``,
+against ``image create --file`` of the raw file and against ``qemu-img convert`` before it; then ``image
+convert`` of the qcow2 in the cloud against ``image save``, ``qemu-img convert`` and ``image create``. Then
+four disks at once against four exports in a row, and against what bounds them: the bytes written
+durably, hashed on all processors, and fetched by four ``curl``; then ``bundle verify`` of these disks
+against ``sha512sum -c``. The commands run by turns, in reversed order in every other round, so that
+what else the machine does hits all of them alike.
 
 A time is that of the whole process, from its start to its end. What is read is in the page cache:
 every image was written just before. What is written goes to a new file in ``--folder``, which is
 removed afterwards; ``sync`` before each run sees that no command pays for what another one left to
 be written. Only the exports of this project write durably: the others leave that to the system.
 A peak is the largest resident set of the process; none can be told that is below this program's.
+The space is the most that was seen in the folder, which is also the command's temporary folder.
 """
 
 from __future__ import annotations
@@ -25,15 +30,17 @@ import contextlib
 import json
 import os
 import pathlib
+import shlex
 import shutil
 import statistics
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 
 from embedded_cloud import PROGRAMS, Cloud
-from measurement import Run, Target, add_report_options, exit_with, openstack, report, run_to_end
+from measurement import Run, SpaceWatch, Target, add_report_options, exit_with, openstack, report, run_to_end
 
 MIB, GIB = 1 << 20, 1 << 30
 PACKAGES = ("osc-imagetools", "python-openstackclient", "openstacksdk", "python-glanceclient")
@@ -50,8 +57,17 @@ CURL = "curl"
 SUM = "sha512sum"
 AT_ONCE = f"image export-full, {DISKS} disks at once"
 IN_A_ROW = f"image export-full, {DISKS} in a row"
+DURABLE = "dd, written durably"
+HASHES = "sha512sum, on all processors"
+CURLS = f"curl, {DISKS} at once"
 IMPORT = "openstack image import-full"
+IMPORT_RAW = "import-full --disk-format raw"
 CREATE = "openstack image create --file"
+CREATE_RAW = "qemu-img convert, image create --file"
+CONVERT = "image convert --disk-format raw"
+BY_HAND = "save, qemu-img convert, create"
+VERIFY = "openstack bundle verify"
+SUMS = "sha512sum -c"
 
 
 @dataclass(frozen=True)
@@ -77,6 +93,9 @@ class Group:
 
     def peak(self, name: str) -> float:
         return max(run.peak for run in self.runs[name])
+
+    def space(self, name: str) -> float:
+        return max(run.space for run in self.runs[name])
 
 
 class Bench:
@@ -107,7 +126,8 @@ class Bench:
         try:
             commands = case.commands(output)
             os.sync()
-            runs = [self.process(command) for command in commands]
+            with SpaceWatch(output) as watch:
+                runs = [self.process(command, output) for command in commands]
             written = sum(path.stat().st_size for path in output.rglob("*"))
             if written < case.bytes:
                 raise SystemExit(f"{case.name} wrote {written} bytes, not {case.bytes}")
@@ -115,11 +135,12 @@ class Bench:
             shutil.rmtree(output)
             self.cloud.remove_all(output.name)
         seconds, processor = sum(r.seconds for r in runs), sum(r.processor for r in runs)
-        return Run(seconds, processor, max(r.peak for r in runs))
+        return Run(seconds, processor, max(r.peak for r in runs), watch.most)
 
-    def process(self, command: Sequence[str]) -> Run:
+    def process(self, command: Sequence[str], temporary: pathlib.Path) -> Run:
         """Run one command to its end."""
-        return run_to_end(command, self.cloud.environment, self.folder / "log")
+        environment = self.cloud.environment | {"TMPDIR": str(temporary)}
+        return run_to_end(command, environment, self.folder / "log")
 
 
 def _downloads(cloud: Cloud, image: str, data: pathlib.Path) -> list[Case]:
@@ -150,46 +171,129 @@ def _export(image: str, output: pathlib.Path) -> list[str]:
     return openstack("image", "export-full", image, "--output", f"{output}/{image}.bundle", "-f", "json")
 
 
-def _disks(cloud: Cloud, data: pathlib.Path, store: str) -> list[Case]:
-    """Four disks behind one image of 0 bytes, and four images."""
-    images = [cloud.add(data, store) for _ in range(DISKS)]
-    mapping = [
-        {
-            "source_type": "image",
-            "destination_type": "volume",
-            "image_id": image,
-            "boot_index": 0 if number == 0 else -1,
-            "device_name": f"/dev/vd{'abcd'[number]}",
-            "volume_size": -(-data.stat().st_size // GIB),
-        }
-        for number, image in enumerate(images)
-    ]
-    properties = {"bdm_v2": "True", "root_device_name": "/dev/vda"}
-    server = cloud.add(None, store, block_device_mapping=json.dumps(mapping), **properties)
-    size = DISKS * data.stat().st_size
+@dataclass(frozen=True)
+class Disks:
+    """Four disks behind one image of 0 bytes, and the four images."""
+
+    server: str
+    images: Sequence[str]
+    data: pathlib.Path
+
+    @classmethod
+    def add(cls, cloud: Cloud, data: pathlib.Path, store: str) -> Disks:
+        images = [cloud.add(data, store) for _ in range(DISKS)]
+        mapping = [
+            {
+                "source_type": "image",
+                "destination_type": "volume",
+                "image_id": image,
+                "boot_index": 0 if number == 0 else -1,
+                "device_name": f"/dev/vd{'abcd'[number]}",
+                "volume_size": -(-data.stat().st_size // GIB),
+            }
+            for number, image in enumerate(images)
+        ]
+        properties = {"bdm_v2": "True", "root_device_name": "/dev/vda"}
+        server = cloud.add(None, store, block_device_mapping=json.dumps(mapping), **properties)
+        return cls(server, images, data)
+
+    def exports(self, cloud: Cloud) -> list[Case]:
+        """The exports, and what bounds them."""
+        size = DISKS * self.data.stat().st_size
+        data = shlex.quote(str(self.data))
+
+        def each(
+            command: str, words: Sequence[str], processes: int
+        ) -> Callable[[pathlib.Path], list[list[str]]]:
+            """The command for each word, which it sees as $0, in a folder that it sees as $1."""
+            several = ["xargs", "-P", str(processes), "-I", "{}", "sh", "-ec", command, "{}"]
+            feed = "printf '%s\\n' " + " ".join(map(shlex.quote, words))
+            return lambda output: [["sh", "-c", f"{feed} | {shlex.join([*several, str(output)])}"]]
+
+        files = [cloud.file(image) for image in self.images]
+        header = shlex.quote(f"@{cloud.header()}")
+        curl = f'curl -sS -f -H {header} -o "$1/$(basename "${{0%/file}}")" "$0"'
+        write = f'dd if={data} of="$1/$0" bs=1M conv=fdatasync status=none'
+        numbers = [str(number) for number in range(DISKS)]
+        return [
+            Case(AT_ONCE, lambda output: [_export(self.server, output)], size),
+            Case(IN_A_ROW, lambda output: [_export(image, output) for image in self.images], size),
+            Case(DURABLE, each(write, numbers, DISKS), size),
+            Case(HASHES, each(f"sha512sum {data}", numbers, os.cpu_count() or 1)),
+            Case(CURLS, each(curl, files, DISKS), size),
+        ]
+
+
+def _verifications(bundle: pathlib.Path) -> list[Case]:
+    """Both ways to prove a bundle."""
     return [
-        Case(AT_ONCE, lambda output: [_export(server, output)], size),
-        Case(IN_A_ROW, lambda output: [_export(image, output) for image in images], size),
+        Case(VERIFY, lambda output: [openstack("bundle", "verify", str(bundle), "-f", "json")]),
+        Case(SUMS, lambda output: [["env", "-C", str(bundle), "sha512sum", "--quiet", "-c", "SHA512SUMS"]]),
     ]
 
 
-def _uploads(bundle: pathlib.Path, data: pathlib.Path) -> list[Case]:
-    """Both ways to make an image of a file; it gets the name of the folder."""
+def _create(output: pathlib.Path, data: pathlib.Path) -> list[str]:
+    formats = ["--disk-format", "raw", "--container-format", "bare"]
+    return openstack("image", "create", "--file", str(data), *formats, output.name)
 
-    def restore(output: pathlib.Path) -> list[list[str]]:
-        return [openstack("image", "import-full", str(bundle), "--name", output.name, "-f", "json")]
 
-    def create(output: pathlib.Path) -> list[list[str]]:
-        formats = ["--disk-format", "raw", "--container-format", "bare"]
-        return [openstack("image", "create", "--file", str(data), *formats, output.name)]
+def _uploads(bundle: pathlib.Path, qcow2: pathlib.Path, data: pathlib.Path) -> list[Case]:
+    """All ways to make an image of a file; it gets the name of the folder. ``qcow2``: a bundle of a qcow2."""
 
-    return [Case(IMPORT, restore), Case(CREATE, create)]
+    def restore(source: pathlib.Path, *words: str) -> Callable[[pathlib.Path], list[list[str]]]:
+        return lambda output: [
+            openstack("image", "import-full", str(source), "--name", output.name, *words, "-f", "json")
+        ]
+
+    def by_hand(output: pathlib.Path) -> list[list[str]]:
+        (disk,) = (qcow2 / "disks").iterdir()
+        return [_to_raw(disk, output / "raw"), _create(output, output / "raw")]
+
+    return [
+        Case(IMPORT, restore(bundle)),
+        Case(IMPORT_RAW, restore(qcow2, "--disk-format", "raw")),
+        Case(CREATE, lambda output: [_create(output, data)]),
+        Case(CREATE_RAW, by_hand),
+    ]
+
+
+def _to_raw(source: pathlib.Path, target: pathlib.Path) -> list[str]:
+    return ["qemu-img", "convert", "-O", "raw", str(source), str(target)]
+
+
+def _conversions(image: str) -> list[Case]:
+    """Both ways to make a raw image of a qcow2 image."""
+
+    def convert(output: pathlib.Path) -> list[list[str]]:
+        words = ["--to", "image", "--disk-format", "raw", "--name", output.name, "-f", "json"]
+        return [openstack("image", "convert", image, *words)]
+
+    def by_hand(output: pathlib.Path) -> list[list[str]]:
+        save = openstack("image", "save", "--file", f"{output}/qcow2", image)
+        return [save, _to_raw(output / "qcow2", output / "raw"), _create(output, output / "raw")]
+
+    return [Case(CONVERT, convert), Case(BY_HAND, by_hand)]
 
 
 def _bundle(bench: Bench, image: str) -> pathlib.Path:
     """A bundle that stays."""
-    bench.process(_export(image, bench.folder))
+    bench.process(_export(image, bench.folder), bench.folder)
     return bench.folder / f"{image}.bundle"
+
+
+@contextlib.contextmanager
+def _as_qcow2(bench: Bench, data: pathlib.Path) -> Iterator[str]:
+    """An image with this content in a qcow2, as long as it is needed."""
+    path = data.with_suffix(".qcow2")
+    try:
+        subprocess.run(["qemu-img", "convert", "-f", "raw", "-O", "qcow2", data, path], check=True)
+        image = bench.cloud.add(path, STORES[0], disk_format="qcow2")
+    finally:
+        path.unlink(missing_ok=True)
+    try:
+        yield image
+    finally:
+        bench.cloud.remove(image)
 
 
 @contextlib.contextmanager
@@ -207,18 +311,22 @@ def _random(folder: pathlib.Path, size: int) -> Iterator[pathlib.Path]:
 
 def _warm_up(bench: Bench) -> None:
     """Run everything once on a small image: it works, and compiled modules and caches are there."""
-    with _random(bench.folder, MIB) as data:
+    with _random(bench.folder, MIB) as data, _as_qcow2(bench, data) as qcow2:
         image = bench.cloud.add(data, STORES[0])
-        bundle = _bundle(bench, image)
+        disks = Disks.add(bench.cloud, data, STORES[1])
+        bundles = [_bundle(bench, which) for which in (image, qcow2, disks.server)]
         cases = [
             *_downloads(bench.cloud, image, data),
-            *_disks(bench.cloud, data, STORES[1]),
-            *_uploads(bundle, data),
+            *_uploads(bundles[0], bundles[1], data),
+            *_conversions(qcow2),
+            *disks.exports(bench.cloud),
+            *_verifications(bundles[2]),
         ]
         for case in cases:
             bench.run(case)
-        shutil.rmtree(bundle)
-        bench.cloud.remove_all(bench.cloud.prefix)
+        for bundle in bundles:
+            shutil.rmtree(bundle)
+    bench.cloud.remove_all(bench.cloud.prefix)
 
 
 def _measure(bench: Bench, sizes: Sequence[int], disk: int, stores: Sequence[str]) -> None:
@@ -233,14 +341,24 @@ def _measure(bench: Bench, sizes: Sequence[int], disk: int, stores: Sequence[str
                 bundle = _bundle(bench, image) if store == stores[-1] else None
                 cloud.remove(image)
             assert bundle is not None
-            bench.measure(f"{_gib(size)}, back", size, _uploads(bundle, data), base=CREATE)
-            shutil.rmtree(bundle)
+            with _as_qcow2(bench, data) as image:
+                qcow2 = _bundle(bench, image)
+                bench.measure(f"{_gib(size)}, back", size, _uploads(bundle, qcow2, data), base=CREATE)
+                shutil.rmtree(bundle)
+                shutil.rmtree(qcow2)
+                bench.measure(f"{_gib(size)}, converted", size, _conversions(image), base=BY_HAND)
     if disk:
         with _random(bench.folder, disk) as data:
             for store in stores:
                 title = f"{DISKS} times {_gib(disk)}, store {store}"
-                bench.measure(title, disk, _disks(cloud, data, store), base=IN_A_ROW)
+                disks = Disks.add(cloud, data, store)
+                bench.measure(title, disk, disks.exports(cloud), base=IN_A_ROW)
+                bundle = _bundle(bench, disks.server) if store == stores[-1] else None
                 cloud.remove_all(cloud.prefix)
+            assert bundle is not None
+            title = f"{DISKS} times {_gib(disk)}, verified"
+            bench.measure(title, disk, _verifications(bundle), base=SUMS)
+            shutil.rmtree(bundle)
 
 
 def _targets(groups: Sequence[Group]) -> Iterator[Target]:
@@ -255,13 +373,28 @@ def _targets(groups: Sequence[Group]) -> Iterator[Target]:
             bound = group.seconds(START) + max(group.seconds(CURL), group.seconds(SUM))
             part = group.seconds(EXPORT) / bound
             yield Target(f"{title}: times start + slower of curl and sha512sum", part, 1.15)
+        if EXPORT in group.runs:
+            times = group.seconds(GLANCE) / group.seconds(EXPORT)
+            yield Target(f"{title}: times as fast as glance image-download", times, 1.0, at_least=True)
         if AT_ONCE in group.runs:
-            part = group.seconds(AT_ONCE) / group.seconds(IN_A_ROW)
-            yield Target(f"{title}: at once, of the time in a row", part, 0.6)
+            bound = max(group.seconds(name) for name in (DURABLE, HASHES, CURLS))
+            part = group.seconds(AT_ONCE) / bound
+            yield Target(f"{title}: at once, times the slowest of writing, hashing and curl", part, 1.15)
         if IMPORT in group.runs:
             part = group.seconds(IMPORT) / group.seconds(CREATE)
-            yield Target(f"{title}: import-full, of the time of image create", part, 1.0)
-    ours = (EXPORT, AT_ONCE, IN_A_ROW, IMPORT)
+            yield Target(f"{title}: import-full, of the time of image create", part, 1.05)
+            part = group.seconds(IMPORT_RAW) / group.seconds(CREATE)
+            yield Target(f"{title}: import-full to raw, of sending the raw file alone", part, 1.1)
+            yield Target(
+                f"{title}: temporary space of import-full to raw in MiB", group.space(IMPORT_RAW), 64
+            )
+        if CONVERT in group.runs:
+            limit = group.size // MIB + 64  # the source, which has to be a file
+            yield Target(f"{title}: temporary space of image convert in MiB", group.space(CONVERT), limit)
+        if VERIFY in group.runs:
+            part = group.seconds(VERIFY) / group.seconds(SUMS)
+            yield Target(f"{title}: bundle verify, of the time of sha512sum -c", part, 1.0)
+    ours = (EXPORT, AT_ONCE, IN_A_ROW, IMPORT, IMPORT_RAW, CONVERT, VERIFY)
     peaks = [group.peak(name) for group in groups for name in group.runs if name in ours]
     if peaks:
         yield Target("largest peak of ours in MiB", max(peaks), MEMORY)
@@ -270,12 +403,12 @@ def _targets(groups: Sequence[Group]) -> Iterator[Target]:
 def _print(groups: Sequence[Group], targets: Sequence[Target]) -> None:
     for group in groups:
         heading = f"{group.title} ({len(group.runs[group.base])} rounds)"
-        print(f"{heading:38}{'median s':>9}{'min':>8}{'max':>8}{'as fast':>9}{'peak MiB':>10}")
+        print(f"{heading:38}{'median s':>9}{'min':>8}{'max':>8}{'as fast':>9}{'peak MiB':>10}{'space':>8}")
         for name, runs in group.runs.items():
             times = [run.seconds for run in runs]
             ratio = group.seconds(group.base) / group.seconds(name)
             row = f"{group.seconds(name):9.2f}{min(times):8.2f}{max(times):8.2f}{ratio:9.2f}"
-            print(f"{name:38}{row}{group.peak(name):10.0f}")
+            print(f"{name:38}{row}{group.peak(name):10.0f}{group.space(name):8.0f}")
         print()
     for target in targets:
         print(target)

@@ -119,6 +119,19 @@ class Unready(ImagetoolsError):
         self.problems = tuple(problems)
 
 
+def raise_problems(what: str, problems: Sequence[ImagetoolsError]) -> None:
+    """Raises the one problem, or several as :class:`Unready`; nothing where there is none."""
+    if len(problems) == 1:
+        raise problems[0]
+    if problems:
+        raise Unready(what, problems)
+
+
+def problems_in(exc: ImagetoolsError) -> tuple[ImagetoolsError, ...]:
+    """What :func:`raise_problems` has raised, as a list again."""
+    return exc.problems if isinstance(exc, Unready) else (exc,)
+
+
 class TransferError(ImagetoolsError):
     """Data could not be transferred."""
 
@@ -226,3 +239,15 @@ class RepositoryFull(RepositoryError):
     """The storage behind the repository has no room."""
 
     reference = "repository-full"
+
+
+class JobboardError(ImagetoolsError):
+    """The jobboard does not answer, or what is on it cannot be used."""
+
+    reference = "jobboard-failed"
+
+
+class FleetAbsent(ImagetoolsError):
+    """Runs on many machines need packages that are not installed: ``pip install 'osc-imagetools[fleet]'``."""
+
+    reference = "fleet-absent"

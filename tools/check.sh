@@ -41,8 +41,9 @@ cover)
     PYTHON="coverage run --parallel-mode" \
         run_tests osc_imagetools/tests/unit . "${@:2}"
     coverage combine --quiet
-    coverage html --directory cover
+    coverage html --quiet --directory cover
     coverage report
+    coverage json --quiet -o - | python tools/coverage_table.py
     ;;
 functional)
     run_tests osc_imagetools/tests/functional . --worker-file tools/functional-workers.yaml "${@:2}"

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""``pip install`` with exactly the lower bounds of requirements.txt; the arguments are pip's.
+"""``pip install`` with exactly the lower bounds of requirements.txt and of the extras; arguments are pip's.
 
 ``name>=1.2`` becomes the constraint ``name==1.2``, so pip either installs the oldest versions that are
 promised to work, with releases of what these need in turn that go with them, or says that there is no such
@@ -13,20 +13,25 @@ Without arguments the constraints are printed.
 
 from __future__ import annotations
 
+import configparser
 import pathlib
 import re
 import subprocess
 import sys
 import tempfile
 
-REQUIREMENTS = pathlib.Path(__file__).parents[1] / "requirements.txt"
+ROOT = pathlib.Path(__file__).parents[1]
+REQUIREMENTS = ROOT / "requirements.txt"
 BOUND = re.compile(r"(?P<name>[A-Za-z0-9._-]+)(\[[a-z,-]+\])?>=(?P<version>[0-9.]+)")
 
 
 def constraints() -> str:
     """One line for each requirement."""
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    extras = "\n".join(setup["options.extras_require"].values())
     lines = []
-    for line in REQUIREMENTS.read_text().splitlines():
+    for line in (REQUIREMENTS.read_text() + extras).splitlines():
         text = line.partition("#")[0].strip()
         if text:
             bound = BOUND.fullmatch(text)

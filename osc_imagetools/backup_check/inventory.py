@@ -41,7 +41,8 @@ FEW = 10  # servers for which asking for their images is less than listing all
 class Scope:
     """Which servers: these, or those that a list with these filters gives.
 
-    ``project`` is an ID and asks as an administrator; ``name`` is a regular expression of the database.
+    ``project`` is an ID and asks as an administrator; ``name`` is a regular expression of the database;
+    ``filters`` are more of what Nova's list takes.
     """
 
     servers: tuple[FleetServer, ...] = ()
@@ -50,11 +51,12 @@ class Scope:
     name: str | None = None
     status: str | None = None
     tags: tuple[str, ...] = ()
+    filters: tuple[tuple[str, str], ...] = ()
 
     @property
     def whole(self) -> bool:
         """Whether no server of the projects is left out."""
-        return not (self.servers or self.name or self.status or self.tags)
+        return not (self.servers or self.name or self.status or self.tags or self.filters)
 
     def query(self) -> dict[str, str]:
         """The part of a query that chooses projects, in the words of Nova and Cinder."""
@@ -89,7 +91,8 @@ class Scope:
 
     def server_query(self) -> dict[str, str]:
         query = {"name": self.name, "status": self.status, "tags": ",".join(self.tags)}
-        return {**self.query(), **{key: value for key, value in query.items() if value}}
+        chosen = {key: value for key, value in query.items() if value}
+        return {**self.query(), **chosen, **dict(self.filters)}
 
 
 def read_fleet(cloud: Cloud, scope: Scope, count: Count) -> Fleet:

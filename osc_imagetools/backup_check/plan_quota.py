@@ -28,10 +28,8 @@ def _short_of_volumes(case: ServerCase) -> Iterator[str]:
     lanes = [VolumeUse(v.size, v.volume_type, with_snapshot=False) for v in volumes]
     try:
         fit_quota(case.fleet.volume_quotas.get(project), lanes, 1, project=project, besides=snapshots)
-    except errors.Unready as exc:
-        yield from (problem.message for problem in exc.problems)
-    except errors.QuotaTooSmall as exc:
-        yield exc.message
+    except (errors.QuotaTooSmall, errors.Unready) as exc:
+        yield from (problem.message for problem in errors.problems_in(exc))
 
 
 def _short_of_images(case: ServerCase) -> Iterator[str]:

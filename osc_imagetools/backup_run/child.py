@@ -22,6 +22,7 @@ from typing import IO, Any
 
 PR_SET_PDEATHSIG = 1
 MAX_OUTPUT = 1024 * 1024  # bytes that are read of what a command says
+LAST_LINE = 4096  # bytes in which the last line is looked for
 _REFERENCE = re.compile(r"\[[a-z0-9]+(-[a-z0-9]+)*\]$")
 _LEFT = "may still exist: "
 _LIBC = ctypes.CDLL(None)
@@ -38,6 +39,10 @@ class ChildLogin:
         """The same account in another project."""
         kept = {k: v for k, v in self.environment.items() if k not in ("OS_PROJECT_NAME", "OS_PROJECT_ID")}
         return ChildLogin((*self.words, "--os-project-id", project_id), kept)
+
+    def with_more(self, environment: Mapping[str, str]) -> ChildLogin:
+        """The same with more in its environment."""
+        return ChildLogin(self.words, {**self.environment, **environment})
 
 
 class ChildCommand:
@@ -74,6 +79,13 @@ class ChildCommand:
         if not self.ended():
             self._process.send_signal(signal.SIGINT)
 
+    def said(self) -> str:
+        """The last line of its log so far."""
+        number = self._err.fileno()
+        start = max(0, os.fstat(number).st_size - LAST_LINE)
+        lines = os.pread(number, LAST_LINE, start).decode(errors="replace").splitlines()
+        return next((line.strip() for line in reversed(lines) if line.strip()), "")
+
     def result(self) -> ChildResult:
         """What it gave; waits for its end."""
         code = self._process.wait()
@@ -103,11 +115,20 @@ class ChildResult:
     @property
     def report(self) -> dict[str, Any]:
         """The fields that it printed as JSON; empty where it printed none."""
-        try:
-            document = json.loads(self._out)
-        except ValueError:
-            return {}
+        document = self._document()
         return document if isinstance(document, dict) else {}
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """The rows that it printed as JSON; empty where it printed none."""
+        document = self._document()
+        return [row for row in document if isinstance(row, dict)] if isinstance(document, list) else []
+
+    def _document(self) -> Any:
+        try:
+            return json.loads(self._out)
+        except ValueError:
+            return None
 
     @property
     def left(self) -> tuple[str, ...]:

@@ -1,51 +1,106 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where a run's bundles go, as a directory: ``<directory>/<server ID>/<time>.bundle``.
+"""Where a run's bundles go: a directory (``<directory>/<server ID>/<time>.bundle``) or a repository.
 
-Contract: what is there is read from the bundles alone. Two runs never export one server into one directory at
-the same time: who begins holds a lock on the server's directory, and so do the commands that it starts.
+Contract: what is there is read from the bundles alone. Two runs on one machine never export one server into
+one destination at the same time: who begins holds a lock, and so do the commands that it starts.
 """
 
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Protocol
 
 from osc_imagetools import errors
-from osc_imagetools.backup_check.bundles import BundleCopy, read_bundles
+from osc_imagetools.backup_check.bundles import BundleCopy, read_bundles, read_repository
+from osc_imagetools.backup_run.plan_target import BackupTarget
 from osc_imagetools.bundle import durable
 from osc_imagetools.bundle.forgetting import Removal, kept_in_directory, plan_removals, remove_directory
 from osc_imagetools.bundle.keep_rules import KeepRules
+from osc_imagetools.bundle.repository.address import repository_address
+from osc_imagetools.bundle.repository.locks import patiently
+from osc_imagetools.bundle.repository.restic import Restic
+from osc_imagetools.bundle.repository.resuming import claimed_name
 
 LOCK = ".backup-run.lock"
 
 
+class BackupDestination(Protocol):
+    """Where bundles go."""
+
+    def copies(self) -> list[BundleCopy]:
+        """The bundles that are there.
+
+        :raises errors.ImagetoolsError: they cannot be read.
+        """
+
+    def reserve(self, server_id: str) -> int:
+        """Keeps other runs from exporting a server to this destination, until the last copy of the descriptor
+        that it gives is closed.
+
+        :raises errors.BundleBusy: another run exports it.
+        :raises errors.ImagetoolsError: the destination cannot be written to.
+        """
+
+    def new_bundle(self, server_id: str) -> Path | None:
+        """Where a bundle of a server goes that is begun now; None where the export itself decides that."""
+
+
+def backup_destination(target: BackupTarget, environment: Mapping[str, str]) -> BackupDestination:
+    """What a target names.
+
+    :raises errors.UsageError: nothing gets into the repository like this.
+    :raises errors.ResticAbsent, errors.ResticTooOld: see :class:`Restic`.
+    """
+    if target.directory:
+        return BundleDirectory(Path(target.directory))
+    password = Path(target.password_file) if target.password_file else None
+    address = repository_address(
+        target.repository, environment=environment, password_file=password, cloud=target.cloud
+    )
+    return BundleRepository(Restic(address))
+
+
+@dataclass(frozen=True)
+class BundleRepository:
+    """A repository; see :class:`BackupDestination`. An export goes on with what an earlier one has begun."""
+
+    restic: Restic
+
+    def copies(self) -> list[BundleCopy]:
+        """Waits for a while if another process removes something."""
+        return patiently(self.restic, lambda: list(read_repository(self.restic)))
+
+    def new_bundle(self, server_id: str) -> None:
+        return None
+
+    def reserve(self, server_id: str) -> int:
+        where = hashlib.sha256(self.restic.address.url.encode()).hexdigest()[:16]
+        claimed = claimed_name(f"run-{where}-{server_id}")
+        if claimed is None:
+            raise errors.BundleBusy("another run exports this server")
+        return claimed.detach()
+
+
 @dataclass(frozen=True)
 class BundleDirectory:
-    """A directory of bundles."""
+    """A directory of bundles; see :class:`BackupDestination`."""
 
     path: Path
 
     def copies(self) -> list[BundleCopy]:
-        """The bundles that are there; none where there is no directory yet.
-
-        :raises errors.NoBundle: it cannot be read.
-        """
+        """None where there is no directory yet."""
         return list(read_bundles(self.path)) if self.path.exists() else []
 
     def new_bundle(self, server_id: str) -> Path:
-        """Where a bundle of a server goes that is begun now."""
         return self.path / server_id / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}.bundle"
 
     def reserve(self, server_id: str) -> int:
-        """Keeps other runs from exporting a server into this directory, until the last copy of the descriptor
-        that it gives is closed.
-
-        :raises errors.BundleBusy: another run exports it.
-        :raises errors.ImagetoolsError: the directory cannot be made or written to.
-        """
         folder = self.path / server_id
         with durable.storing(folder):
             durable.make_directory(self.path)

@@ -13,17 +13,21 @@ import os
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from osc_imagetools import errors
 from osc_imagetools.backup_run.child import ChildCommand, ChildLogin, ChildResult
-from osc_imagetools.backup_run.destination import BundleDirectory
+from osc_imagetools.backup_run.destination import BackupDestination, BundleDirectory, backup_destination
 from osc_imagetools.backup_run.plan import PlannedServer
 from osc_imagetools.backup_run.plan_commands import export_words, proof_words
+from osc_imagetools.backup_run.plan_policy import BackupPolicy
 from osc_imagetools.backup_run.plan_schedule import JobSchedule, RunLimits, ScheduledJob
+from osc_imagetools.backup_run.plan_target import BackupTarget
+from osc_imagetools.backup_run.repository_keeping import repository_keepings
 from osc_imagetools.backup_run.result import EXPORTED, FAILED, FRESH, SKIPPED, ServerResult
 from osc_imagetools.bundle.layout import MANIFEST
 from osc_imagetools.run.cleanup import FIND_LEFT
@@ -59,23 +63,27 @@ def carry_out(
     work = [p for p in planned if p.work]
     schedule = JobSchedule(map(_job, work), options.limits)
     results = {p.server.id: settled(p) for p in planned if not p.work}
+    places = _destinations(work, login)
     running: list[ServerRun] = []
+    ended: list[ServerRun] = []
     stop, give_up = threading.Event(), threading.Event()
     with _ended_with_us(running), interrupts_set(stop, give_up, last_words=lambda: _last_words(running)):
         while True:
             for run in [run for run in running if run.advance()]:
                 running.remove(run)
+                ended.append(run)
                 schedule.done(run.job)
                 results[run.planned.server.id] = run.result
                 tell(sum(p.server.id in results for p in work), len(work))
             late = options.until is not None and time.time() >= options.until
             while not (stop.is_set() or late) and (job := schedule.take()) is not None:
                 login_there = _login(job.what, login, project_id)
-                running.append(ServerRun(job, login_there, options.jobs))
+                running.append(_begun(job, login_there, options.jobs, places))
             if not running and (stop.is_set() or late or not schedule.waiting):
                 break
             _pass_on(running, stop, give_up)
             time.sleep(POLL)
+        keep_in_repositories(((run.policy, run.result) for run in ended), login, stop, give_up)
     if stop.is_set():
         done = sum(p.server.id in results and results[p.server.id].result != FAILED for p in work)
         raise errors.Cancelled(
@@ -93,6 +101,8 @@ def settled(planned: PlannedServer) -> ServerResult:
     """The result of a server for which nothing has to be done."""
     if planned.policy is None:
         return ServerResult(planned.server, SKIPPED, details=[planned.skipped])
+    if planned.unread:
+        return ServerResult(planned.server, FAILED, details=[planned.unread])
     newest = planned.newest
     result = ServerResult(planned.server, FRESH)
     if newest is not None:
@@ -111,8 +121,53 @@ def _login(planned: PlannedServer, login: ChildLogin, project_id: str) -> ChildL
     return login if theirs in ("", project_id) else login.in_project(theirs)
 
 
+def _destinations(work: Sequence[PlannedServer], login: ChildLogin) -> dict[BackupTarget, BackupDestination]:
+    """The destinations of the servers with work; raises as :func:`backup_destination`."""
+    targets = {p.policy.target for p in work if p.policy is not None}
+    return {target: backup_destination(target, login.environment) for target in targets}
+
+
+def _begun(
+    job: ScheduledJob[PlannedServer],
+    login: ChildLogin,
+    jobs: int,
+    places: Mapping[BackupTarget, BackupDestination],
+) -> ServerRun:
+    policy = job.what.policy
+    assert policy is not None  # there is work
+    return ServerRun(job, login.with_more(policy.target.environment), jobs, places[policy.target], policy)
+
+
+def keep_in_repositories(
+    ended: Iterable[tuple[BackupPolicy, ServerResult]],
+    login: ChildLogin,
+    stop: threading.Event,
+    give_up: threading.Event,
+) -> None:
+    """Applies the rules of the policies in their repositories."""
+    for keeping in repository_keepings(ended, login):
+        if stop.is_set():
+            return
+        with _ended_with_us([keeping]):
+            while not keeping.advance():
+                _pass_on([keeping], stop, give_up)
+                time.sleep(POLL)
+
+
+class RunningCommands(Protocol):
+    """Something that runs commands one after the other."""
+
+    interrupted: int
+
+    def interrupt(self) -> None:
+        """Asks what runs to clean up and end."""
+
+    def wait(self) -> None:
+        """Until what runs has ended."""
+
+
 @contextmanager
-def _ended_with_us(running: Sequence[ServerRun]) -> Iterator[None]:
+def _ended_with_us(running: Sequence[RunningCommands]) -> Iterator[None]:
     """Whatever ends the run, its commands clean up and end first."""
     try:
         yield
@@ -129,7 +184,7 @@ def _last_words(running: Sequence[ServerRun]) -> str:
     return f"These servers were being exported: {names}\n{FIND_LEFT}" if names else ""
 
 
-def _pass_on(running: Sequence[ServerRun], stop: threading.Event, give_up: threading.Event) -> None:
+def _pass_on(running: Sequence[RunningCommands], stop: threading.Event, give_up: threading.Event) -> None:
     for run in running:
         if stop.is_set() and run.interrupted < 1 + give_up.is_set():
             run.interrupt()
@@ -139,12 +194,14 @@ def _pass_on(running: Sequence[ServerRun], stop: threading.Event, give_up: threa
 class ServerRun:
     """One server while something is done: its export, then its proof, then its rules of keeping.
 
-    The rules come last, so that a new proof counts for them.
+    The rules come last, so that a new proof counts for them; those in a repository when all servers are done.
     """
 
     job: ScheduledJob[PlannedServer]
     login: ChildLogin
     jobs: int
+    place: BackupDestination
+    policy: BackupPolicy
     interrupted: int = 0
     _child: ChildCommand | None = None
     _steps: list[str] = field(default_factory=list)
@@ -152,11 +209,8 @@ class ServerRun:
 
     def __post_init__(self) -> None:
         self.planned = self.job.what
-        assert self.planned.policy is not None
-        self.policy = self.planned.policy
-        self.place = BundleDirectory(Path(self.policy.directory))
         self.result = settled(self.planned)
-        keeps = self.planned.export and self.policy.keep is not None
+        keeps = self.planned.export and self.policy.keep is not None and bool(self.policy.target.directory)
         self._steps = ["export"] * self.planned.export + ["prove"] * self.planned.prove + ["forget"] * keeps
         try:
             self._lock = self.place.reserve(self.planned.server.id)
@@ -203,22 +257,36 @@ class ServerRun:
             self._forget()
             return
         if self._steps[0] == "export":
-            path = self._unfinished() or str(self.place.new_bundle(server.id))
-            LOG.info("Exporting server %s (%s) to %s", server.name, server.id, path)
+            path = self._path()
+            LOG.info(
+                "Exporting server %s (%s) to %s", server.name, server.id, path or self.policy.target.label
+            )
             words = export_words(server.id, path, self.policy, self.jobs)
         else:
             LOG.info("Checking that server %s (%s) boots from %s", server.name, server.id, self.result.bundle)
             words = proof_words(str(self.result.bundle), self.policy, self.jobs)
+        self._start(words)
+
+    def _start(self, words: Sequence[str]) -> None:
+        """Starts a command."""
         assert self._lock is not None
         try:
             self._child = ChildCommand(self.login, words, kept_open=(self._lock,))
         except (OSError, subprocess.SubprocessError) as exc:
             self._end(FAILED, f"the command cannot be started: {exc}")
 
-    def _unfinished(self) -> str | None:
-        """The bundle that an earlier run has begun, unless another has finished it meanwhile."""
+    @property
+    def said(self) -> str:
+        """The last line of what the command that runs has said."""
+        return self._child.said() if self._child is not None else ""
+
+    def _path(self) -> str | None:
+        """A bundle that an earlier run has begun, unless another has finished it meanwhile; or a new one."""
         path = self.planned.unfinished
-        return path if path and not os.path.lexists(Path(path) / MANIFEST) else None
+        if path and not os.path.lexists(Path(path) / MANIFEST):
+            return path
+        new = self.place.new_bundle(self.planned.server.id)
+        return None if new is None else str(new)
 
     def _exported(self, child: ChildResult) -> None:
         if child.code:
@@ -231,7 +299,7 @@ class ServerRun:
         self.result.newest = time.time() - child.seconds
 
     def _forget(self) -> None:
-        assert self.policy.keep is not None
+        assert self.policy.keep is not None and isinstance(self.place, BundleDirectory)
         try:
             removals = self.place.forget(self.planned.server.id, self.policy.keep)
         except errors.ImagetoolsError as exc:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a run does with each server: export it, prove its newest bundle, leave it alone.
 
-Contract: pure. The state is the backups themselves: a server is due when the directory of its policy has no
+Contract: pure. The state is the backups themselves: a server is due when the target of its policy has no
 complete bundle of it that is young enough and has all of its volumes.
 """
 
@@ -13,14 +13,16 @@ from dataclasses import dataclass
 from osc_imagetools.backup_check.bundles import BundleCopy
 from osc_imagetools.backup_run.inventory import RunServer
 from osc_imagetools.backup_run.plan_policy import BackupPolicy, policy_of
+from osc_imagetools.backup_run.plan_target import BackupTarget
 
 
 @dataclass(frozen=True)
 class PlannedServer:
     """A server and what is due.
 
-    ``newest`` is its newest complete bundle, ``unfinished`` the path of one whose export can go on. Without a
-    policy nothing is done, and ``skipped`` says why.
+    ``newest`` is its newest complete bundle, ``unfinished`` the path of one whose export can go on (in a
+    repository the export finds it). Without a policy nothing is done, and ``skipped`` says why; nor where the
+    bundles of its policy cannot be read, and ``unread`` says why.
     """
 
     server: RunServer
@@ -30,6 +32,7 @@ class PlannedServer:
     newest: BundleCopy | None = None
     unfinished: str | None = None
     skipped: str = ""
+    unread: str = ""
 
     @property
     def work(self) -> bool:
@@ -40,27 +43,31 @@ class PlannedServer:
 def plan_run(
     servers: Iterable[RunServer],
     policies: tuple[BackupPolicy, ...],
-    copies: Mapping[str, Sequence[BundleCopy]],
+    copies: Mapping[BackupTarget, Sequence[BundleCopy]],
     *,
     now: float,
+    unread: Mapping[BackupTarget, str] | None = None,
 ) -> list[PlannedServer]:
     """The plan for each server: what is to be done first, those with the oldest copy (or none) before others.
 
-    :param copies: the bundles by the directory of a policy.
+    :param copies: the bundles by the target of a policy.
     :param now: seconds since 1970.
+    :param unread: targets whose bundles cannot be read, and why.
     """
-    of_server: dict[tuple[str, str], list[BundleCopy]] = {}
-    for directory, bundles in copies.items():
+    of_server: dict[tuple[BackupTarget, str], list[BundleCopy]] = {}
+    for target, bundles in copies.items():
         for bundle in bundles:
             if bundle.kind == "server" and bundle.server_id:
-                of_server.setdefault((directory, bundle.server_id), []).append(bundle)
+                of_server.setdefault((target, bundle.server_id), []).append(bundle)
     planned = []
     for server in servers:
         policy = policy_of(server, policies)
         if isinstance(policy, str):
             planned.append(PlannedServer(server, None, skipped=policy))
+        elif problem := (unread or {}).get(policy.target):
+            planned.append(PlannedServer(server, policy, unread=problem))
         else:
-            planned.append(_plan(server, policy, of_server.get((policy.directory, server.id), []), now))
+            planned.append(_plan(server, policy, of_server.get((policy.target, server.id), []), now))
     return sorted(planned, key=lambda p: (not p.work, _taken(p.newest), p.server.name, p.server.id))
 
 
@@ -70,7 +77,7 @@ def _plan(server: RunServer, policy: BackupPolicy, bundles: list[BundleCopy], no
     fresh = newest is not None and now - _taken(newest) <= policy.max_age and _has_all(newest, server)
     rule = policy.prove
     proven = max((proof.at for b in whole for proof in b.proofs if proof.booted), default=None)
-    unfinished = [b.path for b in bundles if not b.complete]
+    unfinished = [b.path for b in bundles if not b.complete and b.repository is None]
     return PlannedServer(
         server,
         policy,

@@ -19,12 +19,13 @@ import yaml
 from osc_imagetools import errors
 from osc_imagetools.backup_check.plan_case import ServerAges
 from osc_imagetools.backup_run.inventory import RunServer
-from osc_imagetools.bundle.keep_rules import KeepRules, Span
+from osc_imagetools.backup_run.plan_target import BackupTarget
+from osc_imagetools.bundle.keep_rules import COUNTS, KeepRules, Span
+from osc_imagetools.progress.words import seconds_of
 
 SCHEMA = "policy-v1.schema.json"
-UNITS = {"m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 MAX_BYTES = 1024 * 1024
-COUNTS = ("last", "hourly", "daily", "weekly", "monthly", "yearly")
+ONE_TARGET = "exactly one of output_directory and repository is required"
 
 
 @dataclass(frozen=True)
@@ -62,15 +63,19 @@ class ProofRule:
 
 @dataclass(frozen=True)
 class BackupPolicy:
-    """How servers are backed up; ``max_age`` in seconds. Without ``keep`` nothing is forgotten."""
+    """How servers are backed up; ``max_age`` in seconds. Without ``keep`` nothing is forgotten.
+
+    ``prune``: the space of what is forgotten is given back in the repository.
+    """
 
     name: str
     servers: ServerChoice
     max_age: float
-    directory: str
+    target: BackupTarget
     stop: bool = False
     allow_encrypted: bool = False
     keep: KeepRules | None = None
+    prune: bool = False
     prove: ProofRule | None = None
 
 
@@ -86,9 +91,7 @@ def parse_policies(text: str, path: str) -> tuple[BackupPolicy, ...]:
         document = yaml.load(text, Loader=_UniqueKeys)  # noqa: S506 (it is a SafeLoader)
     except (yaml.YAMLError, RecursionError) as exc:
         raise errors.UsageError(f"{path} is not YAML: {' '.join(str(exc).split())}") from exc
-    problems = list(_schema_problems(document))
-    if not problems:
-        problems = list(_value_problems(document["policies"]))
+    problems = [*_schema_problems(document), *_value_problems(document)]
     if problems:
         listed = "".join(f"\n- {problem}" for problem in problems)
         raise errors.UsageError(f"{path} is not a file of policies:{listed}")
@@ -111,11 +114,6 @@ def server_ages(server: RunServer, policies: tuple[BackupPolicy, ...]) -> Server
     if isinstance(policy, str):
         return ServerAges(problem=policy)
     return ServerAges(policy.max_age, policy.prove.every if policy.prove else None)
-
-
-def seconds_of(duration: str) -> int:
-    """``36h`` or ``7d`` in seconds."""
-    return int(duration[:-1]) * UNITS[duration[-1]]
 
 
 class _UniqueKeys(yaml.SafeLoader):
@@ -143,28 +141,35 @@ def _schema_problems(document: Any) -> Iterator[str]:
     found = Draft202012Validator(schema).iter_errors(document)
     for error in sorted(found, key=lambda e: [str(part) for part in e.absolute_path]):
         place = "/".join(map(str, error.absolute_path)) or "the file"
-        yield f"{place}: {error.message[:300]}"
+        yield f"{place}: {error.message[:300] if error.validator != 'oneOf' else ONE_TARGET}"
 
 
-def _value_problems(policies: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
-    """What a schema cannot say."""
-    for name, facts in policies.items():
-        for number, expression in enumerate(facts["servers"].get("names", ())):
-            yield from _expression_problem(f"policies/{name}/servers/names/{number}", expression)
-        if expect := facts.get("prove", {}).get("expect"):
-            yield from _expression_problem(f"policies/{name}/prove/expect", expect)
-        within = facts.get("keep", {}).get("within")
-        try:
-            Span.parse(within or "1d")
-        except ValueError:
-            yield f"policies/{name}/keep/within: {within!r} is not a duration as 1y6m7d12h"
-        if "keep" in facts and _rules(facts["keep"] if within is None else {"last": 1}).empty:
-            yield f"policies/{name}/keep: these rules would keep nothing"
+def _value_problems(document: Any) -> Iterator[str]:
+    """What a schema cannot say, wherever the document has the form for it."""
+    for name, facts in _mapping_of(_mapping_of(document).get("policies")).items():
+        place, facts = f"policies/{name}", _mapping_of(facts)
+        names = _mapping_of(facts.get("servers")).get("names")
+        for number, expression in enumerate(names if isinstance(names, list) else ()):
+            yield from _expression_problem(f"{place}/servers/names/{number}", expression)
+        yield from _expression_problem(f"{place}/prove/expect", _mapping_of(facts.get("prove")).get("expect"))
+        keep = _mapping_of(facts.get("keep"))
+        within = keep.get("within")
+        if isinstance(within, str):
+            try:
+                Span.parse(within)
+            except ValueError:
+                yield f"{place}/keep/within: {within!r} is not a duration as 1y6m7d12h"
+        elif keep and all(keep.get(count, 0) == 0 for count in COUNTS):
+            yield f"{place}/keep: these rules would keep nothing"
 
 
-def _expression_problem(place: str, expression: str) -> Iterator[str]:
+def _mapping_of(value: Any) -> Mapping[Any, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _expression_problem(place: str, expression: Any) -> Iterator[str]:
     try:
-        re.compile(expression)
+        re.compile(expression if isinstance(expression, str) else "")
     except re.error as exc:
         yield f"{place}: {expression!r} is not a regular expression: {exc}"
 
@@ -180,10 +185,16 @@ def _policy(name: str, facts: Mapping[str, Any]) -> BackupPolicy:
             properties=tuple(choice.get("properties", {}).items()),
         ),
         max_age=seconds_of(facts["max_age"]),
-        directory=facts["output_directory"],
+        target=BackupTarget(
+            directory=facts.get("output_directory", ""),
+            repository=facts.get("repository", ""),
+            password_file=facts.get("password_file"),
+            cloud=facts.get("repository_cloud"),
+        ),
         stop=facts.get("stop", False),
         allow_encrypted=facts.get("allow_encrypted", False),
         keep=_rules(facts["keep"]) if "keep" in facts else None,
+        prune=facts.get("prune", False),
         prove=None
         if prove is None
         else ProofRule(

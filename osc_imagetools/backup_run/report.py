@@ -39,13 +39,13 @@ def run_steps(planned: Iterable[PlannedServer]) -> Iterator[PlanStep]:
     number = 0
     for plan in planned:
         server = f"server {plan.server.name} ({plan.server.id})"
-        if plan.policy is None:
-            yield PlanStep(0, "skip", f"{server}: {plan.skipped}", False, None)
+        if plan.policy is None or plan.unread:
+            yield PlanStep(0, "skip", f"{server}: {plan.unread or plan.skipped}", False, None)
             continue
         if not plan.work:
             yield PlanStep(0, "leave", f"{server}: {plan.newest.path if plan.newest else ''}", False, None)
         for wanted, action in ((plan.export, "export"), (plan.prove, "restore-check")):
             if wanted:
                 number += 1
-                where = plan.unfinished or plan.policy.directory
+                where = plan.unfinished or plan.policy.target.label
                 yield PlanStep(number, action, f"{server} in {where}", False, None)

@@ -20,6 +20,7 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 ALL = -1
+COUNTS = ("last", "hourly", "daily", "weekly", "monthly", "yearly")  # the rules that count
 _SPAN = re.compile(r"(?:(\d{1,4})y)?(?:(\d{1,5})m)?(?:(\d{1,6})d)?(?:(\d{1,7})h)?")
 
 

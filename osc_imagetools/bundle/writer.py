@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -103,10 +103,11 @@ class BundleWriter:
                 durable.write_atomic(target, data)
             self._documents[file] = len(data), {a: digest_of(data, a) for a in ALGORITHMS}
 
-    def finish(self, manifest: Mapping[str, Any]) -> None:
+    def finish(self, manifest: Mapping[str, Any], may_publish: Callable[[], None] = lambda: None) -> None:
         """Complete the bundle; the manifest is renamed last.
 
-        :param manifest: the manifest without ``files``. The hashes of its disks are used as they are. :raises
+        :param manifest: the manifest without ``files``. The hashes of its disks are used as they are.
+        :param may_publish: called right before the manifest is renamed; what it raises prevents that. :raises
         errors.ImagetoolsError: the manifest is invalid, or a disk is missing or has another size; the export
         stays incomplete.
         """
@@ -121,7 +122,7 @@ class BundleWriter:
                 self._clear(frozenset(digests))
                 digests[MANIFEST] = digest_of(data, algorithm)
                 durable.write_atomic(self.path / sums_name(algorithm), format_sums(digests))
-                self._become_bundle(data)
+                self._become_bundle(data, may_publish)
             self.abandon()
 
     def abandon(self) -> None:
@@ -193,11 +194,12 @@ class BundleWriter:
             if (self.path / directory).is_dir():
                 durable.sync_directory(self.path / directory)
 
-    def _become_bundle(self, data: bytes) -> None:
+    def _become_bundle(self, data: bytes, may_publish: Callable[[], None]) -> None:
         """The last step; if the process is killed within it, the result is a bundle or can be resumed."""
         self._held.write(data)
         durable.remove_file(self.path / STATE)
         durable.sync_directory(self.path)
+        may_publish()
         os.rename(self.path / LOCK, self.path / MANIFEST)
         durable.sync_directory(self.path)
 

@@ -79,7 +79,8 @@ def status_error(response: Response, what: str, service: str, *, making: bool) -
     if status == 401:
         return errors.Forbidden(
             f"{what}: the {service} service does not accept the login's token: {said}",
-            hint="Log in again: openstack token issue",
+            hint="Log in again: openstack token issue. If an application credential has access rules, one of "
+            "them must allow this request: openstack access rule list",
         )
     if status == 403 and not (making and FULL.search(said)):
         return errors.Forbidden(

@@ -21,11 +21,10 @@ from osc_imagetools import errors
 class BlockDevice:
     """One entry; ``volume_size`` in GiB, ``boot_index`` None or below 0 when it is not booted from.
 
-    ``source_type`` is snapshot, volume, image or blank; ``destination_type`` is volume or local.
+    ``source_type`` is snapshot, volume, image or blank.
     """
 
     source_type: str
-    destination_type: str
     device_name: str | None
     boot_index: int | None
     snapshot_id: str | None
@@ -79,7 +78,7 @@ def parse_mapping(value: Any, *, root_device: Any, what: str) -> tuple[BlockDevi
 
 
 def _entry(document: Mapping[str, Any], root_device: Any) -> BlockDevice:
-    source, destination, guest_format = _kind(document)
+    source, guest_format = _kind(document)
     device = document.get("device_name")
     boot_index = document.get("boot_index")
     if boot_index is not None:
@@ -89,7 +88,6 @@ def _entry(document: Mapping[str, Any], root_device: Any) -> BlockDevice:
     size = document.get("volume_size")
     return BlockDevice(
         source_type=source,
-        destination_type=destination,
         device_name=str(device) if device else None,
         boot_index=boot_index,
         snapshot_id=_identifier(document.get("snapshot_id")),
@@ -102,22 +100,19 @@ def _entry(document: Mapping[str, Any], root_device: Any) -> BlockDevice:
     )
 
 
-def _kind(document: Mapping[str, Any]) -> tuple[str, str, str | None]:
-    """(source_type, destination_type, guest_format) of an entry of either form."""
+def _kind(document: Mapping[str, Any]) -> tuple[str, str | None]:
+    """(source_type, guest_format) of an entry of either form."""
     if document.get("source_type"):
-        source = str(document["source_type"])
-        local = source == "blank" or (source == "image" and not document.get("volume_size"))
-        destination = document.get("destination_type") or ("local" if local else "volume")
         guest_format = document.get("guest_format")
-        return source, str(destination), str(guest_format) if guest_format else None
+        return str(document["source_type"]), str(guest_format) if guest_format else None
     virtual = str(document.get("virtual_name") or "")
     if virtual == "swap" or virtual.startswith("ephemeral"):
-        return "blank", "local", "swap" if virtual == "swap" else None
+        return "blank", "swap" if virtual == "swap" else None
     if document.get("snapshot_id"):
-        return "snapshot", "volume", None
+        return "snapshot", None
     if document.get("volume_id"):
-        return "volume", "volume", None
-    return "blank", "local", None
+        return "volume", None
+    return "blank", None
 
 
 def _identifier(value: Any) -> str | None:

@@ -130,10 +130,11 @@ def find_server(cloud: Cloud, name_or_id: str) -> Server:
     )
 
 
-def find_servers(
-    cloud: Cloud, names_or_ids: Iterable[str]
-) -> tuple[tuple[Server, ...], tuple[errors.ImagetoolsError, ...]]:
-    """Each of these servers once, in their order, and what is wrong with those that are not found."""
+def named_servers(cloud: Cloud, names_or_ids: Iterable[str]) -> tuple[Server, ...]:
+    """Each of these servers once, in their order.
+
+    :raises errors.ImagetoolsError: those that are not found, all at once.
+    """
     found: dict[str, Server] = {}
     problems: list[errors.ImagetoolsError] = []
     for name_or_id in dict.fromkeys(names_or_ids):
@@ -143,4 +144,5 @@ def find_servers(
             problems.append(exc)
         else:
             found.setdefault(server.id, server)
-    return tuple(found.values()), tuple(problems)
+    errors.raise_problems("some servers were not found", problems)
+    return tuple(found.values())

@@ -9,7 +9,7 @@ Source: https://docs.openstack.org/api-ref/block-storage/v3/
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -170,6 +170,20 @@ def find_snapshot(cloud: Cloud, name_or_id: str) -> Snapshot:
         search=lambda name: listed(cloud, "block-storage", "/snapshots/detail", "snapshots", _by_name(name)),
         facts=_facts,
     )
+
+
+def volume_types(cloud: Cloud) -> Iterator[dict[str, Any]]:
+    """The documents of the volume types that this account can use."""
+    return cloud.list("block-storage", "/types", "volume_types", what="volume types")
+
+
+def volume_zones(cloud: Cloud) -> dict[str, bool]:
+    """The availability zones for volumes, each with whether it is available."""
+    answer = cloud.get("block-storage", "/os-availability-zone", what="availability zones for volumes")
+    return {
+        str(zone["zoneName"]): bool((zone.get("zoneState") or {}).get("available"))
+        for zone in answer.get("availabilityZoneInfo", ())
+    }
 
 
 def _by_name(name: str) -> dict[str, str]:

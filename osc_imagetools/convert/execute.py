@@ -36,13 +36,14 @@ class ConversionReport:
     """What a conversion did: ``made`` is what was asked for; bytes and seconds as numbers.
 
     ``kept`` is what is there besides, and why; ``not_replayed`` what of the source the new resource does not
-    have.
+    have; ``retries`` how many requests were sent again.
     """
 
     made: ConvertedResource
     kept: tuple[str, ...]
     not_replayed: tuple[NotReplayed, ...]
     seconds: float
+    retries: int
 
 
 def convert(
@@ -71,4 +72,5 @@ def convert(
         kept=(*kept, *(f"{what}: it could not be removed" for what in left)),
         not_replayed=(*plan.not_replayed, *results.refused, *unproven),
         seconds=time.monotonic() - started,
+        retries=context.retries,
     )

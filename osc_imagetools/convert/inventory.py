@@ -18,7 +18,15 @@ from osc_imagetools.cloud.connection import Cloud
 from osc_imagetools.cloud.image import Image, head_of
 from osc_imagetools.cloud.origin import Origin
 from osc_imagetools.cloud.quota import Quota, volume_quota
-from osc_imagetools.cloud.volume import Snapshot, Volume, find_snapshot, find_volume, get_volume
+from osc_imagetools.cloud.volume import (
+    Snapshot,
+    Volume,
+    find_snapshot,
+    find_volume,
+    get_volume,
+    volume_types,
+    volume_zones,
+)
 from osc_imagetools.data import qemu_img
 from osc_imagetools.data.disk_head import HEAD_NEEDED, look_at_head
 
@@ -100,7 +108,7 @@ def surroundings(
         origin=cloud.origin,
         block_storage=block_storage,
         types=_types(cloud, wanted) if read else (),
-        zones=_zones(cloud) if read else {},
+        zones=volume_zones(cloud) if read else {},
         quota=volume_quota(cloud) if read else None,
         converter=qemu_img.is_installed(),
         content=_content(cloud, image) if image is not None and image.size else None,
@@ -136,8 +144,7 @@ def snapshots_of(cloud: Cloud, volume_id: str) -> tuple[str, ...]:
 
 
 def _types(cloud: Cloud, wanted: set[str]) -> tuple[VolumeType, ...]:
-    documents = cloud.list("block-storage", "/types", "volume_types", what="volume types")
-    return tuple(_type(cloud, document, wanted) for document in documents)
+    return tuple(_type(cloud, document, wanted) for document in volume_types(cloud))
 
 
 def _type(cloud: Cloud, document: Mapping[str, Any], wanted: set[str]) -> VolumeType:
@@ -156,11 +163,3 @@ def _encrypted(cloud: Cloud, type_id: str) -> bool | None:
     except errors.ImagetoolsError:
         return None
     return bool(answer.get("encryption_id"))
-
-
-def _zones(cloud: Cloud) -> dict[str, bool]:
-    answer = cloud.get("block-storage", "/os-availability-zone", what="availability zones for volumes")
-    return {
-        str(zone["zoneName"]): bool((zone.get("zoneState") or {}).get("available"))
-        for zone in answer.get("availabilityZoneInfo", ())
-    }

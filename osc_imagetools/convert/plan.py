@@ -16,7 +16,7 @@ listed at once. The ways:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from osc_imagetools import errors
@@ -92,12 +92,9 @@ def _plan(
     needs: tuple[QuotaNeed, ...] = ()
     try:
         needs = fit_peak(around.quota, draft.course(), project=around.origin.project_id)
-    except errors.Unready as exc:
-        problems += exc.problems
-    except errors.QuotaTooSmall as exc:
-        problems.append(exc)
-    if problems:
-        raise _together(source.nature.label, wish, problems)
+    except (errors.QuotaTooSmall, errors.Unready) as exc:
+        problems += errors.problems_in(exc)
+    errors.raise_problems(f"{source.nature.label} cannot be converted to {wish.to}", problems)
     stay = draft.stay()
     return ConversionPlan(
         source=Reference(source.nature.kind, source.nature.id, source.nature.label),
@@ -109,14 +106,6 @@ def _plan(
         needs=needs,
         purpose=f"{purpose} --to {wish.to}",
     )
-
-
-def _together(
-    label: str, wish: ConversionRequest, problems: Sequence[errors.ImagetoolsError]
-) -> errors.ImagetoolsError:
-    if len(problems) == 1:
-        return problems[0]
-    return errors.Unready(f"{label} cannot be converted to {wish.to}", problems)
 
 
 _Step = CreateSnapshot | CreateVolume | UploadVolume | ReformatImage | Remove
@@ -307,9 +296,7 @@ class _Draft:
         return ImageDraft(
             title=f"image {self.name}",
             file=f"{image.id}.{form}",
-            size=0,
             content_format=image.disk_format,
-            digest=None,
             convert=form,
             document={
                 "name": self.name,
@@ -321,7 +308,6 @@ class _Draft:
             },
             properties={**self.nature.properties, **self.wish.properties},
             tags=self.nature.tags,
-            members=(),
         )
 
     def lost(self) -> list[NotReplayed]:

@@ -22,8 +22,3 @@ def map_path(target: Path) -> Path:
 def record_path(target: Path) -> Path:
     """Where it is noted what the finished file is, until its bundle is complete."""
     return target.with_name(f".{target.name}.done")
-
-
-def work_files(target: Path) -> tuple[Path, ...]:
-    """All hidden files that may be beside ``target`` while its bundle is not complete."""
-    return part_path(target), map_path(target), record_path(target)

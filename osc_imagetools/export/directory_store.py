@@ -49,6 +49,7 @@ class _DirectoryBundle:
         self._writer = writer
 
     def begin(self, options: TransferOptions) -> None:
+        self._may_publish = options.may_publish
         self._downloader = Downloader(
             options.session, jobs=options.jobs, progress=options.progress, cancelled=options.cancelled
         )
@@ -75,4 +76,4 @@ class _DirectoryBundle:
         self._writer.add_document(name, document)
 
     def finish(self, manifest: Mapping[str, Any]) -> None:
-        self._writer.finish(manifest)
+        self._writer.finish(manifest, self._may_publish)

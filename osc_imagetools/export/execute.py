@@ -31,6 +31,7 @@ from osc_imagetools.operations.disk_file import disk_file, extension
 from osc_imagetools.operations.drafts import ImageDraft
 from osc_imagetools.operations.vocabulary import FetchImage, operations_of
 from osc_imagetools.progress.model import Progress
+from osc_imagetools.run.assignment import check_lease
 from osc_imagetools.run.context import RunContext, run_context
 from osc_imagetools.run.effects.images import source_of
 from osc_imagetools.run.effects.interpreter import Interpreter
@@ -59,7 +60,8 @@ class FetchedDisk:
 class ExportReport:
     """What an export did; bytes and seconds as numbers.
 
-    ``bundle`` is what the bundle is called when it is read; ``place`` is where it is, for messages.
+    ``bundle`` is what the bundle is called when it is read; ``place`` is where it is, for messages;
+    ``requests_repeated`` is how many requests were sent again, those for data not included.
     """
 
     bundle: str
@@ -70,6 +72,7 @@ class ExportReport:
     algorithm: str
     seconds: float
     left: tuple[str, ...]
+    requests_repeated: int
 
 
 def export(
@@ -95,7 +98,7 @@ def export(
     with store.open(subject) as writer, run_context(cloud, purpose, timeout) as context:
         folder = functools.partial(temporary_folder, context, Path(tempfile.gettempdir()))
         session, cancelled = cloud.connection.session, context.deadline.cancelled
-        writer.begin(TransferOptions(session, jobs, progress, cancelled, folder))
+        writer.begin(TransferOptions(session, jobs, progress, cancelled, folder, check_lease))
         bundle = _BundleDisks(plan.disks, context, writer, algorithm)
         try:
             results = Interpreter(context, bundle, jobs=jobs, progress=progress).run(plan.phases)
@@ -124,6 +127,7 @@ def export(
         algorithm=algorithm,
         seconds=time.monotonic() - started,
         left=left,
+        requests_repeated=context.retries,
     )
 
 

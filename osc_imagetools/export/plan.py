@@ -218,10 +218,7 @@ class ExportDraft:
         :param at_once: what the stages take of the quota and keep until the lanes give it back.
         :raises errors.ImagetoolsError: the problems, several as :class:`errors.Unready`.
         """
-        if self.problems:
-            if len(self.problems) == 1:
-                raise self.problems[0]
-            raise errors.Unready(f"{subject.label} cannot be exported", self.problems)
+        errors.raise_problems(f"{subject.label} cannot be exported", self.problems)
         wanted = max(1, min(jobs, len(self.lanes)))
         project = subject.origin.project_id
         width, needs = fit_quota(quota, self.room, wanted, project=project, besides=at_once)

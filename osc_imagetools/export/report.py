@@ -33,7 +33,7 @@ def export_fields(report: ExportReport) -> dict[str, Any]:
         "bytes": sum(f.size for f in fetched),
         "bytes_fetched": sum(f.bytes_fetched for f in fetched),
         "bytes_reused": sum(f.bytes_reused for f in fetched),
-        "retries": sum(f.retries for f in fetched),
+        "retries": sum(f.retries for f in fetched) + report.requests_repeated,
         "hash_algorithm": report.algorithm,
         "verified": _proof(report),
         "consistency": report.facts.consistency,

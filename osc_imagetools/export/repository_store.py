@@ -94,6 +94,7 @@ class _RepositoryBundle:
         self._documents[f"{METADATA}/{name}.json"] = format_json(document)
 
     def finish(self, manifest: Mapping[str, Any]) -> None:
+        self._options.may_publish()
         files = seal({**manifest, "bundle_id": self.bundle}, self._documents)
         self._writer.finish(files, [disk["file"] for disk in manifest["disks"]], self._options.folder)
 

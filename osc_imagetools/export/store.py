@@ -38,7 +38,8 @@ class DiskTarget:
 class TransferOptions:
     """What a store brings disks with: the login, *jobs* streams at a time, what ends them, who is told.
 
-    ``folder`` gives an empty temporary directory, which ``leftover list`` finds after a kill.
+    ``folder`` gives an empty temporary directory, which ``leftover list`` finds after a kill. ``may_publish``
+    is asked right before a bundle becomes complete; it raises where that must not happen.
     """
 
     session: Session
@@ -46,6 +47,7 @@ class TransferOptions:
     progress: Progress
     cancelled: threading.Event
     folder: Callable[[], AbstractContextManager[Path]]
+    may_publish: Callable[[], None] = lambda: None
 
 
 class OpenStore(Protocol):

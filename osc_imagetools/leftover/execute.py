@@ -13,8 +13,12 @@ from pathlib import Path
 
 from osc_imagetools import errors
 from osc_imagetools.cloud.connection import Cloud
+from osc_imagetools.cloud.names import printable
+from osc_imagetools.cloud.server import get_server
 from osc_imagetools.leftover.inventory import Leftover, LeftoverInventory
-from osc_imagetools.leftover.plan import removal_order
+from osc_imagetools.leftover.plan import ACTIONS, removal_order
+from osc_imagetools.progress import words
+from osc_imagetools.progress.model import Progress
 from osc_imagetools.run.context import CreatedResource, RunContext, run_context
 from osc_imagetools.run.effects.removal import REMOVALS
 from osc_imagetools.run.journal import forget
@@ -31,7 +35,12 @@ class Removed:
 
 
 def remove_leftovers(
-    cloud: Cloud, found: LeftoverInventory, chosen: Sequence[Leftover], *, timeout: float | None
+    cloud: Cloud,
+    found: LeftoverInventory,
+    chosen: Sequence[Leftover],
+    *,
+    timeout: float | None,
+    progress: Progress,
 ) -> list[Removed]:
     """Removes the *chosen* of what was found, in the order that they depend on each other.
 
@@ -41,15 +50,19 @@ def remove_leftovers(
     with run_context(cloud, "leftover delete", timeout) as context:
         # What is removed here is all that is to be done, so the first interrupt ends it.
         context.cleanup_deadline = context.deadline
-        for resource in removal_order(chosen):
+        context.progress = progress
+        order = removal_order(chosen)
+        for number, resource in enumerate(order, 1):
+            step = f"{ACTIONS.get(resource.kind, f'delete {resource.kind}')} {printable(resource.name)}"
             try:
-                _remove(context, resource)
+                with progress.step(f"{number} of {len(order)}", step):
+                    _remove(context, resource)
             except errors.Cancelled:
                 raise
             except errors.ImagetoolsError as exc:
                 done.append(Removed(resource, f"failed: {exc.message}", True))
             else:
-                done.append(Removed(resource, _result(resource), False))
+                done.append(Removed(resource, _result(cloud, resource), False))
     left = {r.run for r in found.resources} - {d.resource.run for d in done if not d.failed}
     left |= {d.resource.run for d in done if d.failed}
     left |= {r.run for r in found.resources if r not in chosen}
@@ -62,6 +75,15 @@ def remove_leftovers(
     return done
 
 
+def removal_summary(done: Sequence[Removed], seconds: float) -> str:
+    """How many resources were removed, and how fast."""
+    failed = sum(removed.failed for removed in done)
+    how_many = (
+        f"{len(done) - failed} of {len(done)} resources" if failed else words.counted(len(done), "resource")
+    )
+    return f"Removed {how_many} in {words.span(seconds)}."
+
+
 def _remove(context: RunContext, resource: Leftover) -> None:
     if resource.kind == DIRECTORY:
         remove_folder(Path(resource.id))
@@ -69,7 +91,11 @@ def _remove(context: RunContext, resource: Leftover) -> None:
         REMOVALS[resource.kind](context, CreatedResource(resource.kind, resource.name, id=resource.id))
 
 
-def _result(resource: Leftover) -> str:
+def _result(cloud: Cloud, resource: Leftover) -> str:
     if resource.kind != "stopped-server":
         return "deleted"
-    return "started" if resource.status == "SHUTOFF" else "the mark was removed: it ran already"
+    if resource.status != "SHUTOFF":
+        return "the mark was removed: it ran already"
+    server = get_server(cloud, resource.id)
+    stopped = server is not None and server.status == "SHUTOFF"
+    return "the mark was removed: its user has stopped it" if stopped else "started"

@@ -183,8 +183,8 @@ def _marks(kind: str, document: Mapping[str, Any]) -> Iterator[tuple[str, str, s
         if description.startswith(PREFIX) and (run := run_of_name(description)):
             yield kind, run, description.partition(" ")[2] or None
         if stopped := (document.get("metadata") or {}).get(STOPPED):
-            run, _, process = stopped.partition(" ")
-            yield "stopped-server", run, process or None
+            words = str(stopped).split(" ")
+            yield "stopped-server", words[0], words[1] if len(words) > 1 else None
 
 
 def _marked(document: Mapping[str, Any]) -> bool:

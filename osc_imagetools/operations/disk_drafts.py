@@ -55,15 +55,8 @@ def disk_image(disk: Mapping[str, Any], name: str, properties: Mapping[str, str]
     """A private image with a disk's data."""
     bare = ImageDraft(
         title=f"image {name}",
-        file=None,
-        size=0,
-        content_format=None,
-        digest=None,
-        convert=None,
         document={"name": name, "visibility": "private", "protected": False, "min_disk": 0, "min_ram": 0},
         properties=properties,
-        tags=(),
-        members=(),
     )
     return with_data(bare, disk, None)
 

@@ -47,15 +47,15 @@ class ImageDraft:
     """
 
     title: str
-    file: str | None
-    size: int
-    content_format: str | None
-    digest: str | None
-    convert: str | None
     document: Mapping[str, Any]
     properties: Mapping[str, str]
-    tags: tuple[str, ...]
-    members: tuple[Mapping[str, str], ...]
+    tags: tuple[str, ...] = ()
+    members: tuple[Mapping[str, str], ...] = ()
+    file: str | None = None
+    size: int = 0
+    content_format: str | None = None
+    digest: str | None = None
+    convert: str | None = None
 
 
 @dataclass(frozen=True)

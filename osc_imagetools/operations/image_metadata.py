@@ -51,11 +51,8 @@ def image_of_volume(operation: UploadVolume, volume: Volume) -> ImageDraft:
     min_ram = keep.min_ram if keep.min_ram is not None else min_ram_of(metadata) or 0
     return ImageDraft(
         title=operation.makes.role,
-        file=None,
         size=volume.size,
         content_format=operation.disk_format,
-        digest=None,
-        convert=None,
         document={
             "name": keep.name,
             "visibility": "private",
@@ -66,5 +63,4 @@ def image_of_volume(operation: UploadVolume, volume: Volume) -> ImageDraft:
         },
         properties={**handed_on(metadata), **keep.properties},
         tags=keep.tags,
-        members=(),
     )

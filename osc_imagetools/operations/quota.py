@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from osc_imagetools import errors
 from osc_imagetools.cloud.quota import Quota
 
+TOO_SMALL = "the volume quota is too small"
 ORDER = {"volumes": 0, "gigabytes": 1, "snapshots": 2}
 
 
@@ -71,11 +72,11 @@ def fit_quota(
     """
     if quota is None or not room:
         return wanted, ()
-    for width in range(wanted, wanted - 1 if at_once else 0, -1):
-        needs = _needs(quota, room, width, besides)
-        if all(need.fits for need in needs):
-            return width, needs
-    raise _together(check_needs(needs, project))
+    widths = range(wanted, wanted - 1 if at_once else 0, -1)
+    ways = [(width, _needs(quota, room, width, besides)) for width in widths]
+    width, needs = next((way for way in ways if all(need.fits for need in way[1])), ways[-1])
+    errors.raise_problems(TOO_SMALL, check_needs(needs, project))
+    return width, needs
 
 
 @dataclass(frozen=True)
@@ -112,13 +113,8 @@ def fit_peak(
             peak[name] = max(peak.get(name, 0), level[name])
     largest = max((step.gigabytes for step in course if step.kind == "volume"), default=0)
     needs = _known(quota, peak, largest)
-    if short := check_needs(needs, project):
-        raise _together(short)
+    errors.raise_problems(TOO_SMALL, check_needs(needs, project))
     return needs
-
-
-def _together(short: Sequence[errors.ImagetoolsError]) -> errors.ImagetoolsError:
-    return short[0] if len(short) == 1 else errors.Unready("the volume quota is too small", short)
 
 
 def check_needs(needs: Sequence[QuotaNeed], project: str | None) -> list[errors.ImagetoolsError]:

@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sizes, spans of time and rates as people say them.
+"""Sizes, spans of time and rates as people say them, and spans as they type them.
 
-Contract: pure; bytes and seconds in, texts out.
+Contract: pure; bytes and seconds in, texts out, but for :func:`seconds_of`.
 """
 
 from __future__ import annotations
 
+import re
+
 UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
+SECONDS = {"m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 SPANS = (("d", 86400), ("h", 3600), ("min", 60))
 
 
@@ -32,6 +35,17 @@ def span(seconds: float) -> str:
             more = rest % length // below
             return f"{rest // length} {unit}" + (f" {more} {smaller}" if more else "")
     return f"{rest} s"
+
+
+def seconds_of(text: str) -> int:
+    """``36h`` or ``7d`` in seconds.
+
+    :raises ValueError: it is not of that form, or nothing.
+    """
+    found = re.fullmatch(r"([0-9]{1,6})([mhdw])", text)
+    if not found or not int(found[1]):
+        raise ValueError(text)
+    return int(found[1]) * SECONDS[found[2]]
 
 
 def ago(seconds: float) -> str:

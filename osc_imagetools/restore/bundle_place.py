@@ -17,12 +17,15 @@ from typing import Any, Protocol
 
 from osc_imagetools import errors
 from osc_imagetools.bundle.reader import complete_bundle, open_tree
+from osc_imagetools.bundle.records import BundleRecord, write_record
 from osc_imagetools.bundle.repository import catalog
 from osc_imagetools.bundle.repository.catalog import RepositoryBundle
 from osc_imagetools.bundle.repository.disk_source import StoredDiskSource
 from osc_imagetools.bundle.repository.documents import judge_documents
+from osc_imagetools.bundle.repository.locks import patiently
 from osc_imagetools.bundle.repository.reader import read_documents
 from osc_imagetools.bundle.repository.restic import Restic
+from osc_imagetools.bundle.repository.stored_records import store_record
 from osc_imagetools.bundle.repository.verification import format_problem
 from osc_imagetools.bundle.tree import Tree
 from osc_imagetools.bundle.verification import BundleFinding, check_bundle
@@ -66,6 +69,16 @@ class BundlePlace(Protocol):
     def open(self, *, reads_content: bool) -> AbstractContextManager[OpenPlace]:
         """Opens it; raises errors.NoBundle."""
 
+    @property
+    def label(self) -> str:
+        """What a user types for it: its path, or its ID."""
+
+    def keep_record(self, record: BundleRecord) -> str:
+        """Adds a record to it; where that is.
+
+        :raises errors.ImagetoolsError: it cannot be stored.
+        """
+
 
 @dataclass(frozen=True)
 class DirectoryPlace:
@@ -87,6 +100,15 @@ class DirectoryPlace:
         """The directory stays open."""
         with open_tree(self.path) as tree:
             yield _DirectoryDisks(self.path, tree)
+
+    @property
+    def label(self) -> str:
+        """See :class:`BundlePlace`."""
+        return str(self.path)
+
+    def keep_record(self, record: BundleRecord) -> str:
+        """See :class:`BundlePlace`; a file of its own."""
+        return str(write_record(self.path, record))
 
 
 class _DirectoryDisks:
@@ -137,6 +159,16 @@ class RepositoryPlace:
     def open(self, *, reads_content: bool) -> Iterator[_RepositoryDisks]:
         """restic is started for each disk."""
         yield _RepositoryDisks(self, reads_content)
+
+    @property
+    def label(self) -> str:
+        """See :class:`BundlePlace`."""
+        return self.bundle.id
+
+    def keep_record(self, record: BundleRecord) -> str:
+        """See :class:`BundlePlace`; a snapshot of its own. While others remove something it waits."""
+        patiently(self.restic, lambda: store_record(self.restic, self.bundle, record))
+        return record.file
 
     def refused(self, findings: Sequence[BundleFinding]) -> errors.BundleRefused:
         """The error for a bundle that is not to be trusted."""

@@ -20,7 +20,7 @@ from osc_imagetools.operations.drafts import NotReplayed
 from osc_imagetools.progress.model import Progress
 from osc_imagetools.restore.bundle_place import BundlePlace
 from osc_imagetools.restore.disks import BundleDisks
-from osc_imagetools.restore.plan_drafts import ImportPlan
+from osc_imagetools.restore.plan import ImportPlan
 from osc_imagetools.restore.result import ImportReport
 from osc_imagetools.run.context import Ending, RunContext, run_context
 from osc_imagetools.run.effects.interpreter import Interpreter
@@ -68,6 +68,7 @@ def restore(
         not_replayed=(*plan.not_replayed, *results.refused, *(NotReplayed(w, "left behind") for w in left)),
         mapped=(*plan.mapped, *(f"{text} ({results.id(what)})" for text, what in plan.listed)),
         seconds=time.monotonic() - started,
+        retries=context.retries,
     )
 
 

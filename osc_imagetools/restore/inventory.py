@@ -15,6 +15,7 @@ from osc_imagetools.cloud.connection import Cloud
 from osc_imagetools.cloud.origin import Origin
 from osc_imagetools.cloud.project import find_project
 from osc_imagetools.cloud.quota import Quota, volume_quota
+from osc_imagetools.cloud.volume import volume_types, volume_zones
 
 
 @dataclass(frozen=True)
@@ -51,9 +52,8 @@ def destination(
     types: tuple[str, ...] = ()
     zones: tuple[str, ...] = ()
     if read_volumes:
-        documents = cloud.list("block-storage", "/types", "volume_types", what="volume types")
-        types = tuple(sorted(str(document["name"]) for document in documents))
-        zones = _zones(cloud)
+        types = tuple(sorted(str(document["name"]) for document in volume_types(cloud)))
+        zones = tuple(sorted(name for name, available in volume_zones(cloud).items() if available))
     return Destination(
         origin=cloud.origin,
         stores=_stores(cloud),
@@ -64,12 +64,6 @@ def destination(
         projects={member: _exists(cloud, member) for member in members},
         volume_zones=zones,
     )
-
-
-def _zones(cloud: Cloud) -> tuple[str, ...]:
-    answer = cloud.get("block-storage", "/os-availability-zone", what="volume zones")
-    zones = answer["availabilityZoneInfo"]
-    return tuple(sorted(z["zoneName"] for z in zones if z["zoneState"]["available"]))
 
 
 def _exists(cloud: Cloud, project_id: str) -> bool | None:

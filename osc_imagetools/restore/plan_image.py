@@ -45,7 +45,7 @@ from osc_imagetools.operations.vocabulary import (
     SetMetadata,
 )
 from osc_imagetools.restore.inventory import Destination
-from osc_imagetools.restore.plan_drafts import ImportOptions, ImportPlan
+from osc_imagetools.restore.plan import ImportOptions, ImportPlan
 
 
 def plan_image_import(manifest: Mapping[str, Any], to: Destination, options: ImportOptions) -> ImportPlan:
@@ -187,10 +187,7 @@ def _check(
             elif disk["content_format"] not in CONVERTIBLE:
                 form = disk["content_format"]
                 problems.append(errors.UsageError(f"{disk['file']} is {form}, which cannot be converted"))
-    if problems:
-        if len(problems) == 1:
-            raise problems[0]
-        raise errors.Unready("the bundle cannot be imported", problems)
+    errors.raise_problems("the bundle cannot be imported", problems)
 
 
 def _is_mapping(disks: Sequence[Mapping[str, Any]]) -> bool:
@@ -230,11 +227,6 @@ def _main_image(
     return (
         ImageDraft(
             title=f"image {document['name'] or '(no name)'}",
-            file=None,
-            size=0,
-            content_format=None,
-            digest=None,
-            convert=None,
             document=document,
             properties=properties,
             tags=tuple(source.get("tags") or ()),
@@ -273,11 +265,6 @@ def _data_image(main: ImageDraft, disk: Mapping[str, Any]) -> ImageDraft:
     name = f"{main.document['name'] or 'image'}-{disk['name']}"[:255]
     return ImageDraft(
         title=f"image {name}",
-        file=None,
-        size=0,
-        content_format=None,
-        digest=None,
-        convert=None,
         document={**main.document, "name": name, "min_disk": 0, "min_ram": 0},
         properties=image_properties(volume.get("image_metadata")),
         tags=main.tags,

@@ -35,7 +35,7 @@ from osc_imagetools.operations.vocabulary import (
     SetMetadata,
 )
 from osc_imagetools.restore.inventory_server import Flavor, ServerDestination
-from osc_imagetools.restore.plan_drafts import ImportPlan
+from osc_imagetools.restore.plan import ImportPlan
 from osc_imagetools.restore.plan_image import check_kind
 from osc_imagetools.restore.plan_networks import plan_networks
 from osc_imagetools.restore.plan_server_attributes import choose_flavor, server_traits
@@ -69,9 +69,7 @@ def plan_server_import(
         found.lose(entry["name"], f"not in the bundle: {entry['reason']}")
     disks.expect_devices(flavor, found)
     needs = _needs(to, disks.volumes, flavor, found)
-    if found.problems:
-        problems = found.problems
-        raise problems[0] if len(problems) == 1 else errors.Unready("it cannot be imported", problems)
+    errors.raise_problems("it cannot be imported", found.problems)
     draft = ServerDraft(
         name=name,
         description=plain_description(facts.get("description")),
@@ -306,10 +304,7 @@ def _needs(
     uses = [volume.use for volume in volumes]
     try:
         _, more = fit_quota(to.storage.quota, uses, max(1, len(uses)), project=project, at_once=True)
-    except errors.Unready as exc:
-        found.problems += exc.problems
-        more = ()
-    except errors.QuotaTooSmall as exc:
-        found.problems.append(exc)
+    except (errors.QuotaTooSmall, errors.Unready) as exc:
+        found.problems += errors.problems_in(exc)
         more = ()
     return (*needs, *more)

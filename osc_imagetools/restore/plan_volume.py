@@ -22,7 +22,7 @@ from osc_imagetools.operations.drafts import NotReplayed
 from osc_imagetools.operations.quota import fit_quota
 from osc_imagetools.operations.vocabulary import Phase, SetMetadata
 from osc_imagetools.restore.inventory import Destination
-from osc_imagetools.restore.plan_drafts import ImportPlan
+from osc_imagetools.restore.plan import ImportPlan
 from osc_imagetools.restore.plan_image import check_kind
 
 
@@ -58,8 +58,7 @@ def plan_volume_import(
     mapping = {} if options.volume_type is None else {"": options.volume_type}
     volume_type, problem = volume_type_of(_with_type(disk, options.volume_type), mapping, to.volume_types)
     problems = [p for p in (problem, encrypted_problem(disk), *_misfits(disk, to, options)) if p]
-    if problems:
-        raise problems[0] if len(problems) == 1 else errors.Unready("it cannot be imported", problems)
+    errors.raise_problems("it cannot be imported", problems)
     zone, lost = _zone(disk, to, options)
     volume = disk_volume(
         disk,

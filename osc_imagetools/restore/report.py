@@ -23,6 +23,7 @@ def import_fields(report: ImportReport) -> dict[str, Any]:
         "differences": list(report.differences),
         "not_replayed": [f"{lost.what}: {lost.reason}" for lost in report.not_replayed],
         "mapped": list(report.mapped),
+        "retries": report.retries,
         "seconds": round(report.seconds, 1),
     }
 

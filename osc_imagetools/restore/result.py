@@ -13,7 +13,10 @@ from osc_imagetools.operations.drafts import NotReplayed
 
 @dataclass(frozen=True)
 class ImportReport:
-    """What an import did; the resource is the one with the original's name; bytes and seconds as numbers."""
+    """What an import did; the resource is the one with the original's name; bytes and seconds as numbers.
+
+    ``retries`` is how many requests were sent again.
+    """
 
     kind: str
     id: str
@@ -24,3 +27,4 @@ class ImportReport:
     not_replayed: tuple[NotReplayed, ...]
     mapped: tuple[str, ...]
     seconds: float
+    retries: int

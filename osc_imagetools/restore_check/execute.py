@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from osc_imagetools import errors
@@ -19,7 +18,7 @@ from osc_imagetools.bundle.records import BOOTED, FAILED, NOT_PROVEN, RESTORE_CH
 from osc_imagetools.cloud.connection import Cloud
 from osc_imagetools.cloud.ownership import now
 from osc_imagetools.progress.model import Progress
-from osc_imagetools.restore.bundle_place import DirectoryPlace
+from osc_imagetools.restore.bundle_place import BundlePlace
 from osc_imagetools.restore.execute import RestoreOptions, restored
 from osc_imagetools.restore_check.observe import BootObservation, await_boot
 from osc_imagetools.restore_check.plan import RestoreCheckPlan
@@ -51,16 +50,14 @@ class RestoreCheckReport:
 def check_restore(
     plan: RestoreCheckPlan,
     cloud: Cloud,
-    bundle: Path,
+    bundle: BundlePlace,
     manifest: Mapping[str, Any],
     *,
     jobs: int,
     progress: Progress,
-    store: Callable[[BundleRecord], str],
 ) -> RestoreCheckReport:
     """Restores, watches, removes, records.
 
-    :param store: keeps a record with the bundle, and says where.
     :raises errors.ImagetoolsError: the copy could not be created, or it is not known what became of it;
         nothing is recorded then.
     """
@@ -69,8 +66,7 @@ def check_restore(
     name = str(resource["name"] or resource["id"])
     purpose = f"server restore-check {resource['id']}"
     run = RestoreOptions(jobs=jobs, timeout=None)
-    place = DirectoryPlace(bundle)
-    with restored(plan.copy, cloud, place, manifest, run, purpose=purpose, progress=progress) as (
+    with restored(plan.copy, cloud, bundle, manifest, run, purpose=purpose, progress=progress) as (
         context,
         results,
     ):
@@ -89,7 +85,7 @@ def check_restore(
         boot_seconds=seen.seconds,
         check=code,
         copy=copy,
-        record=_stored(record, store),
+        record=_stored(record, bundle),
         left=left,
         seconds=time.monotonic() - started,
     )
@@ -121,10 +117,10 @@ def _record(
     return BundleRecord(RESTORE_CHECK, now(), result, details)
 
 
-def _stored(record: BundleRecord, store: Callable[[BundleRecord], str]) -> str | None:
+def _stored(record: BundleRecord, bundle: BundlePlace) -> str | None:
     """Where the record is; None where it cannot be written: what was found is true all the same."""
     try:
-        return store(record)
+        return bundle.keep_record(record)
     except errors.ImagetoolsError as exc:
         LOG.warning("The result could not be recorded: %s", exc.message)
         return None

@@ -26,7 +26,7 @@ from osc_imagetools.operations.vocabulary import (
     operations_of,
 )
 from osc_imagetools.restore.inventory_server import ServerDestination
-from osc_imagetools.restore.plan_drafts import ImportPlan
+from osc_imagetools.restore.plan import ImportPlan
 from osc_imagetools.restore.plan_server import plan_server_import
 from osc_imagetools.restore.plan_server_options import ServerImportOptions
 from osc_imagetools.restore_check.plan_isolation import isolated_server
@@ -146,5 +146,4 @@ def _check_networks(to: ServerDestination, options: RestoreCheckOptions) -> None
                     hint="openstack network list",
                 )
             )
-    if problems:
-        raise problems[0] if len(problems) == 1 else errors.Unready("it cannot be checked", problems)
+    errors.raise_problems("it cannot be checked", problems)

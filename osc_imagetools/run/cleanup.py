@@ -15,6 +15,8 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 from osc_imagetools import errors
+from osc_imagetools.cloud.names import printable
+from osc_imagetools.progress.model import NullProgress, Progress
 
 LOG = logging.getLogger(__name__)
 FIND_LEFT = "openstack leftover list shows what is left behind, openstack leftover delete removes it."
@@ -119,11 +121,12 @@ class Cleanup:
             left = [entry for entry in reversed(self._entries) if not entry.done]
         return tuple(sorted(left, key=lambda entry: not entry.urgent))
 
-    def unwind(self) -> tuple[str, ...]:
+    def unwind(self, progress: Progress | None = None) -> tuple[str, ...]:
         """Removes all that is pending, last registered first; what could not be removed, and why.
 
         A failure does not stop the rest.
         """
+        progress = progress or NullProgress()
         left: list[str] = []
         with self._frame():
             for entry in self.pending():
@@ -131,7 +134,9 @@ class Cleanup:
                     left.append(entry.what)
                     continue
                 try:
-                    entry.run()
+                    shown = progress.step("clean-up", printable(entry.what))
+                    with shown if entry.exists else contextlib.nullcontext():
+                        entry.run()
                 except Exception as exc:
                     left.append(f"{entry.what} ({getattr(exc, 'message', exc)})")
         return tuple(left)
@@ -142,7 +147,7 @@ class Cleanup:
         return f"These resources may still exist: {'; '.join(left)}\n{FIND_LEFT}" if left else ""
 
 
-def clean_up_after(cleanup: Cleanup, exc: BaseException) -> None:
+def clean_up_after(cleanup: Cleanup, exc: BaseException, progress: Progress | None = None) -> None:
     """The clean-up after a failure or an interrupt; *exc* learns what is left behind.
 
     An interrupt that could not wait (KeyboardInterrupt) finds requests still under way: nothing can be
@@ -156,7 +161,7 @@ def clean_up_after(cleanup: Cleanup, exc: BaseException) -> None:
     if count:
         LOG.warning("Removing what was made so far (%d); please wait.", count)
     try:
-        left = cleanup.unwind()
+        left = cleanup.unwind(progress)
     except KeyboardInterrupt:
         LOG.error("%s", cleanup.last_words())
         raise

@@ -20,6 +20,7 @@ from osc_imagetools.cloud.answers import may_exist
 from osc_imagetools.cloud.connection import Cloud
 from osc_imagetools.cloud.retries import RetryPhase
 from osc_imagetools.progress.model import NullProgress, Progress
+from osc_imagetools.run.assignment import lease_heeded, run_id
 from osc_imagetools.run.cleanup import Cleanup, CleanupStep, clean_up_after
 from osc_imagetools.run.deadline import Deadline
 from osc_imagetools.run.identity import Run
@@ -102,7 +103,7 @@ class RunContext:
 
         Clean-up always gets at least 60 seconds.
         """
-        run = Run(purpose)
+        run = Run(purpose, run_id())
         journal = Journal(run, location_of(cloud))
         end = Deadline(timeout=None if timeout is None else max(timeout, SHORTEST_CLEANUP))
         clouds = [cloud]
@@ -167,7 +168,7 @@ class RunContext:
                 made.entry.keep()
             elif ending is Ending.LEAVE:
                 made.entry.leave()
-        return self.cleanup.unwind()
+        return self.cleanup.unwind(self.progress)
 
     def leave(self, exc: BaseException) -> None:
         """After a failure: what is meant to stay is left, and *exc* tells what that is."""
@@ -216,13 +217,14 @@ def run_context(
     with (
         interrupts_set(*events, last_words=context.cleanup.last_words),
         cloud.retries.during(RetryPhase.WORKING, context.deadline.cancelled),
+        lease_heeded(context.deadline.cancelled),
     ):
         try:
             yield context
         except BaseException as exc:
             if failure is Ending.LEAVE:
                 context.leave(exc)
-            clean_up_after(context.cleanup, exc)
+            clean_up_after(context.cleanup, exc, context.progress)
             raise
         finally:
             context.close()

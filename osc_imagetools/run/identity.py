@@ -9,11 +9,11 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from osc_imagetools.cloud.ownership import MARK, PREFIX, PROCESS, PURPOSE, RUN, SINCE, now
+from osc_imagetools.run.assignment import new_run_id
 
 # What stands in a mark in the place of what the system does not say.
 UNKNOWN = "unknown"
@@ -48,7 +48,7 @@ class Run:
     """One run of a command that makes resources."""
 
     purpose: str  # "image export-full web01"
-    id: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
+    id: str = field(default_factory=new_run_id)
     since: str = field(default_factory=now)
     process: str = field(default_factory=this_process)
 

@@ -103,15 +103,20 @@ def readable_facts(context: RunContext, stream: BinaryIO, content_format: str, l
     :raises errors.UnsafeDisk, errors.DamagedDisk, errors.ResourceUnusable: it must not be converted.
     """
     facts = inspect_stream(stream, content_format, container_format="bare", label=label)
-    if CONVERTIBLE.get(facts.content_format) != CONVERTIBLE[content_format]:
-        raise errors.ResourceUnusable(
-            f"{label} says that it is {content_format}, but its content is {facts.content_format}",
-            hint="What a server would make of it is not certain: make an image that says what it is.",
-        )
+    check_content(facts, content_format, label)
     check_readable(facts, label)
     if damage := qemu_img.damage_of(stream, content_format, wait=_wait(context, label)):
         raise damaged(label, damage)
     return facts
+
+
+def check_content(facts: DiskFacts, declared: str, label: str) -> None:
+    """:raises errors.ResourceUnusable: a disk is not of the format that is declared."""
+    if CONVERTIBLE.get(facts.content_format) != CONVERTIBLE[declared]:
+        raise errors.ResourceUnusable(
+            f"{label} says that it is {declared}, but its content is {facts.content_format}",
+            hint="What a server would make of it is not certain: make an image that says what it is.",
+        )
 
 
 def check_readable(facts: DiskFacts, label: str) -> None:

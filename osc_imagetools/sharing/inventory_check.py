@@ -105,8 +105,7 @@ def _chosen(
     cloud: Cloud, image: Image, projects: Iterable[str], own: tuple[Project, ...] | None
 ) -> tuple[Project, ...]:
     chosen, problems = find_projects(cloud, projects, own)
-    if problems:
-        raise problems[0] if len(problems) == 1 else errors.Unready("some projects were not found", problems)
+    errors.raise_problems("some projects were not found", problems)
     if chosen:
         return chosen
     names = {project.id: project for project in own or ()}

@@ -100,7 +100,7 @@ def plan_share(found: SharingInventory, *, accept: bool) -> SharePlan:
         )
     if image.visibility == "shared" and image.members is None:
         problems.append(_not_owner(image))
-    _raise(f"{image.label} cannot be shared", problems)
+    errors.raise_problems(f"{image.label} cannot be shared", problems)
     shares = tuple(_share(found, project, accept) for project in found.projects)
     change = image.visibility != "shared" and any(share.add for share in shares)
     return SharePlan(image, image.visibility if change else None, shares)
@@ -137,7 +137,7 @@ def plan_unshare(found: SharingInventory) -> UnsharePlan:
         )
     if image.visibility == "shared" and image.members is None:
         problems.append(_not_owner(image))
-    _raise(f"{image.label} cannot be unshared", problems)
+    errors.raise_problems(f"{image.label} cannot be unshared", problems)
     status = {m.project_id: m.status for m in image.members or ()}
     private = "the image is private" if image.visibility == "private" else "was not a member"
     return UnsharePlan(
@@ -152,10 +152,3 @@ def _not_owner(image: Image) -> errors.ImagetoolsError:
         f"only its owner, project {image.owner}, can change the members of {image.label}",
         hint="Log in to that project.",
     )
-
-
-def _raise(what: str, problems: Sequence[errors.ImagetoolsError]) -> None:
-    if len(problems) == 1:
-        raise problems[0]
-    if problems:
-        raise errors.Unready(what, problems)

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -21,9 +20,11 @@ if TYPE_CHECKING:
 LOG = logging.getLogger(__name__)
 WIDEST = 100  # characters of a line of text that is easy to read
 SEVERITIES = ("info", "warning", "critical")
-UNITS = {"m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 # Options that select servers, as argparse names them.
-FILTERS = ("all", "all_projects", "project", "name", "status", "tags")
+FILTERS = (
+    *("all", "all_projects", "project", "name", "status", "tags"),
+    *("not_tags", "ip", "flavor", "image", "host"),
+)
 
 
 class Rank(columns.FormattableColumn[Any]):
@@ -238,6 +239,19 @@ def add_filters(parser: argparse.ArgumentParser, verb: str) -> None:
         default=[],
         help=f"{verb} servers with this tag (repeat option to require several tags)",
     )
+    parser.add_argument(
+        "--not-tags",
+        metavar="<tag>",
+        action="append",
+        default=[],
+        help=f"{verb} servers without this tag (repeat option for servers that lack one of several tags)",
+    )
+    parser.add_argument(
+        "--ip", metavar="<ip-address-regex>", help=f"{verb} servers whose IPv4 address matches"
+    )
+    parser.add_argument("--flavor", metavar="<flavor>", help=f"{verb} servers of this flavor (name or ID)")
+    parser.add_argument("--image", metavar="<image>", help=f"{verb} servers that boot from this image")
+    parser.add_argument("--host", metavar="<hostname>", help=f"{verb} servers on this host (admin only)")
 
 
 def check_choice(parsed_args: argparse.Namespace) -> None:
@@ -273,12 +287,9 @@ def read_scope(cloud: Cloud, parsed_args: argparse.Namespace) -> Scope:
     from dataclasses import replace
 
     from osc_imagetools.backup_check.fleet import read_server
-    from osc_imagetools.cloud.server import find_servers
-    from osc_imagetools.errors import Unready
+    from osc_imagetools.cloud.server import named_servers
 
-    servers, problems = find_servers(cloud, parsed_args.servers)
-    if problems:
-        raise problems[0] if len(problems) == 1 else Unready("some servers were not found", problems)
+    servers = named_servers(cloud, parsed_args.servers)
     scope = filter_scope(cloud, parsed_args)
     return replace(scope, servers=tuple(read_server(server.document) for server in servers))
 
@@ -286,19 +297,27 @@ def read_scope(cloud: Cloud, parsed_args: argparse.Namespace) -> Scope:
 def filter_scope(cloud: Cloud, parsed_args: argparse.Namespace) -> Scope:
     """The servers that the filters select."""
     from osc_imagetools.backup_check.inventory import Scope
+    from osc_imagetools.cloud.flavor import find_flavor_id
+    from osc_imagetools.cloud.image import find_image
     from osc_imagetools.cloud.project import find_project
 
+    filters = {"not-tags": ",".join(parsed_args.not_tags), "ip": parsed_args.ip, "host": parsed_args.host}
+    if parsed_args.flavor:
+        filters["flavor"] = find_flavor_id(cloud, parsed_args.flavor)
+    if parsed_args.image:
+        filters["image"] = find_image(cloud, parsed_args.image).id
     return Scope(
         all_projects=parsed_args.all_projects,
         project=find_project(cloud, parsed_args.project).id if parsed_args.project else None,
         name=parsed_args.name,
         status=parsed_args.status,
         tags=tuple(parsed_args.tags),
+        filters=tuple((key, value) for key, value in filters.items() if value),
     )
 
 
 def _verdicts(cloud: Cloud, scope: Scope, parsed_args: argparse.Namespace) -> Any:
-    """The verdicts, one by one; everything has been read when this returns."""
+    """The verdicts; what is read and judged is shown."""
     import time
     from pathlib import Path
 
@@ -312,36 +331,48 @@ def _verdicts(cloud: Cloud, scope: Scope, parsed_args: argparse.Namespace) -> An
     # A directory that is named wins over the default of the environment.
     restic = repository_options.repository(parsed_args, f"{directory}/" if directory else None)
     ages: dict[str, Any] = {}
-    bundles = list(read_bundles(Path(directory))) if directory else []
-    bundles += read_repository(restic) if restic else []
-    if parsed_args.policy_file:
-        ages, more = _by_policies(cloud, parsed_args)
-        bundles += more
+    bundles: list[Any] = []
+    verdicts = []
     with shown_progress() as progress:
+        if directory or restic or parsed_args.policy_file:
+            with progress.step("bundles", "read"):
+                bundles += read_bundles(Path(directory)) if directory else []
+                bundles += read_repository(restic) if restic else []
+                if parsed_args.policy_file:
+                    ages, more = _by_policies(cloud, parsed_args)
+                    bundles += more
         fleet = read_fleet(cloud, scope, progress.count)
-    return judge(
-        fleet,
-        Backups(fleet, bundles),
-        now=time.time(),
-        max_age=parsed_args.max_age,
-        max_proof_age=parsed_args.max_proof_age,
-        ages=ages,
-    )
+        judged = judge(
+            fleet,
+            Backups(fleet, list(dict.fromkeys(bundles))),
+            now=time.time(),
+            max_age=parsed_args.max_age,
+            max_proof_age=parsed_args.max_proof_age,
+            ages=ages,
+        )
+        for number, verdict in enumerate(judged, 1):
+            verdicts.append(verdict)
+            progress.count("servers judged", number)
+    return verdicts
 
 
 def _by_policies(cloud: Cloud, parsed_args: argparse.Namespace) -> tuple[dict[str, Any], list[Any]]:
-    """What the policies demand of each server, and the bundles in their directories."""
+    """What the policies demand of each server, and the bundles in their directories and repositories."""
     from osc_imagetools.backup_run.plan_policy import server_ages
-    from osc_imagetools.v1.backup_run import chosen_servers, policies_of_file, read_copies
+    from osc_imagetools.errors import ImagetoolsError
+    from osc_imagetools.v1.backup_policies import policies_of_file, read_copies
+    from osc_imagetools.v1.backup_run import chosen_servers
 
     policies = policies_of_file(parsed_args.policy_file)
     ages = {server.id: server_ages(server, policies) for server in chosen_servers(cloud, parsed_args)}
-    return ages, [bundle for copies in read_copies(policies).values() for bundle in copies]
+    copies, unread = read_copies(policies)
+    if unread:
+        raise ImagetoolsError(f"Bundles cannot be read: {'; '.join(unread.values())}")
+    return ages, [bundle for found in copies.values() for bundle in found]
 
 
 def duration(text: str) -> int:
     """An argparse type: ``36h`` or ``7d`` in seconds."""
-    found = re.fullmatch(r"([0-9]{1,6})([mhdw])", text)
-    if not found or not int(found[1]):
-        raise ValueError(text)
-    return int(found[1]) * UNITS[found[2]]
+    from osc_imagetools.progress import words
+
+    return words.seconds_of(text)

@@ -8,12 +8,11 @@ import logging
 import os
 from typing import TYPE_CHECKING, Any
 
-from osc_imagetools.v1 import backup_check, base
+from osc_imagetools.v1 import backup_check, backup_fleet, backup_policies, base, repository_options
 
 if TYPE_CHECKING:
-    from osc_imagetools.backup_check.bundles import BundleCopy
     from osc_imagetools.backup_run.child import ChildLogin
-    from osc_imagetools.backup_run.plan_policy import BackupPolicy
+    from osc_imagetools.backup_run.result import ServerResult
     from osc_imagetools.cloud.connection import Cloud
 
 # Options of the client that tell what a cloud is like and hold no secret; all others go by the environment.
@@ -29,18 +28,23 @@ class RunServerBackup(base.Lister):
     by a timer every night. It can be killed at any moment and run again: it reads the state from the bundles
     themselves, and continues exports that were interrupted.
 
+    The bundles go into a directory or into a restic repository.
+
     With ``--policy-file``, named policies say which servers are exported where and how often, which bundles
     are kept, and how often a restore check is due. Servers to which no policy or several policies apply are
     skipped.
 
     The failure of one server never ends the run.
 
+    With ``--jobboard``, the exports are done by workers on other machines (``server backup-worker``). The
+    command waits for them and can be interrupted: the run goes on, and ``--follow`` shows how far it is.
+
     Exit codes: 0 if no server failed, 3 if one did, 1 if the run could not begin.
     """
 
     more = ("ID", "Project", "Host")
     examples = (
-        "openstack server backup-run --all --max-age 24h --output-directory /backup",
+        "openstack server backup-run --all --max-age 24h --repository /backup",
         "openstack server backup-run --all --policy-file policies.yaml --parallel 4",
     )
     failed = False
@@ -49,8 +53,9 @@ class RunServerBackup(base.Lister):
         parser = super().get_parser(prog_name)
         parser.add_argument("servers", metavar="<server>", nargs="*", help="Server to back up (name or ID)")
         backup_check.add_filters(parser, "Back up")
-        _add_policy_options(parser)
+        add_policy_options(parser)
         _add_limits(parser)
+        backup_fleet.add_run_options(parser)
         parser.add_argument(
             "--metrics",
             metavar="<file>",
@@ -63,10 +68,14 @@ class RunServerBackup(base.Lister):
             help="Also write the report of server backup-check on these servers, as it is after the run",
         )
         base.add_dry_run_option(parser)
+        repository_options.add_repository_options(parser)
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Any, Any]:
-        policies = read_policies(parsed_args)
+        backup_fleet.check_run(parsed_args)
+        if parsed_args.follow:
+            return backup_fleet.follow_run(self, parsed_args)
+        policies = backup_policies.read_policies(parsed_args)
         check_run_options(parsed_args)
         import time
 
@@ -79,37 +88,51 @@ class RunServerBackup(base.Lister):
         started = time.monotonic()
         cloud = self.cloud()
         servers = chosen_servers(cloud, parsed_args)
-        planned = plan_run(servers, policies, read_copies(policies), now=time.time())
+        copies, unread = backup_policies.read_copies(policies)
+        planned = plan_run(servers, policies, copies, now=time.time(), unread=unread)
         if parsed_args.dry_run:
             return base.plan_rows(report.run_steps(planned))
-        with shown_progress() as progress:
-            results = carry_out(
-                planned,
-                child_login(self.app),
-                cloud.project_id,
-                run_options(parsed_args),
-                lambda done, all: progress.count(f"servers of {all}", done),
-            )
+        if parsed_args.no_wait:
+            return backup_fleet.post_only(self, cloud, planned, parsed_args)
+        if parsed_args.jobboard:
+            results = backup_fleet.post_and_follow(self, cloud, planned, parsed_args)
+        else:
+            with shown_progress() as progress:
+                results = carry_out(
+                    planned,
+                    child_login(self.app),
+                    cloud.project_id,
+                    run_options(parsed_args),
+                    lambda done, all: progress.count(f"servers of {all}", done),
+                )
         seconds = time.monotonic() - started
-        self.failed = any(result.result == "failed" for result in results)
-        self.summary = report.run_summary(results, seconds)
+        rows = self.report(results, seconds)
         try:
             _write_reports(cloud, parsed_args, policies, results, seconds)
         except ImagetoolsError as exc:  # the rows are there all the same
             LOG.error("%s", exc)
             self.failed = True
+        return rows
+
+    def report(self, results: list[ServerResult], seconds: float) -> tuple[Any, Any]:
+        """The columns and rows; the summary and the exit code are set."""
+        from osc_imagetools.backup_run import report
+
+        self.failed = any(result.result == "failed" for result in results)
+        self.summary = report.run_summary(results, seconds)
         rows = ((*r[:3], base.Size(r[3]), *r[4:]) for r in report.run_rows(results))
         return report.COLUMNS, rows
 
     def hidden(self, parsed_args: argparse.Namespace) -> tuple[str, ...]:
-        return () if parsed_args.dry_run else super().hidden(parsed_args)
+        plain = parsed_args.dry_run or (parsed_args.no_wait and not parsed_args.follow)
+        return () if plain else super().hidden(parsed_args)
 
     def run(self, parsed_args: argparse.Namespace) -> int:
         self.failed = False
         return super().run(parsed_args) or (3 if self.failed else 0)
 
 
-def _add_policy_options(parser: argparse.ArgumentParser) -> None:
+def add_policy_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that say what is backed up how."""
     parser.add_argument(
         "--policy-file",
@@ -126,7 +149,8 @@ def _add_policy_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output-directory",
         metavar="<directory>",
-        help="Directory of the bundles: a directory for each server, a bundle for each export",
+        help="Directory of the bundles: a directory for each server, a bundle for each export (or use "
+        "--repository)",
     )
     parser.add_argument(
         "--stop",
@@ -143,21 +167,17 @@ def _add_policy_options(parser: argparse.ArgumentParser) -> None:
 def _add_limits(parser: argparse.ArgumentParser) -> None:
     """Add the options that say how much is done at the same time, and until when."""
     for name, what in (
-        ("parallel", "Maximum number of servers at a time (default: 1)"),
+        (
+            "parallel",
+            "Maximum number of servers at a time (default: 1; with --jobboard: no limit over all workers)",
+        ),
         ("per-host", "Maximum number of servers of one hypervisor at a time"),
         ("per-project", "Maximum number of servers of one project at a time, whose quota they share"),
         ("per-volume-type", "Maximum number of servers with volumes of one type at a time"),
     ):
-        default = 1 if name == "parallel" else None
         kind = base.positive(int, "servers")
-        parser.add_argument(f"--{name}", metavar="<n>", type=kind, default=default, help=what)
-    parser.add_argument(
-        "--jobs",
-        metavar="<n>",
-        type=base.positive(int, "transfers"),
-        default=4,
-        help="Maximum number of concurrent transfers of each server (default: 4)",
-    )
+        parser.add_argument(f"--{name}", metavar="<n>", type=kind, help=what)
+    base.add_jobs_option(parser, "Maximum number of concurrent transfers of each server")
     parser.add_argument(
         "--until",
         metavar="<time>",
@@ -190,62 +210,12 @@ def check_run_options(parsed_args: argparse.Namespace) -> None:
         check_metrics_path(Path(parsed_args.metrics))
 
 
-def read_policies(parsed_args: argparse.Namespace) -> tuple[BackupPolicy, ...]:
-    """The policies of the file, or the one of the options."""
-    from osc_imagetools.backup_run.plan_policy import BackupPolicy, ServerChoice
-    from osc_imagetools.errors import UsageError
-
-    names = ("max_age", "output_directory", "stop", "allow_encrypted")
-    given = [f"--{name.replace('_', '-')}" for name in names if getattr(parsed_args, name)]
-    if parsed_args.policy_file:
-        if given:
-            raise UsageError(f"--policy-file cannot be combined with {', '.join(given)}")
-        return policies_of_file(parsed_args.policy_file)
-    if not (parsed_args.max_age and parsed_args.output_directory):
-        raise UsageError("--max-age and --output-directory, or --policy-file, are required")
-    directory = os.path.abspath(parsed_args.output_directory)
-    policy = BackupPolicy(
-        "",
-        ServerChoice(),
-        parsed_args.max_age,
-        directory,
-        stop=parsed_args.stop,
-        allow_encrypted=parsed_args.allow_encrypted,
-    )
-    return (policy,)
-
-
-def policies_of_file(name: str) -> tuple[BackupPolicy, ...]:
-    """The policies in a file; everything that is wrong with it is told at once."""
-    from pathlib import Path
-
-    from osc_imagetools.backup_run.plan_policy import parse_policies
-    from osc_imagetools.errors import UsageError
-
-    try:
-        return parse_policies(Path(name).read_text(), name)
-    except (OSError, UnicodeDecodeError) as exc:
-        raise UsageError(f"--policy-file: cannot read {name}: {exc}") from exc
-
-
-def read_copies(policies: tuple[BackupPolicy, ...]) -> dict[str, list[BundleCopy]]:
-    """The bundles in the directories of the policies."""
-    from pathlib import Path
-
-    from osc_imagetools.backup_run.destination import BundleDirectory
-
-    return {path: BundleDirectory(Path(path)).copies() for path in {p.directory for p in policies}}
-
-
 def chosen_servers(cloud: Cloud, parsed_args: argparse.Namespace) -> Any:
     """The chosen servers; all names that are not found are reported together."""
     from osc_imagetools.backup_run.inventory import run_servers
-    from osc_imagetools.cloud.server import find_servers
-    from osc_imagetools.errors import Unready
+    from osc_imagetools.cloud.server import named_servers
 
-    servers, problems = find_servers(cloud, parsed_args.servers)
-    if problems:
-        raise problems[0] if len(problems) == 1 else Unready("some servers were not found", problems)
+    servers = named_servers(cloud, parsed_args.servers)
     scope = backup_check.filter_scope(cloud, parsed_args)
     return run_servers(cloud, scope, [server.document for server in servers])
 
@@ -255,9 +225,8 @@ def run_options(parsed_args: argparse.Namespace) -> Any:
     from osc_imagetools.backup_run.execute import RunOptions
     from osc_imagetools.backup_run.plan_schedule import RunLimits
 
-    limits = RunLimits(
-        parsed_args.parallel, parsed_args.per_host, parsed_args.per_project, parsed_args.per_volume_type
-    )
+    parallel = parsed_args.parallel or (None if parsed_args.jobboard else 1)
+    limits = RunLimits(parallel, parsed_args.per_host, parsed_args.per_project, parsed_args.per_volume_type)
     return RunOptions(limits, parsed_args.until, parsed_args.jobs)
 
 
@@ -300,7 +269,7 @@ def _write_reports(
         from osc_imagetools.backup_run.plan_policy import server_ages
 
         fleet = read_fleet(cloud, backup_check.read_scope(cloud, parsed_args), lambda what, number: None)
-        bundles = [copy for copies in read_copies(policies).values() for copy in copies]
+        bundles = [copy for copies in backup_policies.read_copies(policies)[0].values() for copy in copies]
         ages = {result.server.id: server_ages(result.server, policies) for result in results}
         page = backup_check.new_page(cloud)
         backups = Backups(fleet, bundles)

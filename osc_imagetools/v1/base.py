@@ -126,7 +126,7 @@ class Command(command.Command):
         """
         if self.summary:
             self.app.stdout.flush()
-            tell(self.summary)
+            tell(filled(self.summary))
         steps = list(dict.fromkeys(self.next_steps))[:MOST_NEXT_STEPS]
         if steps and parsed_args.formatter == "table" and sys.stdout.isatty():
             self.app.stdout.flush()
@@ -255,6 +255,17 @@ class ShowOne(Command, command.ShowOne):
         return 0
 
 
+def filled(text: str) -> str:
+    """A sentence in lines that a terminal does not break: names, IDs and paths stay whole."""
+    if not sys.stderr.isatty():
+        return text
+    import shutil
+    import textwrap
+
+    width = shutil.get_terminal_size().columns
+    return textwrap.fill(text, width, break_long_words=False, break_on_hyphens=False)
+
+
 def tell(text: str) -> None:
     """Says on a terminal's stderr what is of use after the result, or else to the log (``-v``)."""
     if not sys.stderr.isatty():
@@ -264,17 +275,29 @@ def tell(text: str) -> None:
         sys.stderr.flush()
 
 
+@contextlib.contextmanager
+def reading(what: str) -> Iterator[None]:
+    """Shows from the first second that the cloud is read, before there is a plan with steps to show."""
+    from osc_imagetools.progress.display import shown_progress
+
+    with shown_progress() as progress, progress.step(what, "read from the cloud"):
+        yield
+
+
 def add_run_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of every command that transfers data."""
-    parser.add_argument(
-        "--jobs",
-        metavar="<n>",
-        type=positive(int, "transfers"),
-        default=4,
-        help="Maximum number of concurrent transfers (default: 4)",
-    )
+    add_jobs_option(parser)
     add_timeout_option(parser)
     add_dry_run_option(parser)
+
+
+def add_jobs_option(
+    parser: argparse.ArgumentParser, help_text: str = "Maximum number of concurrent transfers"
+) -> None:
+    """Add the option of every command that does several things at a time."""
+    parser.add_argument(
+        "--jobs", metavar="<n>", type=positive(int, "jobs"), default=4, help=f"{help_text} (default: 4)"
+    )
 
 
 def add_timeout_option(parser: argparse.ArgumentParser) -> None:

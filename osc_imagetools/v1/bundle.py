@@ -114,21 +114,29 @@ class VerifyBundle(base.Lister):
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Any, Any]:
+        import time
         from pathlib import Path
 
         from osc_imagetools.bundle.repository.catalog import find_bundle
         from osc_imagetools.bundle.repository.verification import verify_stored
         from osc_imagetools.bundle.verification import verify
+        from osc_imagetools.progress import words
         from osc_imagetools.progress.display import shown_progress
 
         restic = repository_options.repository(parsed_args, parsed_args.bundle)
+        started = time.monotonic()
         with shown_progress() as progress:
             if restic:
                 found = find_bundle(restic, parsed_args.bundle, parsed_args.at)
                 findings = verify_stored(restic, found, progress)
             else:
                 findings = verify(Path(parsed_args.bundle), progress)
-        self.whole = all(finding.result == "ok" for finding in findings)
+        wrong = sum(finding.result != "ok" for finding in findings)
+        self.whole = not wrong
+        self.summary = (
+            f"Verified {parsed_args.bundle}: {words.counted(len(findings), 'file')} in "
+            f"{words.span(time.monotonic() - started)}, {f'{wrong} not intact' if wrong else 'all intact'}."
+        )
         return ("File", "Result", "Detail"), [(f.file, f.result, f.detail) for f in findings]
 
     def run(self, parsed_args: argparse.Namespace) -> int:

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from osc_imagetools.bundle.repository.restic import Restic
 
 LOG = logging.getLogger(__name__)
-COUNTS = ("last", "hourly", "daily", "weekly", "monthly", "yearly")
 
 
 class CopyBundle(base.ShowOne):
@@ -37,13 +36,7 @@ class CopyBundle(base.ShowOne):
         parser.add_argument(
             "--output", metavar="<path>", help="Copy the bundle out of the repository into this new directory"
         )
-        parser.add_argument(
-            "--jobs",
-            metavar="<n>",
-            type=base.positive(int, "disks"),
-            default=4,
-            help="Maximum number of disks that are copied at the same time (default: 4)",
-        )
+        base.add_jobs_option(parser, "Maximum number of disks that are copied at the same time")
         base.add_dry_run_option(parser)
         repository_options.add_repository_options(parser, reads=True)
         return parser
@@ -52,6 +45,7 @@ class CopyBundle(base.ShowOne):
         import threading
         import time
 
+        from osc_imagetools.progress import words
         from osc_imagetools.progress.display import shown_progress
         from osc_imagetools.run.interrupts import interrupts_set
 
@@ -65,6 +59,13 @@ class CopyBundle(base.ShowOne):
         if parsed_args.dry_run:
             return base.plan_rows(result)
         manifest = result.manifest
+        seconds = time.monotonic() - started
+        self.summary = (
+            f"Copied {manifest['kind']} {manifest['resource']['name'] or ''} to {target}: "
+            f"{words.counted(len(result.disks), 'disk')}, "
+            f"{words.transfer(sum(disk.size for disk in result.disks if not disk.reused), seconds)}, "
+            "compared with the hashes in the manifest."
+        )
         fields = {
             "bundle": result.bundle_id,
             "kind": manifest["kind"],
@@ -76,7 +77,7 @@ class CopyBundle(base.ShowOne):
             "bytes_added": base.Size(sum(disk.added for disk in result.disks)),
             "bytes_reused": base.Size(sum(disk.size for disk in result.disks if disk.reused)),
             "hash_algorithm": manifest["hash_algorithm"],
-            "seconds": round(time.monotonic() - started, 1),
+            "seconds": round(seconds, 1),
         }
         return tuple(fields), tuple(fields.values())
 
@@ -135,8 +136,11 @@ class ForgetBundle(base.Lister):
         "openstack bundle forget /backup --keep-daily 7 --dry-run",
         "openstack bundle forget --repository /backup --keep-last 3 --prune",
     )
+    more = ("ID",)
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        from osc_imagetools.bundle.keep_rules import COUNTS
+
         parser = super().get_parser(prog_name)
         parser.add_argument("directory", metavar="<directory>", nargs="?", help="Directory to search (path)")
         for name in COUNTS:
@@ -163,6 +167,15 @@ class ForgetBundle(base.Lister):
             help="Keep bundles whose last snapshot has all of these restic tags (only in a repository; "
             "repeat the option for alternatives)",
         )
+        parser.add_argument(
+            "--resource",
+            metavar="<id>",
+            dest="resources",
+            action="append",
+            default=[],
+            help="Leave all bundles alone that are not of this exported server, volume or image (ID; repeat "
+            "option for several)",
+        )
         parser.add_argument("--incomplete", action="store_true", help="Remove incomplete bundles too")
         parser.add_argument(
             "--prune", action="store_true", help="Give back the space in the repository (restic prune)"
@@ -180,7 +193,7 @@ class ForgetBundle(base.Lister):
                 if given:
                     raise UsageError(f"{option}: only with --repository <url>")
         removals = _forget_stored(restic, parsed_args) if restic else _forget_here(parsed_args)
-        titles = ("Bundle", "Kind", "Name", "Created At", "Size", "Result", "Reason")
+        titles = ("Bundle", "Kind", "Name", "Created At", "Size", "Result", "Reason", *self.more)
         removed = "would be removed" if parsed_args.dry_run else "removed"
         return titles, [
             (
@@ -191,7 +204,7 @@ class ForgetBundle(base.Lister):
                     base.Age(r.bundle.created_at),
                     base.Size(r.bundle.size),
                 ),
-                *(removed if r.removed else "kept", r.reason),
+                *(removed if r.removed else "kept", r.reason, r.bundle.subject),
             )
             for r in removals
         ]
@@ -210,7 +223,7 @@ def _plan(bundles: Any, parsed_args: argparse.Namespace) -> list[Removal[Any]]:
     from datetime import UTC, datetime
 
     from osc_imagetools.bundle.forgetting import plan_removals
-    from osc_imagetools.bundle.keep_rules import KeepRules
+    from osc_imagetools.bundle.keep_rules import COUNTS, KeepRules
 
     counts = {name: getattr(parsed_args, f"keep_{name}") for name in COUNTS}
     rules = KeepRules(**counts, within=parsed_args.keep_within, tags=tuple(parsed_args.keep_tag))
@@ -222,7 +235,7 @@ def _forget_stored(restic: Restic, parsed_args: argparse.Namespace) -> list[Remo
     from osc_imagetools.progress.display import shown_progress
     from osc_imagetools.run.interrupts import interrupts_set
 
-    removals = _plan(kept_in_repository(restic), parsed_args)
+    removals = _plan(kept_in_repository(restic, parsed_args.resources), parsed_args)
     if not parsed_args.dry_run:
         with interrupts_set():  # each signal ends restic first, so that it removes its lock
             remove_stored(restic, [removal.bundle.what for removal in removals if removal.removed])
@@ -240,7 +253,9 @@ def _forget_here(parsed_args: argparse.Namespace) -> list[Removal[Any]]:
     from osc_imagetools.errors import BundleBusy, OutputExists
 
     done = []
-    for removal in _plan(kept_in_directory(Path(parsed_args.directory)), parsed_args):
+    wanted = parsed_args.resources
+    found = kept_in_directory(Path(parsed_args.directory))
+    for removal in _plan([b for b in found if not wanted or b.subject in wanted], parsed_args):
         if removal.removed and not parsed_args.dry_run:
             try:
                 remove_directory(removal.bundle)

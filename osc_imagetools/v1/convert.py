@@ -43,17 +43,19 @@ class Convert(base.ShowOne):
         base.check_dry_run_format(parsed_args)
         from osc_imagetools.api import conversions
         from osc_imagetools.convert.plan_drafts import ConversionRequest
-        from osc_imagetools.convert.report import conversion_fields
+        from osc_imagetools.convert.report import conversion_fields, conversion_summary
         from osc_imagetools.progress.display import shown_progress
 
         wish = {name: getattr(parsed_args, name) for name in WISHES}
         ConversionRequest(**wish).check(self.kind)
         connection = self.cloud().connection
-        plan = conversions.plan_conversion(connection, self.kind, parsed_args.source, **wish)
+        with base.reading(f"{self.noun} {parsed_args.source}"):
+            plan = conversions.plan_conversion(connection, self.kind, parsed_args.source, **wish)
         if parsed_args.dry_run:
             return base.plan_rows(plan.steps())
         with shown_progress() as progress:
             report = conversions.carry_out(connection, plan, timeout=parsed_args.timeout, progress=progress)
+        self.summary = conversion_summary(plan, report)
         fields = conversion_fields(report)
         fields["bytes"] = base.Size(fields["bytes"])
         fields.update({name: base.Texts(fields[name]) for name in LISTS})

@@ -19,6 +19,8 @@ NEEDED = ("Type", "ID", "Name", "Status", "Size", "Parent", "Broken", "Direction
 class DotFormatter(base.ListFormatter):
     """The rows of a lineage as a directed graph in the DOT language."""
 
+    form = "dot"
+
     def add_argument_group(self, parser: argparse.ArgumentParser) -> None:
         """No options."""
 
@@ -33,7 +35,7 @@ class DotFormatter(base.ListFormatter):
         if missing := [name for name in NEEDED if name not in column_names]:
             from osc_imagetools.errors import UsageError
 
-            raise UsageError(f"-f dot needs the columns {', '.join(missing)}", hint="Leave out -c.")
+            raise UsageError(f"-f {self.form} needs the columns {', '.join(missing)}", hint="Leave out -c.")
         rows = [dict(zip(column_names, row, strict=True)) for row in data]
         stdout.write("digraph lineage {\n  rankdir=LR;\n  node [fontname=sans];\n  edge [fontname=sans];\n")
         for row in {row["ID"]: row for row in reversed(rows)}.values():
@@ -45,6 +47,8 @@ class DotFormatter(base.ListFormatter):
 
 class SvgFormatter(DotFormatter):
     """The graph as a picture, drawn by the program ``dot`` of Graphviz."""
+
+    form = "svg"
 
     def emit_list(
         self,

@@ -44,7 +44,9 @@ class ExportFull(base.ShowOne):
         base.check_dry_run_format(parsed_args)
         restic = repository(parsed_args)
         cloud = self.cloud()
-        return carry_out(self, cloud, self.plan(cloud, parsed_args), parsed_args, restic)
+        with base.reading(f"{self.noun} {parsed_args.source}"):
+            plan = self.plan(cloud, parsed_args)
+        return carry_out(self, cloud, plan, parsed_args, restic)
 
 
 def repository(parsed_args: argparse.Namespace) -> Restic | None:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from osc_imagetools.cloud.connection import Cloud
     from osc_imagetools.export.plan import ExportPlan
-    from osc_imagetools.restore.plan_drafts import ImportOptions, ImportPlan
+    from osc_imagetools.restore.plan import ImportOptions, ImportPlan
 
 
 class ExportFullImage(export_full.ExportFull):
@@ -105,7 +105,7 @@ class ImportFullImage(import_full.ImportFull):
         )
 
     def options(self, parsed_args: argparse.Namespace) -> ImportOptions:
-        from osc_imagetools.restore.plan_drafts import ImportOptions
+        from osc_imagetools.restore.plan import ImportOptions
 
         options = ImportOptions(
             name=parsed_args.name,

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from osc_imagetools.cloud.connection import Cloud
     from osc_imagetools.restore.bundle_place import BundlePlace
-    from osc_imagetools.restore.plan_drafts import ImportPlan
+    from osc_imagetools.restore.plan import ImportPlan
 
 BUNDLE = "a path; with --repository its ID, the beginning of it, or the name or ID of what was exported"
 LISTS = ("differences", "not_replayed", "mapped")
@@ -64,7 +64,8 @@ class ImportFull(base.ShowOne):
         place = bundle_place(parsed_args)
         manifest = place.read()
         cloud = self.cloud()
-        plan = self.plan(cloud, manifest, options)
+        with base.reading(f"{self.noun} of {parsed_args.bundle}"):
+            plan = self.plan(cloud, manifest, options)
         if parsed_args.dry_run:
             return base.plan_rows(plan.steps())
         run = RestoreOptions(

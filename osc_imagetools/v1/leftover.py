@@ -55,7 +55,8 @@ class ListLeftover(LeftoverCommand):
         from osc_imagetools.leftover.inventory import leftover_inventory
 
         base.tell_without_block_storage(cloud, NOT_SEARCHED)
-        found = leftover_inventory(cloud)
+        with base.reading("leftovers"):
+            found = leftover_inventory(cloud)
         tell_others(found)
         self.next_steps = ["openstack leftover delete"] if found.resources else []
         self.failed = bool(found.unread)
@@ -98,12 +99,16 @@ class DeleteLeftover(LeftoverCommand):
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Any, Any]:
         cloud = self.cloud()
-        from osc_imagetools.leftover.execute import remove_leftovers
+        import time
+
+        from osc_imagetools.leftover.execute import removal_summary, remove_leftovers
         from osc_imagetools.leftover.inventory import leftover_inventory
         from osc_imagetools.leftover.plan import may_remove, removal_steps
+        from osc_imagetools.progress.display import shown_progress
 
         base.tell_without_block_storage(cloud, NOT_SEARCHED)
-        found = leftover_inventory(cloud)
+        with base.reading("leftovers"):
+            found = leftover_inventory(cloud)
         tell_others(found)
         runs = parsed_args.runs
         wanted = [r for r in found.resources if not runs or r.run in runs]
@@ -112,7 +117,11 @@ class DeleteLeftover(LeftoverCommand):
             return base.plan_rows(removal_steps(chosen))
         if chosen and not parsed_args.yes:
             confirm(self.app.stdin, self.app.stderr, chosen, runs)
-        done = remove_leftovers(cloud, found, chosen, timeout=parsed_args.timeout)
+        started = time.monotonic()
+        with shown_progress() as progress:
+            done = remove_leftovers(cloud, found, chosen, timeout=parsed_args.timeout, progress=progress)
+        if done:
+            self.summary = removal_summary(done, time.monotonic() - started)
         rows = [(d.resource, d.result) for d in done]
         rows += [
             (r, f"skipped: the run may still be active elsewhere; if it has ended, use --run {r.run}")

@@ -7,7 +7,7 @@ import argparse
 import logging
 from typing import TYPE_CHECKING, Any
 
-from osc_imagetools.v1 import base, server
+from osc_imagetools.v1 import base, import_full, repository_options, server
 
 if TYPE_CHECKING:
     from osc_imagetools.restore_check.plan import RestoreCheckOptions
@@ -37,61 +37,46 @@ class CheckServerRestore(base.ShowOne):
     """
 
     examples = (
-        "openstack server restore-check web01.bundle",
         "openstack server restore-check web01.bundle --expect 'ready for work'",
+        "openstack server restore-check web01 --repository /backup",
     )
     booted = True
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        parser.add_argument("bundle", metavar="<bundle>", help="Bundle to check (path)")
+        parser.add_argument("bundle", metavar="<bundle>", help=f"Bundle to check: {import_full.BUNDLE}")
         _add_evidence_options(parser)
         _add_copy_options(parser)
-        parser.add_argument(
-            "--jobs",
-            metavar="<n>",
-            type=base.positive(int, "transfers"),
-            default=4,
-            help="Maximum number of concurrent transfers (default: 4)",
-        )
+        base.add_jobs_option(parser)
         base.add_dry_run_option(parser)
+        repository_options.add_repository_options(parser, reads=True)
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Any, Any]:
         base.check_dry_run_format(parsed_args)
         options = check_options(parsed_args)
-        from pathlib import Path
-
-        from osc_imagetools.bundle.reader import complete_bundle
-        from osc_imagetools.bundle.records import write_record
-        from osc_imagetools.bundle.verification import check_bundle
         from osc_imagetools.progress.display import shown_progress
         from osc_imagetools.restore.inventory_server import server_destination
         from osc_imagetools.restore_check.execute import check_restore
         from osc_imagetools.restore_check.plan import plan_restore_check
         from osc_imagetools.restore_check.report import restore_check_fields, restore_check_summary
 
-        bundle = complete_bundle(Path(parsed_args.bundle))
+        bundle = import_full.bundle_place(parsed_args)
+        manifest = bundle.read()
         cloud = self.cloud()
-        plan = plan_restore_check(bundle.manifest, server_destination(cloud), options)
+        with base.reading(f"copy of {parsed_args.bundle}"):
+            found = server_destination(cloud)
+        plan = plan_restore_check(manifest, found, options)
         if parsed_args.dry_run:
             return base.plan_rows(plan.steps())
-        bundle = check_bundle(bundle.path, damaged_allowed=not plan.copy.reads_content)
+        manifest = bundle.check(reads_content=plan.copy.reads_content)
         with shown_progress() as progress:
-            report = check_restore(
-                plan,
-                cloud,
-                bundle.path,
-                bundle.manifest,
-                jobs=parsed_args.jobs,
-                progress=progress,
-                store=lambda record: str(write_record(bundle.path, record)),
-            )
+            report = check_restore(plan, cloud, bundle, manifest, jobs=parsed_args.jobs, progress=progress)
         self.booted = report.result == "booted"
         if report.left:
             LOG.warning("These resources may still exist: %s", "; ".join(report.left))
         base.tell(restore_check_summary(report))
-        fields = restore_check_fields(report, str(bundle.path))
+        fields = restore_check_fields(report, bundle.label)
         return tuple(fields), tuple(fields.values())
 
     def run(self, parsed_args: argparse.Namespace) -> int:

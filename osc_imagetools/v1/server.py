@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from osc_imagetools.cloud.connection import Cloud
     from osc_imagetools.export.plan import ExportPlan
     from osc_imagetools.export.plan_server import ServerExportOptions
-    from osc_imagetools.restore.plan_drafts import ImportPlan
+    from osc_imagetools.restore.plan import ImportPlan
     from osc_imagetools.restore.plan_server_options import ServerImportOptions
 
 

@@ -8,7 +8,7 @@ snapshot's tags name.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
@@ -80,12 +80,15 @@ def stored_bundles(restic: Restic) -> list[StoredBundle]:
     return group_bundles(parse_snapshots(document))
 
 
-def list_repository(restic: Restic) -> list[RepositoryBundle]:
+def list_repository(restic: Restic, subjects: Collection[str] = ()) -> list[RepositoryBundle]:
     """All bundles, with their manifests, oldest first.
 
+    :param subjects: only those of these exported resources, if any are named (IDs).
     :raises errors.RepositoryError: as :func:`stored_bundles`, or a manifest cannot be read.
     """
-    return sorted(_opened(restic, stored_bundles(restic)), key=lambda bundle: (bundle.time, bundle.id))
+    wanted = set(map(subject_value, subjects))
+    stored = [bundle for bundle in stored_bundles(restic) if not wanted or bundle.subject in wanted]
+    return sorted(_opened(restic, stored), key=lambda bundle: (bundle.time, bundle.id))
 
 
 def open_stored(restic: Restic, stored: StoredBundle) -> RepositoryBundle:

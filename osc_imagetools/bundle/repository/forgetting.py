@@ -9,7 +9,7 @@ written to.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from osc_imagetools.bundle.forgetting import KeptBundle
 from osc_imagetools.bundle.records import BOOTED, RESTORE_CHECK
@@ -23,13 +23,14 @@ BATCH = 500  # snapshots in one command line
 _STEP = re.compile(r"\[[\d:]+\]\s+[\d.]+%\s+(\d+) / (\d+) (.+)")
 
 
-def kept_in_repository(restic: Restic) -> list[KeptBundle[RepositoryBundle]]:
+def kept_in_repository(restic: Restic, subjects: Collection[str] = ()) -> list[KeptBundle[RepositoryBundle]]:
     """The bundles of a repository, for :func:`osc_imagetools.bundle.forgetting.plan_removals`.
 
+    :param subjects: see :func:`list_repository`.
     :raises errors.RepositoryError: they cannot be listed.
     """
     found = []
-    for bundle in list_repository(restic):
+    for bundle in list_repository(restic, subjects):
         resource = bundle.manifest.get("resource", {})
         found.append(
             KeptBundle(

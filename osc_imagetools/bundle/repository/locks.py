@@ -13,6 +13,7 @@ from __future__ import annotations
 import getpass
 import json
 import os
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -23,6 +24,8 @@ from osc_imagetools.bundle.repository.restic import Restic, own_host
 from osc_imagetools.bundle.repository.snapshots import parse_time
 
 STALE = timedelta(minutes=30)
+PATIENCE = 60.0  # seconds that another process's lock is waited for
+PAUSE = 1.0
 T = TypeVar("T")
 
 
@@ -61,6 +64,21 @@ def unlocked(restic: Restic, attempt: Callable[[], T]) -> T:
         if not remove_own_locks(restic):
             raise
     return attempt()
+
+
+def patiently(restic: Restic, attempt: Callable[[], T], seconds: float = PATIENCE) -> T:
+    """As :func:`unlocked`, and made again as long as somebody else's lock is there.
+
+    :param seconds: after which that is given up.
+    """
+    until = time.monotonic() + seconds
+    while True:
+        try:
+            return unlocked(restic, attempt)
+        except errors.RepositoryLocked:
+            if time.monotonic() > until:
+                raise
+            time.sleep(PAUSE)
 
 
 def remove_own_locks(restic: Restic) -> bool:

@@ -27,7 +27,7 @@ def export_bundle_id(restic: Restic, kind: str, subject: str) -> Iterator[tuple[
     :raises errors.RepositoryError: the snapshots cannot be listed.
     """
     for found in reversed(_incomplete(restic, kind, subject)):
-        claimed = _claim(found)
+        claimed = claimed_name(f"bundle-{found}")
         if claimed is None:
             continue
         with claimed:
@@ -36,7 +36,7 @@ def export_bundle_id(restic: Restic, kind: str, subject: str) -> Iterator[tuple[
                 yield found, False
                 return
     new = str(uuid.uuid4())
-    claimed = _claim(new)
+    claimed = claimed_name(f"bundle-{new}")
     assert claimed is not None
     with claimed:
         yield new, True
@@ -52,11 +52,11 @@ def _incomplete(restic: Restic, kind: str, subject: str) -> list[str]:
     ]
 
 
-def _claim(bundle_id: str) -> socket.socket | None:
-    """Closing it gives the bundle up; None where another process has it."""
+def claimed_name(name: str) -> socket.socket | None:
+    """A name on this machine: closing all copies gives it up; None where another process has it."""
     claimed = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     try:
-        claimed.bind(f"\0osc-imagetools-bundle-{bundle_id}")
+        claimed.bind(f"\0osc-imagetools-{name}")
     except OSError:
         claimed.close()
         return None

@@ -18,14 +18,19 @@ from osc_imagetools.data.disk_format import DiskFacts, inspect_disk, size_as
 from osc_imagetools.data.disk_stream import DiskSource
 from osc_imagetools.data.download import Downloader
 from osc_imagetools.data.file_source import FileSource
-from osc_imagetools.operations.drafts import CONVERTIBLE
 from osc_imagetools.operations.vocabulary import ReformatImage, SendDisk
 from osc_imagetools.progress.model import Progress
 from osc_imagetools.run.context import RunContext
 from osc_imagetools.run.converted_source import ConvertedSource
 from osc_imagetools.run.effects.images import send_disk, source_of
 from osc_imagetools.run.effects.outcome import Outcome
-from osc_imagetools.run.qemu_img import convert_file, open_plain, temporary_folder, temporary_parent
+from osc_imagetools.run.qemu_img import (
+    check_content,
+    convert_file,
+    open_plain,
+    temporary_folder,
+    temporary_parent,
+)
 
 LOG = logging.getLogger(__name__)
 # As large as disks need it, where /tmp may be in memory; a directory of our own is made in it.
@@ -50,12 +55,7 @@ def reformat_image(
 
         def accept(file: Path) -> None:
             facts.append(inspect_disk(file, declared, label=image.label))
-            content = facts[0].content_format
-            if CONVERTIBLE.get(content) != CONVERTIBLE[declared]:
-                raise errors.ResourceUnusable(
-                    f"{image.label} says that it is {declared}, but its content is {content}",
-                    hint="What a server would make of it is not certain: make an image that says what it is.",
-                )
+            check_content(facts[0], declared, image.label)
 
         downloader = Downloader(
             context.cloud.connection.session,

@@ -19,11 +19,11 @@ from osc_imagetools import errors
 from osc_imagetools.cloud.answers import StatusError
 from osc_imagetools.cloud.connection import Cloud
 from osc_imagetools.cloud.ownership import RUN, STOPPED, run_of_name
-from osc_imagetools.cloud.server import get_server
+from osc_imagetools.cloud.server import Server, get_server
 from osc_imagetools.cloud.volume import get_snapshot, get_volume
 from osc_imagetools.run.context import CreatedResource, RunContext
 from osc_imagetools.run.deadline import FIRST_PAUSE
-from osc_imagetools.run.effects.server_requests import server_action, server_request
+from osc_imagetools.run.effects.server_requests import newest_stop, server_action, server_request
 from osc_imagetools.run.effects.waits import failure, image_document
 
 # How long something may take to appear whose making was never answered, in seconds.
@@ -162,7 +162,10 @@ def _images_of(context: RunContext, made: CreatedResource) -> Iterator[str]:
 
 
 def start_server(context: RunContext, made: CreatedResource) -> None:
-    """Starts a server that a run has stopped, unless somebody else did; the mark goes."""
+    """Starts a server that a run has stopped, unless somebody else has started or stopped it since.
+
+    The mark goes.
+    """
     server_id = str(made.id)
 
     starts = 0
@@ -175,6 +178,8 @@ def start_server(context: RunContext, made: CreatedResource) -> None:
         if server.task_state is not None:  # it may be stopping still
             return False
         if server.status != "SHUTOFF":
+            return True
+        if not starts and _stopped_since(context, server):
             return True
         if starts == MOST_STARTS:
             fault = (server.document.get("fault") or {}).get("message") or "no reason is given"
@@ -192,6 +197,13 @@ def start_server(context: RunContext, made: CreatedResource) -> None:
     context.cleanup_deadline.until(f"server {server_id} to run again", running)
     with contextlib.suppress(errors.ResourceNotFound):
         server_request(context, "DELETE", f"/servers/{server_id}/metadata/{STOPPED}", server_id)
+
+
+def _stopped_since(context: RunContext, server: Server) -> bool:
+    """Whether another request than the one of the mark has stopped a server last."""
+    mark = str((server.document.get("metadata") or {}).get(STOPPED, "")).split()
+    newest = newest_stop(context, server.id) if len(mark) > 2 else None
+    return newest is not None and newest != mark[2]
 
 
 def remove_server(context: RunContext, made: CreatedResource) -> None:

@@ -9,8 +9,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from osc_imagetools import errors
 from osc_imagetools.cloud.answers import document
 from osc_imagetools.run.context import RunContext
+
+
+def newest_stop(context: RunContext, server_id: str) -> str | None:
+    """The ID of the request that has stopped a server last; None where the cloud does not tell.
+
+    A guest that is shut down from within counts too: Nova then stops the server itself.
+    """
+    path = f"/servers/{server_id}/os-instance-actions"
+    try:
+        actions = context.cloud.get(
+            "compute", path, what=f"actions of server {server_id}", key="instanceActions"
+        )
+        return next((str(a["request_id"]) for a in actions if a["action"] == "stop"), None)
+    except errors.ImagetoolsError:
+        return None
 
 
 def server_action(

@@ -25,7 +25,7 @@ from osc_imagetools.run.context import CreatedResource, RunContext
 from osc_imagetools.run.effects.creation import create
 from osc_imagetools.run.effects.outcome import Outcome
 from osc_imagetools.run.effects.removal import REMOVALS, marked
-from osc_imagetools.run.effects.server_requests import server_action, server_request
+from osc_imagetools.run.effects.server_requests import newest_stop, server_action, server_request
 from osc_imagetools.run.effects.waits import COMING, AbandonedImage, await_snapshot, image_document
 
 # createImage answers with the ID of the image
@@ -35,10 +35,13 @@ DETAILS_MICROVERSION = "2.84"
 
 
 def stop_server(context: RunContext, server_id: str) -> CreatedResource:
-    """Stops a running server and waits until its guest is at rest; its undo starts it again."""
+    """Stops a running server and waits until its guest is at rest; its undo starts it again.
+
+    The mark then tells which request has stopped it: one that its user has stopped since stays stopped.
+    """
     made = context.register("stopped-server", server_id, REMOVALS["stopped-server"], identifier=server_id)
-    mark = {"metadata": {STOPPED: f"{context.run.id} {context.run.process}"}}
-    server_request(context, "POST", f"/servers/{server_id}/metadata", server_id, mark, again=True)
+    mark = f"{context.run.id} {context.run.process}"
+    _mark_stopped(context, server_id, mark)
     try:
         server_action(context, server_id, {"os-stop": None}, again=True)
     except StatusError as exc:
@@ -47,7 +50,15 @@ def stop_server(context: RunContext, server_id: str) -> CreatedResource:
         if exc.status != 409 or not stops:  # else an answer got lost, and this was the second request
             raise
     await_server(context, server_id, "SHUTOFF")
+    if stop := newest_stop(context, server_id):
+        with contextlib.suppress(errors.ImagetoolsError):  # it is locked, for example: the mark is there
+            _mark_stopped(context, server_id, f"{mark} {stop}")
     return made
+
+
+def _mark_stopped(context: RunContext, server_id: str, mark: str) -> None:
+    body = {"metadata": {STOPPED: mark}}
+    server_request(context, "POST", f"/servers/{server_id}/metadata", server_id, body, again=True)
 
 
 def create_server_image(context: RunContext, operation: SnapshotServer) -> dict[Reference, Outcome]:

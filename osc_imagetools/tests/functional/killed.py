@@ -42,7 +42,8 @@ def main() -> int:
             if done == at or (name == wanted and not sent):
                 sent = True
                 os.kill(os.getpid(), number)
-                handled.wait(60)
+                if number != signal.SIGSTOP:  # it goes on when it is continued
+                    handled.wait(60)
 
     make, request = Journal.make, Cloud.request
 

@@ -201,6 +201,9 @@ class TestBackupCheck(base.TestCase):
         fleet.act("agent", "lock")
         fleet.remove_image(cls.agent)
         error, busy, lost = cls.sick
+        # Ceph removes no disk that a guest holds open.
+        fleet.act("sick", "os-stop")
+        fleet.await_servers("SHUTOFF", "sick")
         fleet.volume_status(error, status="error")
         fleet.volume_status(busy, status="maintenance")
         fleet.volume_status(lost, status="available", attach_status="detached")
@@ -366,6 +369,11 @@ class TestBackupCheck(base.TestCase):
         nova.put(f"/servers/{plain}/tags/{self.name}", microversion="2.26")
         rows = self.fleet.check("--tags", self.name, "--all-projects", "--summary", cloud="devcloud-admin")
         self.assertEqual([plain], [row["ID"] for row in rows])
+        more = (*words, "--flavor", "tiny-extra", "--not-tags", self.name)
+        rows = self.fleet.check(*more)
+        self.assertEqual([self.fleet.servers["extra"]], [row["ID"] for row in rows])
+        for nowhere in (("--ip", "^192.0.2"), ("--host", "nowhere")):
+            self.assertEqual([], self.fleet.check(*more, *nowhere, cloud="devcloud-demo-admin"))
 
     def test_a_server_that_does_not_exist(self):
         result = self.openstack("server", "backup-check", self.name, code=1)

@@ -11,6 +11,63 @@ from typing import Any
 from osc_imagetools.tests.functional import base
 from osc_imagetools.tests.functional.servers import BOOTED, ServerCase
 
+# Everything that can be wrong with a policy file, and how each error begins.
+WRONG = """
+version: 2
+nights: 7
+policies:
+  "two words": {servers: {}, max_age: 1d, output_directory: /b}
+  empty: {}
+  a:
+    servers: {name: web, names: ["(", "ok"], tags: [], projects: x, properties: {tier: 1}}
+    max_age: soon
+    output_directory: relative
+    repository: somewhere
+    stop: maybe
+    allow_encrypted: 1
+    keep: {last: -2, forever: 1, within: long}
+    prove: {expect: "*", timeout: 0, flavor: "", networks: []}
+    comment: x
+  b: {servers: {}, max_age: 1d, output_directory: /b, password_file: p, repository_cloud: c, prune: true}
+  c: {servers: {}, max_age: 1d, output_directory: /b, keep: {daily: 0}}
+  d: {servers: {}, max_age: 1d, output_directory: /b, keep: {}}
+"""
+SAID = (
+    "the file: Additional properties are not allowed ('nights' was unexpected)",
+    "version: 1 was expected",
+    "policies: 'two words' does not match",
+    "policies/empty: 'servers' is a required",
+    "policies/empty: 'max_age' is a required",
+    "policies/empty: exactly one of output_directory and repository",
+    "policies/a: exactly one of output_directory and repository",
+    "policies/a: Additional properties are not allowed ('comment' was unexpected)",
+    "policies/a/servers: Additional properties are not allowed ('name' was unexpected)",
+    "policies/a/servers/tags: [] should be non-empty",
+    "policies/a/servers/projects: 'x' is not of type 'array'",
+    "policies/a/servers/properties/tier: 1 is not of type 'string'",
+    "policies/a/servers/names/0: '(' is not a regular expression",
+    "policies/a/max_age: 'soon' does not match",
+    "policies/a/output_directory: 'relative' does not match",
+    "policies/a/repository: 'somewhere' does not match",
+    "policies/a/stop: 'maybe' is not of type 'boolean'",
+    "policies/a/allow_encrypted: 1 is not of type 'boolean'",
+    "policies/a/keep: Additional properties are not allowed ('forever' was unexpected)",
+    "policies/a/keep/last: -2 is less than the minimum of -1",
+    "policies/a/keep/within: 'long' is not a duration",
+    "policies/a/prove: 'every' is a required",
+    "policies/a/prove/expect: '*' is not a regular expression",
+    "policies/a/prove/timeout: 0 is less than or equal to the minimum of 0",
+    "policies/a/prove/flavor: '' should be non-empty",
+    "policies/a/prove/networks: [] should be non-empty",
+    "policies/b: 'repository' is a dependency of 'password_file'",
+    "policies/b: 'repository' is a dependency of 'repository_cloud'",
+    "policies/b: 'repository' is a dependency of 'prune'",
+    "policies/b: 'keep' is a dependency of 'prune'",
+    "policies/b/password_file: 'p' does not match",
+    "policies/c/keep: these rules would keep nothing",
+    "policies/d/keep: {} should be non-empty",
+)
+
 
 class TestRuns(ServerCase):
     def setUp(self) -> None:
@@ -29,9 +86,9 @@ class TestRuns(ServerCase):
             for number in range(count)
         ]
 
-    def run_backup(self, *words: Any, code: int = 0) -> list[dict[str, Any]]:
+    def run_backup(self, *words: Any, code: int = 0, cloud: str = "devcloud-demo") -> list[dict[str, Any]]:
         command = ("server", "backup-run", "--long", "-f", "json", *words)
-        return self.openstack(*command, code=code).json  # type: ignore[no-any-return]
+        return self.openstack(*command, code=code, cloud=cloud).json  # type: ignore[no-any-return]
 
     def options(self) -> tuple[Any, ...]:
         return "--max-age", "1d", "--output-directory", self.backup
@@ -64,7 +121,9 @@ class TestRuns(ServerCase):
 
         (self.backup / three).unlink()
         made = self.bundles()
-        rows = {row["ID"]: row for row in self.run_backup("--name", self.name, *self.options())}
+        # An administrator, whose login is in another project: the export is done in that of the server.
+        chosen = ("--project", base.project("demo"), "--name", self.name, *self.options())
+        rows = {row["ID"]: row for row in self.run_backup(*chosen, cloud="devcloud-admin")}
         self.assertEqual(["fresh", "fresh", "exported"], [rows[i]["Result"] for i in (one, two, three)])
         self.assertEqual(3, len(self.bundles()))
         self.assertLessEqual(set(made), set(self.bundles()))
@@ -104,10 +163,15 @@ class TestRuns(ServerCase):
         self.assertEqual([str(first), row["Bundle"]], list(map(str, self.bundles())))
         self.assertEqual(before, self.everything())
 
-        policies.write_text("version: 1\npolicies: {a: {servers: {}, max_age: soon}}\n")
-        refused = self.openstack("server", "backup-run", *words, code=2)
-        for what in ("max_age", "output_directory"):
-            self.assertIn(what, refused.err)
+    def test_a_policy_file_with_every_error(self) -> None:
+        policies = self.dir / "policies.yaml"
+        policies.write_text(WRONG)
+        for command in ("backup-run", "backup-check"):
+            refused = self.openstack("server", command, "--all", "--policy-file", policies, code=2).err
+            for what in SAID:
+                self.assertIn(f"\n- {what}", refused)
+            self.assertEqual(len(SAID), refused.count("\n- "), refused)
+        self.assertFalse(self.backup.exists())
 
     def age(self, bundle: pathlib.Path) -> None:
         """Makes a bundle one of long ago, by a volume that it does not have: the rest stays as it was."""

@@ -285,3 +285,30 @@ class TestStillStopped(LeftoverCase):
         after = self.document(server_id)
         self.assertEqual(("ACTIVE", {}), (after["status"], after["metadata"]))
         self.assertEqual([], self.leftover())
+
+    def test_a_server_that_its_user_has_stopped_meanwhile(self) -> None:
+        """It ran again, and was stopped again: it is not the run's any more."""
+        root = self.volume(image_id=self.image(self.guest_disk()))
+        server_id = self.create_server(block_device_mapping_v2=[self.on_volume(root, boot=True)])
+        nova = self.connection().compute
+        words = ("server", "export-full", server_id, "--stop", "--output", str(self.dir / "bundle"))
+        step = "answered: block-storage POST /snapshots/ID/metadata"
+        process = base.start_killed(self.dir / "steps", f"SIGSTOP={step}", *words, cloud="devcloud-demo")
+        self.addCleanup(process.kill)
+        self.wait(lambda: self.noted(self.dir / "steps", step), True)
+        cinder = self.connection().block_storage
+        self.wait(lambda: [snapshot.status for snapshot in cinder.snapshots(volume_id=root)], ["available"])
+        nova.start_server(server_id)
+        self.wait(lambda: self.document(server_id)["status"], "ACTIVE")
+        nova.stop_server(server_id)
+        self.wait(lambda: self.document(server_id)["status"], "SHUTOFF")
+        process.send_signal(signal.SIGCONT)
+        _, err = process.communicate(timeout=base.PATIENCE)
+        self.assertEqual(0, process.returncode, err)
+        after = self.document(server_id)
+        self.assertEqual(("SHUTOFF", {}), (after["status"], after["metadata"]))
+        self.assertEqual([], self.leftover())
+
+    def noted(self, names: pathlib.Path, step: str) -> bool:
+        """Whether a command has come to a step."""
+        return names.exists() and step in names.read_text().splitlines()

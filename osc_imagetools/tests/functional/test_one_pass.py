@@ -2,18 +2,25 @@
 """Disks are sent and proven in one pass: what is wrong with one is never an image, and nothing stays."""
 
 import contextlib
+import functools
 import hashlib
 import json
 import os
 import signal
 import sqlite3
 import subprocess
+import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+import fixtures
 
 from osc_imagetools.bundle.writer import BundleWriter
 from osc_imagetools.cloud import ownership
 from osc_imagetools.tests.functional import base
 from osc_imagetools.tests.functional.base import MIB, STATE
+from osc_imagetools.tests.functional.cloud_proxy import CLOUD, CloudProxy, Seen
 from osc_imagetools.tests.functional.test_image_import import OTHER, ImportCase
 
 
@@ -121,3 +128,127 @@ class TestThreeDisks(ImportCase):
         files.remove("SHA512SUMS")
         sums = subprocess.run(["sha512sum", *files], cwd=folder, check=True, capture_output=True)
         Path(folder / "SHA512SUMS").write_bytes(sums.stdout)
+
+
+class TestHeld(base.TestCase):
+    """An upload is held in its middle by a proxy, while something happens to what is sent."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.temporary = self.dir / "temporary"
+        self.temporary.mkdir()
+        self.useFixture(fixtures.EnvironmentVariable("TMPDIR", str(self.temporary)))
+        self.proxy = self.useFixture(CloudProxy(self.dir))
+
+    def held(self, happens: Callable[[subprocess.Popen[str]], object], *words: Any) -> tuple[int, str]:
+        """Runs a command; the exit code, and what it says."""
+        sending, release = threading.Event(), threading.Event()
+        self.addCleanup(release.set)
+
+        def hold(seen: Seen) -> None:
+            if seen.method == "PUT" and seen.path.endswith("/file"):
+                sending.set()
+                release.wait(base.PATIENCE)
+
+        self.proxy.on_request = hold
+        process = base.start_openstack(*map(str, words), cloud=CLOUD)
+        self.assertTrue(sending.wait(base.PATIENCE))
+        happens(process)
+        release.set()
+        _, told = process.communicate(timeout=base.PATIENCE)
+        self.proxy.on_request = lambda seen: None
+        self.assertNotIn("Traceback", told)
+        return process.returncode, told
+
+    def images(self) -> set[tuple[str, str]]:
+        return {(image.id, image.status) for image in self.connection().image.images()}
+
+    def test_a_file_that_shrinks_or_grows_while_it_is_sent(self) -> None:
+        size = 48 * MIB
+        image = self.image(self.random_file(size))
+        self.openstack("image", "export-full", image, "--output", self.dir / "bundle")
+        (disk,) = (self.dir / "bundle" / "disks").iterdir()
+        whole, before = disk.read_bytes(), self.images()
+        for other in (size - MIB, size + MIB):
+            words = ("image", "import-full", self.dir / "bundle", "--name", f"{self.name}-{other}")
+            code, told = self.held(functools.partial(self.truncate, disk, other), *words)
+            self.assertEqual(1, code, told)
+            self.assertIn(f"disks/{disk.name}", told)
+            self.assertEqual(before, self.images())
+            disk.write_bytes(whole)
+
+    def qcow2(self) -> tuple[str, Path]:
+        """An image of a qcow2, and its raw content."""
+        content = self.random_file(48 * MIB)
+        disk = self.dir / "disk.qcow2"
+        subprocess.run(["qemu-img", "convert", "-O", "qcow2", content, disk], check=True)
+        return self.image(disk, disk_format="qcow2"), content
+
+    def convert(self, image: str, happens: Callable[[subprocess.Popen[str]], object]) -> tuple[int, str]:
+        words = ("image", "convert", image, "--to", "image", "--disk-format", "raw", "--name", self.name)
+        return self.held(happens, *words)
+
+    def test_the_reader_is_killed_in_the_middle_of_a_conversion(self) -> None:
+        image, _ = self.qcow2()
+        before = self.images()
+        for program in ("qemu-nbd", "nbdcopy"):
+            code, told = self.convert(image, functools.partial(self.kill, program))
+            self.assertEqual(1, code, told)
+            self.assertIn(f"image {self.name}", told)
+            self.assertEqual(before, self.images())
+            self.assertEqual([], self.left_behind())
+
+    def test_a_conversion_is_killed_in_the_middle(self) -> None:
+        image, content = self.qcow2()
+        before = self.images()
+        readers: list[int] = []
+
+        def kill(process: subprocess.Popen[str]) -> None:
+            readers.append(self.started(process, "qemu-nbd"))
+            process.kill()
+
+        code, _ = self.convert(image, kill)
+        self.assertEqual(-signal.SIGKILL, code)
+        self.wait(lambda: Path(f"/proc/{readers[0]}/cmdline").exists(), False)
+        new = self.images() - before
+        self.assertEqual(1, len(new))
+        self.assertNotIn("active", {status for _, status in new})
+        self.openstack("leftover", "delete", "--yes", cloud=CLOUD)
+        self.assertEqual(before, self.images())
+        self.assertEqual([], self.left_behind())
+        code, told = self.convert(image, lambda process: None)
+        self.assertEqual(0, code, told)
+        ((made, _),) = self.images() - before
+        self.addCleanup(self.remove_image, made)
+        data = self.connection().image.download_image(made).content
+        self.assertEqual(hashlib.sha512(content.read_bytes()).digest(), hashlib.sha512(data).digest())
+
+    def left_behind(self) -> list[str]:
+        """What our commands have in the temporary folder."""
+        return [path.name for path in self.temporary.rglob("*")]
+
+    def truncate(self, disk: Path, size: int, process: subprocess.Popen[str]) -> None:
+        self.assertIsNone(process.poll())
+        os.truncate(disk, size)
+
+    def kill(self, name: str, process: subprocess.Popen[str]) -> None:
+        os.kill(self.started(process, name), signal.SIGKILL)
+
+    def started(self, process: subprocess.Popen[str], name: str) -> int:
+        """The PID of a program that a command has started, or is about to."""
+        found: list[int] = []
+
+        def is_there() -> bool:
+            found[:] = [pid for pid, program in self.below(process.pid) if program == name]
+            return bool(found) or process.poll() is not None
+
+        self.wait(is_there, True)
+        (pid,) = found
+        return pid
+
+    def below(self, pid: int) -> list[tuple[int, str]]:
+        """The processes that a process has started, and those that they have: (PID, name)."""
+        done = subprocess.run(["ps", "-eo", "pid=,ppid=,comm="], check=True, capture_output=True, text=True)
+        rows = [line.split(None, 2) for line in done.stdout.splitlines()]
+        found = [(int(child), name) for child, parent, name in rows if int(parent) == pid]
+        return found + [deeper for child, _ in found for deeper in self.below(child)]

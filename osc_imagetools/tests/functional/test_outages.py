@@ -95,14 +95,16 @@ class TestOneInSeven(OutageCase):
         server_id, boot, data = self.make_server()
         before = self.mine()
         bundle = self.dir / "bundle"
-        self.behind("server", "export-full", server_id, "--output", bundle)
+        report = self.behind("server", "export-full", server_id, "--output", bundle, "-f", "json").json
         self.assertNotEqual({}, self.proxy.faults())
+        self.assertLess(0, report["retries"])
         self.leaves_nothing(before)
         self.openstack("bundle", "verify", bundle, cloud=None)
         self.same_disk(bundle / "disks" / "0-vda.qcow2", boot)
         self.same_disk(bundle / "disks" / "1-vdb.qcow2", data)
         self.remove_with_volumes(server_id)
         back = self.behind("server", "import-full", bundle, "--wait", "-f", "json").json
+        self.assertLess(0, back["retries"])
         self.comes_back(boot, data, back)
         self.assertFalse([found for found in self.mine() if "osc-imagetools" in found])
 

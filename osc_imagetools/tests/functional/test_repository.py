@@ -682,6 +682,8 @@ class Keeping(RepositoryCase):
         self.record(made[1])
         words = ("bundle", "forget", "--keep-last", "1", "--keep-tag", "monthly,x", "--keep-tag", "monthly")
         planned = self.rows(*words, "--dry-run")
+        of_other = self.rows(*words, "--dry-run", "--long", "--resource", OTHER_ID)
+        self.assertEqual([(other, OTHER_ID)], [(row["Bundle"], row["ID"]) for row in of_other])
         done = {row["Bundle"]: (row["Result"], row["Reason"]) for row in self.rows(*words)}
         wanted = {
             made[3]: ("kept", "last, newest complete"),

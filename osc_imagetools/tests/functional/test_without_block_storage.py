@@ -9,11 +9,13 @@ import json
 import pathlib
 import subprocess
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 
 import fixtures
 import openstack
 
 from osc_imagetools.tests.functional import base
+from osc_imagetools.tests.functional.zookeeper import ZooKeeper
 from osc_imagetools.tests.unit.bundle import samples
 
 TABLE = json.loads((base.ROOT / "doc/source/user/without-block-storage.json").read_text())
@@ -40,6 +42,7 @@ class TestOutcomes(base.TestCase):
             "bundle": str(case.dir / "image.bundle"),
             "mapped": str(cls.mapped(case.dir / "mapped.bundle")),
             "server_bundle": str(case.dir / "server.bundle"),
+            "jobboard": case.useFixture(ZooKeeper(case.dir)).url,
             **cls.repository(case.dir),
         }
         case.openstack("image", "export-full", image, "--output", cls.made["bundle"], cloud=HERE)
@@ -80,16 +83,26 @@ class TestOutcomes(base.TestCase):
         samples.reseal(path, manifest)
         return path
 
-    def run_entry(self, entry, cloud):
-        out = self.dir / uuid.uuid4().hex
+    def words(self, entry, out):
         words = [
             word.format(out=out, name=self.name, project=base.project("other"), **self.made)
             for word in entry["words"].split()
         ]
-        return base.run_openstack(*entry["command"].split(), *words, cloud=cloud), out
+        return entry["command"].split() + words
+
+    def run_entry(self, entry, cloud):
+        out = self.dir / uuid.uuid4().hex
+        return base.run_openstack(*self.words(entry, out), cloud=cloud), out
+
+    def run_beside(self, entry, cloud):
+        """The same in a process of its own."""
+        out = self.dir / uuid.uuid4().hex
+        process = base.start_openstack(*self.words(entry, out), cloud=cloud)
+        printed, told = process.communicate(timeout=base.PATIENCE)
+        return base.Result(process.returncode, printed, told), out
 
     def everything(self):
-        connection = openstack.connect(cloud="devcloud-demo")
+        connection = self.connection("devcloud-demo")
         storage = connection.block_storage
         lists = (
             connection.image.images(),
@@ -113,7 +126,7 @@ class TestOutcomes(base.TestCase):
             self.assertEqual(entry["outcome"] == "told", told, f"{entry}: {result.err}")
 
     def remove_copies(self):
-        for image in openstack.connect(cloud="devcloud-demo").image.images(name=self.name):
+        for image in list(self.connection("devcloud-demo").image.images(name=self.name)):
             self.remove_image(image.id)
 
     def test_what_is_refused_has_no_effect(self):
@@ -136,8 +149,11 @@ class TestOutcomes(base.TestCase):
         config = self.dir / "clouds.json"
         config.write_text(json.dumps({"clouds": {"down": settings}}))
         with fixtures.EnvironmentVariable("OS_CLIENT_CONFIG_FILE", str(config)):
-            for entry in self.of("refused"):
-                result, out = self.run_entry(entry, "down")
+            entries = self.of("refused")
+            # Each waits for the service for some seconds, so some of them wait together.
+            with ThreadPoolExecutor(max_workers=4) as pool:
+                results = list(pool.map(lambda entry: self.run_beside(entry, "down"), entries))
+            for entry, (result, out) in zip(entries, results, strict=True):
                 self.assertEqual((1, ""), (result.code, result.out), f"{entry}: {result.err}")
                 self.assertIn("[service-unreachable]", result.err, str(entry))
                 self.assertFalse(out.exists(), entry)

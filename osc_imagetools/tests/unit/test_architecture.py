@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import ast
 import collections
+import importlib
 import pathlib
+import re
 from collections.abc import Iterator
 
 import testtools
@@ -141,3 +143,24 @@ class TestSize(testtools.TestCase):
     def test_every_module_states_its_contract(self) -> None:
         silent = [str(path) for _, path, tree in modules() if not ast.get_docstring(tree)]
         self.assertEqual([], silent)
+
+
+class TestPage(testtools.TestCase):
+    def test_what_the_page_names_is_there(self) -> None:
+        page = ROOT.parent / "doc" / "source" / "contributor" / "architecture.rst"
+        if not page.exists():
+            self.skipTest("not in a checkout")
+        # Such as "run/lanes.run_lanes"; a subject is also meant by its folder alone.
+        rooms = "|".join((*KERNEL, *SUBJECTS, *TOP))
+        names = set(re.findall(rf"``((?:{rooms})/[a-z_/0-9]+(?:\.\w+)*)``", page.read_text()))
+        self.assertLess(20, len(names))
+        absent = []
+        for name in sorted(names):
+            path, *attributes = name.split(".")
+            try:
+                found = importlib.import_module(f"osc_imagetools.{path.replace('/', '.')}")
+                for attribute in attributes:
+                    found = getattr(found, attribute)
+            except (ImportError, AttributeError):
+                absent.append(name)
+        self.assertEqual([], absent)

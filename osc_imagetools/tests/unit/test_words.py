@@ -63,11 +63,11 @@ class TestSummaries(testtools.TestCase):
         self.assertIn("2.0 GiB reused", self.exported("os_hash", reused=2 * GIB))
 
     def test_an_import(self):
-        report = ImportReport("volume", "v", "db", GIB, 1, (), (), (), 10.0)
+        report = ImportReport("volume", "v", "db", GIB, 1, (), (), (), 10.0, 0)
         self.assertEqual(
             "Imported volume db (v): 1 disk, 1.0 GiB in 10 s (102.4 MiB/s); "
             "read back, it is as in the bundle.",
             import_summary(report),
         )
-        different = ImportReport("volume", "v", "db", GIB, 1, ("a", "b"), (), (), 10.0)
+        different = ImportReport("volume", "v", "db", GIB, 1, ("a", "b"), (), (), 10.0, 0)
         self.assertIn("it differs from the bundle in 2 points", import_summary(different))

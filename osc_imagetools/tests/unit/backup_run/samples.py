@@ -8,10 +8,12 @@ from typing import Any
 from osc_imagetools.backup_check.bundles import BundleCopy
 from osc_imagetools.backup_run.inventory import RunServer
 from osc_imagetools.backup_run.plan_policy import BackupPolicy, ServerChoice
+from osc_imagetools.backup_run.plan_target import BackupTarget
 
 DAY = 86400.0
 NOW = 100 * DAY
 PLACE = "/backup"
+TARGET = BackupTarget(PLACE)
 
 
 def server(identifier: str = "s", **changes: Any) -> RunServer:
@@ -44,5 +46,5 @@ def bundle(age: float = 0.5, **changes: Any) -> BundleCopy:
 
 
 def policy(name: str = "daily", **changes: Any) -> BackupPolicy:
-    fields: dict[str, Any] = {"servers": ServerChoice(), "max_age": DAY, "directory": PLACE}
+    fields: dict[str, Any] = {"servers": ServerChoice(), "max_age": DAY, "target": TARGET}
     return BackupPolicy(name, **{**fields, **changes})

@@ -18,12 +18,15 @@ import fixtures
 
 from osc_imagetools import errors
 from osc_imagetools.backup_run.child import ChildCommand, ChildLogin
-from osc_imagetools.backup_run.destination import BundleDirectory
+from osc_imagetools.backup_run.destination import BundleDirectory, backup_destination
 from osc_imagetools.backup_run.execute import RunOptions, carry_out
 from osc_imagetools.backup_run.plan import PlannedServer, plan_run
 from osc_imagetools.backup_run.plan_policy import ProofRule
 from osc_imagetools.backup_run.plan_schedule import RunLimits
+from osc_imagetools.backup_run.plan_target import BackupTarget
 from osc_imagetools.backup_run.result import ServerResult
+from osc_imagetools.bundle.keep_rules import KeepRules
+from osc_imagetools.bundle.repository.restic import restic_program
 from osc_imagetools.tests.unit.backup_run.samples import NOW, policy, server
 from osc_imagetools.tests.unit.base import TestCase
 
@@ -47,7 +50,17 @@ if words[1] == "restore-check":
     result = "failed" if "unbootable" in what else "booted"
     print(json.dumps({"result": result, "evidence": "login prompt"}))
     sys.exit(0 if result == "booted" else 3)
-print(json.dumps({"bundle": words[words.index("--output") + 1], "bytes": 7}))
+if words[1] == "forget":
+    locked = os.environ["NOTES"] + ".locked"
+    if os.path.exists(locked) and not os.remove(locked):
+        sys.exit("somebody writes [repository-locked]\\nWait.")
+    named = [words[i + 1] for i, word in enumerate(words) if word == "--resource"]
+    rows = [{"ID": s, "Result": r} for s in named for r in ("kept", "removed", "removed")]
+    with open(os.environ["NOTES"] + ".forget", "a") as notes:
+        print(*words, os.environ["OSC_IMAGETOOLS_REPOSITORY"], file=notes)
+    sys.exit(print(json.dumps(rows)))
+stored = os.environ.get("OSC_IMAGETOOLS_REPOSITORY")
+print(json.dumps({"bundle": stored or words[words.index("--output") + 1], "bytes": 7}))
 """
 
 
@@ -69,7 +82,8 @@ class RunCase(TestCase):
         self.login = ChildLogin((), environment)
 
     def plan(self, *names: str, **changes: Any) -> list[PlannedServer]:
-        chosen = policy(directory=str(self.dir / "backup"), **changes)
+        changes.setdefault("target", BackupTarget(str(self.dir / "backup")))
+        chosen = policy(**changes)
         return plan_run([server(name) for name in names], (chosen,), {}, now=NOW)
 
     def run_all(self, *names: str, parallel: int = 4, **changes: Any) -> dict[str, ServerResult]:
@@ -96,7 +110,10 @@ class TestResults(RunCase):
 
     def test_a_server_of_another_project_is_exported_there(self):
         (planned,) = plan_run(
-            [server("a", project_id="q")], (policy(directory=str(self.dir / "backup")),), {}, now=NOW
+            [server("a", project_id="q")],
+            (policy(target=BackupTarget(str(self.dir / "backup"))),),
+            {},
+            now=NOW,
         )
         carry_out([planned], self.login, "p", RunOptions(RunLimits()))
         self.assertEqual("export-full a q x\n", self.notes.read_text())
@@ -157,6 +174,75 @@ class TestResults(RunCase):
     def test_a_directory_that_cannot_be_made(self):
         (self.dir / "backup").write_text("")
         self.assertEqual("failed", self.run_all("a")["a"].result)
+
+
+class TestRepository(RunCase):
+    """With a restic that only says its version: what is stored is for the commands."""
+
+    def setUp(self):
+        super().setUp()
+        program = self.dir / "bin" / "restic"
+        program.parent.mkdir()
+        program.write_text("#!/bin/sh\necho restic 0.14.0 compiled with go1.19\n")
+        program.chmod(0o700)
+        self.useFixture(fixtures.EnvironmentVariable("PATH", f"{program.parent}:{os.environ['PATH']}"))
+        restic_program.cache_clear()
+        self.addCleanup(restic_program.cache_clear)
+        self.useFixture(fixtures.MonkeyPatch("osc_imagetools.backup_run.repository_keeping.PAUSE", 0.01))
+        self.login = self.login.with_more({"RESTIC_PASSWORD": "secret"})
+        self.target = BackupTarget(repository=f"{self.dir}/repository")
+
+    def forgotten(self) -> list[str]:
+        notes = pathlib.Path(f"{self.notes}.forget")
+        return notes.read_text().splitlines() if notes.exists() else []
+
+    def test_exported_and_proven_there(self):
+        found = self.run_all("a", target=self.target, prove=ProofRule(every=1.0))["a"]
+        self.assertEqual(("exported", self.target.repository), (found.result, found.bundle))
+        self.assertEqual("restore check: booted", found.detail)
+        self.assertEqual([], self.forgotten())
+
+    def test_rules_are_applied_once_when_all_is_done(self):
+        """Removing needs the repository for itself; what failed is left alone."""
+        pathlib.Path(f"{self.notes}.locked").touch()
+        found = self.run_all("a", "b", "bad", target=self.target, keep=KeepRules(last=3))
+        words = (
+            f"bundle forget --long -f json --keep-last 3 --resource a --resource b {self.target.repository}"
+        )
+        self.assertEqual([words], self.forgotten())
+        done = [line.split()[0] for line in self.notes.read_text().splitlines()]
+        self.assertEqual(["export-full"] * 3 + ["forget"] * 2, done)
+        for name in "a", "b":
+            self.assertEqual(("exported", "old bundles removed: 2"), (found[name].result, found[name].detail))
+        self.assertEqual("failed", found["bad"].result)
+
+    def test_a_repository_that_stays_locked(self):
+        self.useFixture(fixtures.MonkeyPatch("osc_imagetools.backup_run.repository_keeping.PATIENCE", -1.0))
+        pathlib.Path(f"{self.notes}.locked").touch()
+        found = self.run_all("a", target=self.target, keep=KeepRules(last=3))["a"]
+        self.assertEqual("failed", found.result)
+        self.assertEqual(
+            "exported, but old bundles were not removed: somebody writes [repository-locked]", found.detail
+        )
+
+    def test_a_server_that_another_run_exports(self):
+        place = backup_destination(self.target, self.login.environment)
+        lock = place.reserve("a")
+        self.assertEqual("skipped", self.run_all("a", target=self.target)["a"].result)
+        other = BackupTarget(repository=f"{self.dir}/other")
+        self.assertEqual("exported", self.run_all("a", target=other)["a"].result)
+        os.close(lock)
+        self.assertEqual("exported", self.run_all("a", target=self.target)["a"].result)
+
+    def test_a_command_that_outlives_its_run_keeps_the_server(self):
+        place = backup_destination(self.target, self.login.environment)
+        lock = place.reserve("slow")
+        child = ChildCommand(self.login, ["server", "export-full", "slow"], kept_open=(lock,))
+        os.close(lock)
+        self.assertRaises(errors.BundleBusy, place.reserve, "slow")
+        child.interrupt()
+        child.result()
+        os.close(place.reserve("slow"))
 
 
 class TestInterrupts(RunCase):

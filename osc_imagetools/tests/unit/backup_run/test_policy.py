@@ -8,6 +8,7 @@ from typing import Any
 
 from osc_imagetools import errors
 from osc_imagetools.backup_run.plan_policy import BackupPolicy, parse_policies, policy_of, server_ages
+from osc_imagetools.backup_run.plan_target import BackupTarget
 from osc_imagetools.bundle.keep_rules import KeepRules, Span
 from osc_imagetools.tests.unit.backup_run.samples import server
 from osc_imagetools.tests.unit.base import TestCase
@@ -41,7 +42,9 @@ def parse(text: str) -> tuple[BackupPolicy, ...]:
 class TestFile(TestCase):
     def test_everything_that_a_policy_can_say(self):
         first, second = parse(WHOLE)
-        self.assertEqual(("databases", 26 * 3600, "/backup/db"), (first.name, first.max_age, first.directory))
+        self.assertEqual(
+            ("databases", 26 * 3600, "/backup/db"), (first.name, first.max_age, first.target.label)
+        )
         self.assertEqual((True, True), (first.stop, first.allow_encrypted))
         self.assertEqual(KeepRules(last=3, daily=7, within=Span(months=1)), first.keep)
         assert first.prove is not None
@@ -66,18 +69,51 @@ class TestFile(TestCase):
                 max_age: soon
                 output_directory: relative
                 keep: {}
-                prove: {}
+                prove: {expect: "("}
                 repository: s3:x
+                password_file: relative
               "two words":
                 servers: {}
+                prune: true
+              three:
+                servers: {names: ["["]}
+                max_age: 1d
+                repository: relative
+                repository_cloud: ""
+                keep: {within: forever}
             """
         )
         for place in ("policies/one/servers", "policies/one/max_age", "policies/one/output_directory"):
             self.assertIn(place, said)
-        for what in ("'name' was unexpected", "'repository' was unexpected", "policies/one/keep", "'every'"):
+        for what in ("'name' was unexpected", "policies/one/keep", "'every'", "policies/one/password_file"):
             self.assertIn(what, said)
-        for what in ("two words", "'max_age' is a required", "'output_directory' is a required"):
-            self.assertIn(what, said)
+        for name in ("one", "two words"):
+            where = "exactly one of output_directory and repository is required"
+            self.assertIn(f"policies/{name}: {where}", said)
+        for what in ("'max_age' is a required", "'repository' is a dependency of 'prune'"):
+            self.assertIn(f"policies/two words: {what}", said)
+        # What no schema can say is in the same list.
+        for place in ("one/prove/expect", "three/servers/names/0", "three/repository", "three/keep/within"):
+            self.assertIn(f"policies/{place}", said)
+        self.assertIn("policies/three/repository_cloud", said)
+
+    def test_a_repository(self):
+        (found,) = parse(
+            """
+            version: 1
+            policies:
+              one:
+                servers: {}
+                max_age: 1d
+                repository: swift:bundles:/
+                password_file: /etc/password
+                repository_cloud: backup
+                keep: {last: 3}
+                prune: true
+            """
+        )
+        self.assertEqual(BackupTarget("", "swift:bundles:/", "/etc/password", "backup"), found.target)
+        self.assertEqual((KeepRules(last=3), True), (found.keep, found.prune))
 
     def test_what_a_schema_cannot_say_is_told_together_too(self):
         said = self.refused(

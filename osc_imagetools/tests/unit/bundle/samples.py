@@ -37,6 +37,7 @@ def qcow2(
     l2_offset: int = 0,
 ) -> bytes:
     """A qcow2 without data: header, refcount table, refcounts, L1 table; a cluster each."""
+    entries = min(max(1, -(-virtual_size // (512 * MIB))), 8192)  # an L2 table has 8192 clusters of 64 KiB
     counts = struct.pack(">Q", 128 * KIB).ljust(64 * KIB, b"\0") + struct.pack(">4H", 1, 1, 1, 1)
     header = struct.pack(
         ">4sIQIIQIIQQIIQQQQII",
@@ -47,7 +48,7 @@ def qcow2(
         cluster_bits,
         virtual_size,
         crypt,
-        1,
+        entries,
         l1_offset,
         65536,
         1,

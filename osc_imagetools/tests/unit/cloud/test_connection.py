@@ -135,6 +135,13 @@ class TestRequests(TestCase):
         self.http.get(f"{VOLUME}/volumes", status_code=503)
         self.assertRaises(StatusError, self.cloud.reach, "image", "block-storage")
 
+    def test_the_login_is_refused(self):
+        """Also to an application credential whose access rules lack the request: a login does not help."""
+        self.http.get(f"{IMAGE}/v2/images", status_code=401)
+        error = self.assertRaises(errors.Forbidden, self.cloud.get, "image", "/images", what="images")
+        self.assertIn("openstack token issue", str(error.hint))
+        self.assertIn("openstack access rule list", str(error.hint))
+
     def test_a_service_that_is_none(self):
         """Whatever the SDK makes of it, it is told as an error of ours."""
         self.http.get(f"{COMPUTE}", text="<html>")

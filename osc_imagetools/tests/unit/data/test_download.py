@@ -18,7 +18,7 @@ from osc_imagetools import errors
 from osc_imagetools.data import passes
 from osc_imagetools.data.download import Downloader
 from osc_imagetools.data.download_source import DownloadSource
-from osc_imagetools.data.names import work_files
+from osc_imagetools.data.names import map_path, part_path, record_path
 from osc_imagetools.data.stream_count import Growth
 from osc_imagetools.progress.model import NullProgress
 from osc_imagetools.tests.unit.data.image_server import (
@@ -221,7 +221,7 @@ class RangesTest(TransferTestCase):
         server.faults.append(Fault(after=3 * MIB))
         server.always = Fault(status=503)
         self.assertRaises(errors.TransferError, self.fetch, server)
-        names = {path.name for path in work_files(self.target)}
+        names = {path(self.target).name for path in (part_path, map_path, record_path)}
         self.assertEqual(set(), self.names() - names)
         server.always = None
         self.fetch(server)

@@ -254,8 +254,12 @@ class RangesTest(_Faults):
 
     def test_cancelled_before_the_headers_come(self) -> None:
         server = self.serve(DATA)
-        server.before = lambda number: server.released.wait(10)
-        threading.Timer(0.2, self.cancelled.set).start()
+
+        def hold(number: int) -> None:
+            self.cancelled.set()
+            server.released.wait(60)
+
+        server.before = hold
         began = time.monotonic()
         policy = type(QUICK)(read_timeout=30.0)
         self.assertRaises(errors.Cancelled, self.fetch, server, policy=policy)
@@ -263,7 +267,7 @@ class RangesTest(_Faults):
 
     def test_cancelled_while_waiting_for_a_stream(self) -> None:
         server = self.serve(DATA)
-        downloader = self.downloader(server, jobs=1, policy=type(QUICK)(read_timeout=30.0))
+        downloader = self.downloader(server, jobs=1, policy=type(QUICK)(read_timeout=300.0))
         self.first(server)
         server.always = Fault(after=0, how="stall")
         results: list[BaseException] = []
@@ -279,13 +283,13 @@ class RangesTest(_Faults):
             except errors.ImagetoolsError as error:
                 results.append(error)
 
-        threads = [threading.Thread(target=one, args=(name,)) for name in "ab"]
+        threads = [threading.Thread(target=one, args=(name,), daemon=True) for name in "ab"]
         for thread in threads:
             thread.start()
         self.wait_until(lambda: len(server.requests) >= (1 if self.ranges else 2))
         self.cancelled.set()
         for thread in threads:
-            thread.join(2)
+            thread.join(60)
         self.assertEqual([errors.Cancelled] * 2, [type(result) for result in results])
 
     def test_no_space_is_seen_before(self) -> None:

@@ -20,7 +20,7 @@ class TestServerWhoseImageIsGone(TestCase):
     def told(self, made, disks):
         """(the manifest, the fields of the report) of an export."""
         facts = exported_facts(made, disks)
-        report = ExportReport("b", "b", made, facts, disks, "sha512", 1.0, ())
+        report = ExportReport("b", "b", made, facts, disks, "sha512", 1.0, (), 2)
         return manifest(made, facts, disks, "sha512"), export_fields(report)
 
     def test_the_image_of_the_root_disk_tells(self):
@@ -28,6 +28,7 @@ class TestServerWhoseImageIsGone(TestCase):
         properties = {"hw_firmware_type": "uefi", "hw_qemu_guest_agent": "yes"}
         disks = (self.fetched(made.disks[0], instance_uuid="s1", **properties),)
         document, fields = self.told(made, disks)
+        self.assertEqual(2, fields["retries"])
         self.assertEqual(properties, document["replayable"]["image_properties"])
         self.assertEqual(["uefi-variables"], [entry["name"] for entry in document["not_captured"]])
         self.assertEqual(["uefi-variables: uefi"], fields["not_captured"])

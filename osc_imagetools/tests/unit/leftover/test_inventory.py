@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
+import dataclasses
 import pathlib
 
 import fixtures
 
-from osc_imagetools.leftover.execute import remove_leftovers
+from osc_imagetools.leftover.execute import removal_summary, remove_leftovers
 from osc_imagetools.leftover.inventory import leftover_inventory
+from osc_imagetools.progress.model import Progress
 from osc_imagetools.run import identity
 from osc_imagetools.run.context import location_of
 from osc_imagetools.run.identity import Run
@@ -17,6 +19,7 @@ from osc_imagetools.tests.unit.base import (
     snapshot_document,
     volume_document,
 )
+from osc_imagetools.tests.unit.progress.test_progress import Notes
 
 DEAD = f"{identity._machine()}.999999999.1"
 FAR = "0123456789ab.1.1"
@@ -93,8 +96,17 @@ class TestLeftover(TestCase):
             journal.make("directory", str(folder), None)
         (found,) = leftover_inventory(self.cloud).resources
         self.assertEqual(("directory", str(ours), "8192 bytes"), (found.kind, found.id, found.status))
-        (done,) = remove_leftovers(self.cloud, leftover_inventory(self.cloud), [found], timeout=None)
+        notes = Notes()
+        (done,) = remove_leftovers(
+            self.cloud, leftover_inventory(self.cloud), [found], timeout=None, progress=Progress(notes)
+        )
         self.assertEqual(("deleted", False), (done.result, done.failed))
+        self.assertEqual(
+            [("1 of 1", f"delete directory {ours.name}")], [(s.line, s.name) for s in notes.steps]
+        )
+        self.assertEqual("Removed 1 resource in 9 s.", removal_summary([done], 9.0))
+        stuck = dataclasses.replace(done, failed=True)
+        self.assertEqual("Removed 1 of 2 resources in 9 s.", removal_summary([done, stuck], 9.0))
         self.assertEqual([other], list(place.iterdir()))
         self.assertEqual((), leftover_inventory(self.cloud).journals)
 

@@ -14,7 +14,7 @@ from osc_imagetools.operations.vocabulary import (
     SendDisk,
     operations_of,
 )
-from osc_imagetools.restore.plan_drafts import ImportPlan
+from osc_imagetools.restore.plan import ImportPlan
 
 
 def images(plan: ImportPlan) -> list[ImageDraft]:

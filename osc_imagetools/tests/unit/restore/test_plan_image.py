@@ -10,7 +10,7 @@ from osc_imagetools.cloud.origin import Origin
 from osc_imagetools.cloud.quota import Quota
 from osc_imagetools.cloud.volume import GIB
 from osc_imagetools.restore.inventory import Destination
-from osc_imagetools.restore.plan_drafts import ImportOptions
+from osc_imagetools.restore.plan import ImportOptions
 from osc_imagetools.restore.plan_image import plan_image_import
 from osc_imagetools.run.identity import Run
 from osc_imagetools.tests.unit.base import PROJECT, TestCase

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import os
+import pathlib
 import re
 import threading
 import uuid
@@ -7,7 +8,8 @@ import uuid
 import fixtures
 
 from osc_imagetools import errors
-from osc_imagetools.bundle.records import BundleRecord
+from osc_imagetools.bundle.records import BundleRecord, read_records
+from osc_imagetools.restore.bundle_place import DirectoryPlace
 from osc_imagetools.restore_check import observe
 from osc_imagetools.restore_check.execute import _stored, verdict
 from osc_imagetools.restore_check.observe import BootObservation, await_boot
@@ -139,10 +141,11 @@ class TestVerdict(TestCase):
 class TestRecords(TestCase):
     def test_a_verdict_stands_although_it_cannot_be_recorded(self):
         record = BundleRecord("restore-check", "2026-01-02T03:04:05Z", "booted")
+        directory = pathlib.Path(self.useFixture(fixtures.TempDir()).path)
+        (directory / "file").touch()
         with fixtures.FakeLogger() as log:
-            self.assertIsNone(_stored(record, self.refuse))
-        self.assertIn("no room", log.output)
-        self.assertEqual("there", _stored(record, lambda record: "there"))
-
-    def refuse(self, record):
-        raise errors.NoSpace("there is no room")
+            self.assertIsNone(_stored(record, DirectoryPlace(directory / "file")))
+        self.assertIn("could not be recorded", log.output)
+        where = _stored(record, DirectoryPlace(directory))
+        self.assertEqual(str(directory / "records" / "20260102T030405Z-restore-check.json"), where)
+        self.assertEqual([record], read_records(directory))

@@ -22,9 +22,30 @@ NOTHING: dict[str, Any] = {
     "name": None,
     "status": None,
     "tags": [],
+    "not_tags": [],
+    "ip": None,
+    "flavor": None,
+    "image": None,
+    "host": None,
     "explain": None,
     "html": None,
 }
+
+
+class TestFilters(CommandCase):
+    def test_in_the_words_of_nova(self):
+        mock = self.mocked_cloud(compute=True)
+        mock.http.get(f"{COMPUTE}/flavors/m1", status_code=404)
+        mock.http.get(f"{COMPUTE}/flavors?is_public=None", json={"flavors": [{"id": "7", "name": "m1"}]})
+        options = {**NOTHING, "not_tags": ["a", "b"], "ip": "^10", "flavor": "m1", "host": "h"}
+        scope = backup_check.filter_scope(mock.cloud, argparse.Namespace(**options))
+        self.assertEqual({"not-tags": "a,b", "ip": "^10", "flavor": "7", "host": "h"}, scope.server_query())
+        self.assertFalse(scope.whole)
+        self.assertTrue(backup_check.filter_scope(mock.cloud, argparse.Namespace(**NOTHING)).whole)
+        options = {**NOTHING, "flavor": "nothing"}
+        mock.http.get(f"{COMPUTE}/flavors/nothing", status_code=404)
+        gone = argparse.Namespace(**options)
+        self.assertRaises(errors.ResourceNotFound, backup_check.filter_scope, mock.cloud, gone)
 
 
 class TestOptions(CommandCase):
@@ -38,6 +59,11 @@ class TestOptions(CommandCase):
             {"tags": ["a"]},
             {"project": "p"},
             {"status": "ERROR"},
+            {"not_tags": ["a"]},
+            {"ip": "^10"},
+            {"flavor": "m1"},
+            {"image": "i"},
+            {"host": "h"},
         ):
             self.choice(**option)
             self.assertRaises(errors.UsageError, self.choice, servers=["web01"], **option)

@@ -2,6 +2,7 @@
 """The command server backup-run as it is typed: what is refused, and how its own commands log in."""
 
 import argparse
+import json
 import os
 from datetime import datetime
 from unittest import mock
@@ -80,6 +81,32 @@ class TestOptions(CommandCase):
         self.refused("--all", *both, "--until", "25:00")
         self.refused("--all", *both, "--parallel", "0")
         self.assertFalse((self.dir / "b").exists())
+
+    def test_where_bundles_go(self):
+        age, there = ("--all", "--max-age", "1d"), ("--repository", self.dir / "r")
+        said = self.refused(*age, *there, "--output-directory", self.dir / "b")
+        self.assertIn("Use either --output-directory <directory> or --repository <url>", said)
+        self.assertIn("no password", self.refused(*age, *there))
+        self.assertIn("cannot be read", self.refused(*age, *there, "--password-file", self.dir / "no"))
+        strays = ("--output-directory", self.dir / "b", "--password-file", self.dir / "no")
+        self.assertIn("--password-file: only with --repository", self.refused(*age, *strays))
+        policies = ("--all", "--policy-file", "x")
+        self.assertIn("cannot be combined with --repository", self.refused(*policies, *there))
+        self.assertIn("--password-file", self.refused(*policies, "--password-file", self.dir / "no"))
+
+    def test_repositories_of_policies_that_cannot_be_used_are_named_together(self):
+        facts = {"servers": {}, "max_age": "1d", "password_file": str(self.dir / "no")}
+        named = {
+            "one": {**facts, "repository": "/r"},
+            "two": {**facts, "repository": "s3:r"},
+            "three": {"servers": {}, "max_age": "1d", "output_directory": "/b"},
+        }
+        path = self.dir / "policies.yaml"
+        path.write_text(json.dumps({"version": 1, "policies": named}))
+        said = self.refused("--all", "--policy-file", path)
+        self.assertIn("policies/one: --password-file", said)
+        self.assertIn("policies/two: --password-file", said)
+        self.assertNotIn("policies/three", said)
 
     def test_the_next_moment_of_a_time_of_day(self):
         for text in ("00:00", "23:59", f"{datetime.now():%H:%M}"):

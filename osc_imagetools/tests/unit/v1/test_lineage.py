@@ -77,7 +77,9 @@ class TestDot(TestCase):
 
     def test_columns_that_are_left_out(self):
         error = self.assertRaises(errors.UsageError, self.graph, ("ID", "Name"))
-        self.assertIn("Parent", str(error))
+        self.assertRegex(str(error), "-f dot .*Parent")
+        error = self.assertRaises(errors.UsageError, self.picture, ("ID", "Name"))
+        self.assertIn("-f svg ", str(error))
 
     def test_as_a_picture(self):
         self.program('printf "<svg>\\303\\251 "; head -n 1; cat >/dev/null; echo "</svg>"; test "$1" = -Tsvg')
@@ -90,9 +92,10 @@ class TestDot(TestCase):
         (folder / "dot").chmod(0o755)
         self.useFixture(fixtures.EnvironmentVariable("PATH", f"{folder}:/usr/bin:/bin"))
 
-    def picture(self):
+    def picture(self, columns=COLUMNS):
         out = io.StringIO()
-        SvgFormatter().emit_list(COLUMNS, [_fields(row) for row in ROWS], out, None)  # type: ignore[arg-type]
+        rows = [_fields(row) for row in ROWS]
+        SvgFormatter().emit_list(columns, rows, out, None)  # type: ignore[arg-type]
         return out.getvalue()
 
     def test_as_a_picture_without_graphviz(self):

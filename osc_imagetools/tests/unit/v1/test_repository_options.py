@@ -3,8 +3,12 @@
 
 from __future__ import annotations
 
+import json
+
 import fixtures
 
+from osc_imagetools.bundle.manifest import format_manifest
+from osc_imagetools.tests.unit.bundle import samples
 from osc_imagetools.tests.unit.v1.test_commands import CommandCase
 
 
@@ -45,3 +49,19 @@ class TestUsage(CommandCase):
         code, out, _ = self.run_openstack("bundle", "forget", self.dir, "--keep-last", "1", "-f", "csv")
         self.assertEqual(0, code)
         self.assertIn('"kept","last, newest complete"', out)
+
+    def test_forget_what_is_of_one_resource(self):
+        other = "11111111-2222-3333-4444-555555555555"
+        for number, subject in enumerate((samples.IMAGE_ID, samples.IMAGE_ID, other, other)):
+            path = samples.make_bundle(self.dir / f"b{number}")
+            document = samples.load(path)
+            document |= {"created_at": f"2026-01-0{number + 1}T00:00:00Z"}
+            document["resource"] = {"id": subject, "name": "web01"}
+            samples.reseal(path, format_manifest(document))
+        words = ("bundle", "forget", self.dir, "--keep-last", "1", "--resource", other, "--long")
+        code, out, _ = self.run_openstack(*words, "-f", "json")
+        self.assertEqual(0, code)
+        rows = [(row["ID"], row["Bundle"], row["Result"]) for row in json.loads(out)]
+        kept, removed = str(self.dir / "b3"), str(self.dir / "b2")
+        self.assertEqual([(other, kept, "kept"), (other, removed, "removed")], rows)
+        self.assertEqual(["b0", "b1", "b3"], sorted(p.name for p in self.dir.glob("b?")))

@@ -142,10 +142,12 @@ LISTS: dict[str, tuple[tuple[str, ...], list[tuple[Any, ...]]]] = {
         for kind in ("image", "volume", "volume snapshot", "server")
     },
 }
+LISTS["server backup-worker"] = LISTS["server backup-run"]
 # What the lists show without --long: the table of the user's guide to the commands.
 DEFAULT = {
     "server backup-check": ("Server", "Severity", "Reason", "Message"),
     "server backup-run": ("Server", "Result", "Bundle", "Bytes", "Seconds", "Detail"),
+    "server backup-worker": ("Server", "Result", "Bundle", "Bytes", "Seconds", "Detail"),
     "image share": ("Project", "Result", "Detail"),
     "image unshare": ("Project", "Result", "Detail"),
     "image share-check": ("Project", "Visible", "Listed", "Downloadable", "Bootable", "Reason"),
@@ -191,7 +193,7 @@ class TableCase(TestCase):
     def parsed(self, command: Any, name: str, words: tuple[str, ...]) -> Any:
         parser = command.get_parser(name)
         positional = ["x" for action in parser._get_positional_actions() if action.nargs != "*"]
-        needed = {"--project": "p", "--to": "image"}
+        needed = {"--project": "p", "--to": "image", "--jobboard": "zookeeper://zk1"}
         known = parser._option_string_actions
         options = [word for o, v in needed.items() if o in known and known[o].required for word in (o, v)]
         summary = ["--summary"] if name.endswith(" --summary") else []
@@ -336,6 +338,16 @@ class TestNextSteps(TableCase):
     def test_the_summary_of_a_long_run_on_a_terminal(self):
         for form in ((), ("-f", "json")):
             self.assertEqual(f"{SUMMARY}\n", self.told(*form, name="server export-full"))
+
+    def test_no_name_of_the_summary_is_broken(self):
+        text = f"Exported server web01 to {PATH}: 2 disks, volume web01-root ({VOLUME}) and others."
+        self.useFixture(fixtures.MonkeyPatch(f"{__name__}.SUMMARY", text))
+        self.useFixture(fixtures.EnvironmentVariable("COLUMNS", "60"))
+        told = self.told(name="server export-full")
+        self.assertEqual(text, " ".join(told.split("\n")).strip())
+        self.assertLessEqual(max(map(len, told.splitlines())), 60)
+        for whole in (PATH, VOLUME):
+            self.assertIn(whole, told)
 
     def test_the_summary_of_a_long_run_in_the_log(self):
         log = self.useFixture(fixtures.FakeLogger(level=logging.INFO))

@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Puts a run on a jobboard.
+
+Contract: what is due becomes jobs, in the order of the plan; of everything else the result is written down at
+once. A server that is on the board already is not put there again. The run is complete when its record says
+so; if whoever posts it dies before, what is posted is done all the same.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from osc_imagetools.backup_run.execute import RunOptions, settled
+from osc_imagetools.backup_run.fleet.board import RUNS, Jobboard
+from osc_imagetools.backup_run.fleet.job import (
+    DONE,
+    BadRecord,
+    FleetJob,
+    RunRecord,
+    ServerState,
+    format_run,
+    format_state,
+    parse_run,
+    result_facts,
+)
+from osc_imagetools.backup_run.plan import PlannedServer
+from osc_imagetools.backup_run.result import SKIPPED, ServerResult
+from osc_imagetools.run.assignment import new_run_id
+
+LOG = logging.getLogger(__name__)
+SERVERS, SETTLED, POSTER = "servers", "settled", "poster"
+KEPT = 7 * 86400  # seconds that a run stays readable
+CHUNK = 500 * 1024  # bytes of results in a node, of which ZooKeeper allows 1 MiB
+
+
+@dataclass(frozen=True)
+class PostingLogin:
+    """What the workers log in to: the cloud and the region, and the project of that login."""
+
+    cloud: str
+    region: str
+    project_id: str
+
+
+def post_run(
+    board: Jobboard, planned: Sequence[PlannedServer], login: PostingLogin, options: RunOptions
+) -> RunRecord:
+    """Posts a run.
+
+    :raises errors.JobboardError: not all of it could be posted.
+    """
+    run = new_run_id()
+    record = RunRecord(run, time.time(), len(planned), cloud=login.cloud)
+    board.create(format_run(record), RUNS, run)
+    board.create(b"", RUNS, run, POSTER, ephemeral=True)
+    board.create(b"", RUNS, run, SERVERS)
+    board.create(b"", RUNS, run, SETTLED)
+    with board.turn():
+        _forget_old(board, record.created)
+        there = {(p.job.place, p.job.server.id): p.job.run for p in board.jobs() if p.job}
+    results: list[tuple[int, ServerResult]] = []
+    for index, plan in enumerate(planned):
+        job = _job(run, index, plan, login, options) if plan.work and plan.policy else None
+        if job is None:
+            results.append((index, settled(plan)))
+        elif earlier := there.get((job.place, plan.server.id)):
+            text = f"run {earlier} has put this server on the jobboard already"
+            results.append((index, ServerResult(plan.server, SKIPPED, details=[text])))
+        else:
+            board.create(format_state(ServerState(index, job.server)), RUNS, run, SERVERS, plan.server.id)
+            board.post(job)
+    _write_settled(board, run, results)
+    posted = replace(record, jobs=len(planned) - len(results), posted=True)
+    found = board.read(RUNS, run)
+    board.write(format_run(posted), found[1] if found else 0, RUNS, run)
+    board.remove(RUNS, run, POSTER)
+    return posted
+
+
+def _job(run: str, index: int, plan: PlannedServer, login: PostingLogin, options: RunOptions) -> FleetJob:
+    theirs = plan.server.project_id
+    assert plan.policy is not None
+    return FleetJob(
+        run=run,
+        index=index,
+        server=plan.server,
+        policy=plan.policy.name,
+        cloud=login.cloud,
+        region=login.region,
+        project="" if theirs in ("", login.project_id) else theirs,
+        newest=plan.newest.path if plan.newest else "",
+        limits=options.limits,
+        jobs=options.jobs,
+        until=options.until,
+    )
+
+
+def _write_settled(board: Jobboard, run: str, results: Sequence[tuple[int, ServerResult]]) -> None:
+    """In nodes that ZooKeeper takes; each line is the state of a server."""
+    lines: list[bytes] = []
+    number = size = 0
+    for index, result in results:
+        line = format_state(ServerState(index, result.server, DONE, result=result_facts(result)))
+        if lines and size + len(line) > CHUNK:
+            board.create(b"\n".join(lines), RUNS, run, SETTLED, str(number))
+            lines, size, number = [], 0, number + 1
+        lines.append(line)
+        size += len(line) + 1
+    if lines:
+        board.create(b"\n".join(lines), RUNS, run, SETTLED, str(number))
+
+
+def _forget_old(board: Jobboard, now: float) -> None:
+    """Runs that began long ago; a job of one that is left is then taken off by the worker that finds it."""
+    for name, data in board.read_all(RUNS).items():
+        try:
+            created = parse_run(data).created
+        except BadRecord:
+            LOG.warning("%s on the jobboard is not a run", board.path(RUNS, name))
+            continue
+        if now - created > KEPT:
+            board.remove(RUNS, name)

@@ -1,0 +1,333 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs on many machines: workers that die, are paused or lose ZooKeeper, a real one on a real cloud.
+
+``FLEET_KILLS`` is the number of seeded moments at which a worker is killed (default: 3).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pathlib
+import random
+import signal
+import subprocess
+import sys
+import time
+from typing import Any
+
+import fixtures
+from testtools import content
+
+from osc_imagetools import errors
+from osc_imagetools.backup_run.fleet.board import RUNS, WORKERS, FencedOff, Jobboard
+from osc_imagetools.backup_run.fleet.job import FleetJob, ServerState, WorkerRecord, parse_state
+from osc_imagetools.backup_run.fleet.plan_address import parse_address
+from osc_imagetools.backup_run.fleet.session import WorkerSession
+from osc_imagetools.backup_run.fleet.worker_loop import COMMANDS
+from osc_imagetools.tests.functional import base
+from osc_imagetools.tests.functional.servers import ServerCase
+from osc_imagetools.tests.functional.zookeeper import ZooKeeper
+from osc_imagetools.tests.unit.backup_run import samples
+
+SESSION = 4.0  # seconds
+KILLS = int(os.environ.get("FLEET_KILLS", "3"))
+EXPORT = 20.0  # seconds that an export takes, about: the moments of the kills lie in it
+
+
+def descendants(pid: int) -> list[int]:
+    """The processes below one."""
+    found = []
+    for listed in pathlib.Path("/proc").glob(f"{pid}/task/*/children"):
+        with contextlib.suppress(OSError):
+            for child in map(int, listed.read_text().split()):
+                found += [child, *descendants(child)]
+    return found
+
+
+class TestBoard(base.TestCase):
+    """The jobboard alone."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.zookeeper = self.useFixture(ZooKeeper(self.dir))
+        self.address = parse_address(self.zookeeper.url)
+
+    def board(self, owner: str) -> Jobboard:
+        board = Jobboard(self.address, owner, SESSION)
+        board.__enter__()
+        self.addCleanup(board.close)
+        return board
+
+    def job(self, identifier: str = "s") -> FleetJob:
+        return FleetJob("r", 0, samples.server(identifier), "daily", "c")
+
+    def wait_for(self, condition: Any) -> None:
+        self.wait(lambda: bool(condition()), True)
+
+    def claimed(self, board: Jobboard) -> Any:
+        """The first job, claimed: it takes a moment until TaskFlow knows of a job."""
+        self.wait_for(lambda: board.claim(board.jobs()[0]))
+        return board.jobs()[0]
+
+    def test_a_job_is_claimed_by_one_and_gone_when_it_is_done(self) -> None:
+        one, two = self.board("one"), self.board("two")
+        one.post(self.job())
+        (posted,) = two.jobs()
+        self.assertEqual(("s", False), (posted.job and posted.job.server.id, posted.claimed))
+        posted = self.claimed(one)
+        self.assertTrue(posted.claimed)
+        time.sleep(1)  # the other one knows of it too
+        self.assertFalse(two.claim(posted))
+        self.assertEqual((True, False), (one.is_mine(posted), two.is_mine(posted)))
+        self.assertRaises(errors.JobboardError, two.consume, posted)
+        one.abandon(posted)
+        self.assertTrue(two.claim(posted))
+        two.consume(posted)
+        two.consume(posted)
+        self.assertEqual([], one.jobs())
+
+    def test_a_claim_ends_with_its_session(self) -> None:
+        one, two = self.board("one"), self.board("two")
+        one.post(self.job())
+        self.claimed(one)
+        one.close()
+        self.assertFalse(two.jobs()[0].claimed)
+
+    def test_what_is_no_job_stops_nobody(self) -> None:
+        one = self.board("one")
+        for data in (b"", b"\xff", b"[]", b'{"uuid": "u", "name": "n", "details": {"cloud": "--x"}}'):
+            one._client.create(one.path("exports", "job"), data, sequence=True)
+        one.post(self.job())
+        self.assertEqual([None] * 4 + ["s"], [p.job and p.job.server.id for p in one.jobs()])
+        self.wait_for(lambda: one.claim(one.jobs()[4]))
+
+    def test_two_that_write_one_node(self) -> None:
+        one = self.board("one")
+        one.create(b"a", RUNS, "r")
+        self.assertEqual((b"a", 0), one.read(RUNS, "r"))
+        self.assertEqual(1, one.write(b"b", 0, RUNS, "r"))
+        self.assertRaises(FencedOff, one.write, b"c", 0, RUNS, "r")
+        self.assertRaises(FencedOff, one.write, b"c", 0, RUNS, "x")
+        self.assertIsNone(one.read(RUNS, "x"))
+
+    def test_the_lease_lasts_as_long_as_zookeeper_proves_the_session(self) -> None:
+        board = self.board("one")
+        with WorkerSession(board, WorkerRecord("one"), SESSION) as session:
+            time.sleep(SESSION * 1.5)
+            self.assertFalse(session.over())
+            self.zookeeper.stop()
+            self.wait_for(session.over)
+            self.assertTrue(session.lease.over())
+            self.zookeeper.start()
+            time.sleep(SESSION / 2)
+            self.assertTrue(session.over())  # one that was over never comes back
+
+    def test_a_session_that_was_ended_is_lost(self) -> None:
+        board, other = self.board("one"), self.board("two")
+        with WorkerSession(board, WorkerRecord("one"), SESSION) as session:
+            other.remove(WORKERS, "one")
+            self.wait_for(session.over)
+
+    def test_no_zookeeper_there(self) -> None:
+        self.zookeeper.stop()
+        words = ("--jobboard", self.zookeeper.url, "--max-age", "1d", "--output-directory", self.dir)
+        told = self.openstack("server", "backup-worker", *words, code=1)
+        self.assertIn("[jobboard-failed]", told.err)
+
+
+class FleetCase(ServerCase):
+    """Workers, whose exports go into one directory; all tests share the servers."""
+
+    servers: list[str]
+    guest: pathlib.Path
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        super().setUpClass()
+        case = ServerCase("id")
+        case.setUp()
+        cls.addClassCleanup(case.doCleanups)
+        cls.guest = case.guest_disk()
+        image = case.image(cls.guest)
+        cls.servers = [
+            case.create_server(
+                block_device_mapping_v2=[case.on_volume(case.volume(image_id=image), boot=True)],
+                name=f"{case.name}-{number}",
+            )
+            for number in range(2)
+        ]
+        case.written_by_guest(cls.guest)
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.zookeeper = self.useFixture(ZooKeeper(self.dir))
+        self.board = ("--jobboard", self.zookeeper.url)
+        self.backup = self.dir / "backup"
+        self.observer = Jobboard(parse_address(self.zookeeper.url), "test", 60.0)
+        self.observer.__enter__()
+        self.addCleanup(self.observer.close)
+        self.before = self.states()
+
+    def options(self) -> tuple[str, ...]:
+        return "--max-age", "1d", "--output-directory", str(self.backup)
+
+    def worker(self, *words: str, session: float = SESSION) -> subprocess.Popen[str]:
+        """One on a machine of its own, as far as its journals go; stopped when the test ends."""
+        number = len(list(self.dir.glob("state-*")))
+        state = self.dir / f"state-{number}"
+        state.mkdir()
+        with fixtures.EnvironmentVariable("XDG_STATE_HOME", str(state)):
+            command = ("-v", "server", "backup-worker", *self.board, *self.options())
+            with (state / "log").open("w") as log:
+                process = self.start(*command, "--session-timeout", str(session), *words, log=log)
+        self.addCleanup(self.stop, process)
+        return process
+
+    def start(self, *words: str, log: Any) -> subprocess.Popen[str]:
+        base._note(words[1:])
+        return subprocess.Popen(
+            [os.path.dirname(sys.executable) + "/openstack", *words],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            text=True,
+            preexec_fn=base._heed_signals,
+        )
+
+    def stop(self, process: subprocess.Popen[str]) -> None:
+        if process.poll() is None:
+            process.send_signal(signal.SIGCONT)
+            process.send_signal(signal.SIGTERM)
+            self.assertIn(process.wait(timeout=base.PATIENCE), (0, 130))
+
+    def post(self, *words: str) -> str:
+        """Starts a run: its ID."""
+        command = ("server", "backup-run", *self.servers, *self.options(), *self.board, "--no-wait")
+        (row,) = self.openstack(*command, "-f", "json", *words).json
+        self.assertEqual((2, 2), (row["Servers"], row["Jobs"]))
+        return str(row["Run"])
+
+    def follow(self, run: str, *words: str, code: int = 0) -> list[dict[str, Any]]:
+        command = ("server", "backup-run", *self.board, "--follow", run, "--long", "-f", "json")
+        return self.openstack(*command, *words, code=code).json  # type: ignore[no-any-return]
+
+    def server_states(self, run: str) -> list[ServerState]:
+        """What the board knows of the servers of a run."""
+        found = self.observer.read_all(RUNS, run, "servers")
+        return [parse_state(data) for data in found.values()]
+
+    def running(self, run: str) -> list[int]:
+        """The processes of the workers that work on something."""
+        return [int(s.worker.split(".")[-2]) for s in self.server_states(run) if s.state == "running"]
+
+    def all_exported_once(self, run: str) -> list[dict[str, Any]]:
+        """Waits for a run: each server has one new complete copy, and nothing is left."""
+        rows = self.follow(run)
+        self.assertEqual(["exported"] * 2, [row["Result"] for row in rows], str(rows))
+        self.nothing_left(run)
+        bundles = sorted(self.backup.glob("*/*.bundle"))
+        self.assertEqual(sorted(row["Bundle"] for row in rows), list(map(str, bundles)))
+        self.assertEqual(sorted(self.servers), sorted(bundle.parent.name for bundle in bundles))
+        self.addDetail("rows", content.text_content(json.dumps(rows, indent=1)))
+        for bundle in bundles:
+            self.openstack("bundle", "verify", bundle, cloud=None)
+            self.same_disk(bundle / "disks" / "0-vda.qcow2", self.guest)
+        return rows
+
+    def states(self) -> set[str]:
+        """What the servers are like."""
+        return {text for text in self.everything() if any(server in text for server in self.servers)}
+
+    def nothing_left(self, run: str) -> None:
+        """Of all runs of commands that were started for a run, nothing is in the cloud or in a journal."""
+        made = {made for state in self.server_states(run) for made in state.runs}
+        self.assertLessEqual(2 * COMMANDS, len(made))
+        self.wait(lambda: [text for text in self.everything() if any(run in text for run in made)], [])
+        left = self.openstack("leftover", "list", "-f", "json").json
+        self.assertEqual([], [row for row in left if row["Run"] in made])
+        self.wait(self.states, self.before)
+
+    def await_work(self, run: str, *workers: subprocess.Popen[str]) -> None:
+        """Waits until each of the workers works on something."""
+        self.wait(lambda: {worker.pid for worker in workers} <= set(self.running(run)), True)
+
+
+class TestFleet(FleetCase):
+    def test_killed_workers(self) -> None:
+        for seed in range(KILLS):
+            dice = random.Random(seed)
+            run = self.post()
+            one = self.worker("--parallel", "2")
+            self.await_work(run, one)
+            two = self.worker("--parallel", "2")
+            time.sleep(dice.uniform(0, EXPORT))
+            victims = [one.pid]
+            victims += descendants(one.pid) if dice.random() < 0.5 else []
+            for pid in victims:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            one.wait()
+            self.all_exported_once(run)
+            self.stop(two)
+            subprocess.run(["rm", "-r", str(self.backup)], check=True)
+
+    def test_zookeeper_is_gone_for_a_while(self) -> None:
+        run = self.post()
+        one, two = self.worker(session=30.0), self.worker(session=30.0)
+        self.await_work(run, one, two)
+        self.zookeeper.stop()
+        time.sleep(20)
+        self.zookeeper.start()
+        rows = self.all_exported_once(run)
+        self.assertEqual(["", ""], [row["Detail"] for row in rows])  # it was noticed by nobody
+
+    def test_a_paused_worker(self) -> None:
+        run = self.post()
+        one = self.worker("--parallel", "2")
+        self.await_work(run, one)
+        one.send_signal(signal.SIGSTOP)
+        two = self.worker("--parallel", "2")
+        self.await_work(run, two)
+        one.send_signal(signal.SIGCONT)
+        rows = self.all_exported_once(run)
+        self.assertIn("was lost", "".join(row["Detail"] for row in rows))
+        self.assertIsNone(one.poll())  # it has a new session
+        log = next(self.dir.glob("state-0/log")).read_text()
+        self.assertIn("session with the jobboard is lost", log)
+
+    def test_failures_are_tried_again_and_stay_rows(self) -> None:
+        self.backup.mkdir()
+        (self.backup / self.servers[1]).write_text("in the way")
+        command = ("server", "backup-run", *self.servers, *self.options(), *self.board)
+        one, two = self.worker("--exit-when-idle"), self.worker("--exit-when-idle")
+        result = self.openstack(*command, "--long", "-f", "json", code=3)
+        rows = {row["ID"]: row for row in result.json}
+        self.assertEqual(["exported", "failed"], [rows[i]["Result"] for i in self.servers])
+        failures = rows[self.servers[1]]["Detail"]
+        self.assertEqual(3, failures.count("earlier attempt"))
+        for process in (one, two):
+            self.assertIn(f".{process.pid}.", failures)
+        self.assertIn(3, {one.wait(timeout=60), two.wait(timeout=60)})
+        self.wait(self.states, self.before)
+
+        again = json.loads(self.openstack(*command, "-f", "json", "--no-wait").out)
+        self.assertEqual((2, 1), (again[0]["Servers"], again[0]["Jobs"]))  # the other one is fresh
+        twice = json.loads(self.openstack(*command, "-f", "json", "--no-wait").out)
+        self.assertEqual(0, twice[0]["Jobs"])  # it is on the board already
+        (planned,) = self.openstack(
+            "server", "backup-worker", *self.board, *self.options(), "--dry-run", "-f", "json"
+        ).json
+        self.assertIn(self.servers[1], planned["Resource"])
+
+    def test_limits_hold_over_all_workers(self) -> None:
+        run = self.post("--parallel", "1")
+        self.worker("--parallel", "2"), self.worker("--parallel", "2")
+        most, seen = 0, {"waiting"}
+        while seen != {"done"}:
+            states = [state.state for state in self.server_states(run)]
+            most, seen = max(most, states.count("running")), set(states)
+            time.sleep(0.3)
+        self.assertEqual(1, most)
+        self.all_exported_once(run)
