@@ -182,7 +182,8 @@ class FaultsIntoRepository(RepositoryCloudCase):
             self.assertIn("[hash-mismatch]", error)
             self.assertEqual([], self.snapshots())
             self.proxy.flips.clear()
-        self.proxy.always = Fault(after=MIB, end="reset")  # and so again, as long as it is tried
+        self.proxy.faults.append(Fault(after=MIB, end="reset"))
+        self.proxy.always = Fault(503)  # as long as it is tried
         self.fails("image", "export-full", image, "--timeout", "4", cloud=proxy.CLOUD)
         self.assertEqual([], self.snapshots())
         self.no_locks()

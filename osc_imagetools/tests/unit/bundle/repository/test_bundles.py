@@ -261,7 +261,6 @@ class TestRefused(RepositoryCase):
         self.assertIn(samples.FIRST, err)
         self.assertNotIn([f"/{samples.FIRST}"], [s["paths"] for s in self.snapshots()])
         self.assertNotIn("complete", [tag for s in self.snapshots() for tag in s["tags"]])
-        self.no_locks()
 
 
 class TestHostile(RepositoryCase):
@@ -380,7 +379,6 @@ class TestInterrupted(RepositoryCase):
 
         with fixtures.MonkeyPatch(f"{disk_writer.__name__}.RepositoryFileWriter.write", interrupt):
             self.assertRaises(errors.Cancelled, copy, cancelled)
-        self.no_locks()
         self.assertEqual([], [s for s in self.snapshots() if "complete" in s["tags"]])
         result = copy(threading.Event())
         self.assertEqual(2, len(result.disks))
