@@ -100,7 +100,8 @@ class LineageCommand(base.Lister):
         from osc_imagetools.lineage.plan import lineage_rows
 
         name_or_id = getattr(parsed_args, self.kind)
-        found = read_lineage(cloud, self.kind, name_or_id, all_projects=parsed_args.all_projects)
+        with base.reading(f"{self.kind} {name_or_id}"):
+            found = read_lineage(cloud, self.kind, name_or_id, all_projects=parsed_args.all_projects)
         base.tell_without_block_storage(cloud, "volumes and snapshots cannot be read")
         self.tree = lineage_rows(found)
         return COLUMNS, [_fields(row) for row in self.tree]

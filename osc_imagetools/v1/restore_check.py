@@ -64,7 +64,9 @@ class CheckServerRestore(base.ShowOne):
         bundle = import_full.bundle_place(parsed_args)
         manifest = bundle.read()
         cloud = self.cloud()
-        plan = plan_restore_check(manifest, server_destination(cloud), options)
+        with base.reading(f"copy of {parsed_args.bundle}"):
+            found = server_destination(cloud)
+        plan = plan_restore_check(manifest, found, options)
         if parsed_args.dry_run:
             return base.plan_rows(plan.steps())
         manifest = bundle.check(reads_content=plan.copy.reads_content)

@@ -146,7 +146,9 @@ class ShareCheckImage(base.Lister):
         from osc_imagetools.sharing.inventory_check import share_inventory
         from osc_imagetools.sharing.plan_check import judge
 
-        verdicts = judge(share_inventory(cloud, parsed_args.image, parsed_args.projects))
+        with base.reading(f"image {parsed_args.image}"):
+            found = share_inventory(cloud, parsed_args.image, parsed_args.projects)
+        verdicts = judge(found)
         self.bootable = all(verdict.bootable is not False for verdict in verdicts)
         columns = ("Project", "Visible", "Listed", "Downloadable", "Bootable", "Reason", *self.more)
         self.next_steps = [verdict.action for verdict in verdicts if verdict.action]

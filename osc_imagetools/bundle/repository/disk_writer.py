@@ -111,9 +111,12 @@ class RepositoryFileWriter:
 
         :raises errors.RepositoryError: restic failed, or stored another number of bytes: what it made, if
             anything, must not be used.
+        :raises errors.Cancelled: ``cancelled`` was set before restic had ended.
         """
         self._process.end_input()
-        self._release()
+        self._release(self._cancelled)
+        if self._process.returncode and self._cancelled.is_set():
+            raise errors.Cancelled("interrupted")
         if self._process.returncode:
             raise self._failure()
         snapshot, size, added = (
@@ -132,12 +135,12 @@ class RepositoryFileWriter:
             self._process.interrupt()
             self._release()
 
-    def _release(self) -> None:
+    def _release(self, cancelled: threading.Event | None = None) -> None:
         """Waits for restic, which ends by itself now or has been interrupted: then it never sees the end of
         its input."""
         self._open = False
         try:
-            self._process.wait()
+            self._process.wait(cancelled)
         finally:
             self._process.kill()  # interrupted a second time
             self._process.close_input()

@@ -5,8 +5,8 @@ restic takes the end of its input for the end of the file. If the process that f
 the death of that process (SIGKILL, out of memory) would leave a snapshot of half a disk. And restic dies of
 writing a line or a disk that nobody can read any more, and leaves its lock. So this small program, a process
 of its own, holds the writing end of restic's input and the reading end of its output open as well. It closes
-the input only when it reads the byte ``e`` from its control pipe; when the control pipe ends without one, it
-interrupts restic, which then makes no snapshot and removes its lock.
+the input only when it reads the byte ``e`` from its control pipe; when the control pipe ends, it interrupts
+restic, which then makes no snapshot unless all of its input has come, and removes its lock.
 
 Contract: the standard library only and nothing of this package, for it is started by its path:
 ``guard.py <control fd> <output fd> <input reading fd> <input writing fd> <restic> <argument>...``; the input
@@ -40,8 +40,8 @@ def main(argv: list[str]) -> int:
     status = _first_of(child, control)
     if status is None and os.read(control, 1) == FINISH:
         _close(writer)
-        _, status = os.waitpid(child, 0)
-    elif status is None:
+        status = _first_of(child, control)
+    if status is None:
         status = _interrupt(child, output)
     code = os.waitstatus_to_exitcode(status)
     return code if code >= 0 else 128 - code

@@ -20,6 +20,7 @@ from pathlib import Path
 from osc_imagetools.bundle.repository import guard
 
 PIPE = 1024 * 1024  # bytes of its input that are on their way
+POLL = 0.2  # seconds between two looks at a cancellation
 GRACE = guard.GRACE + 5  # seconds for the guard to end restic
 
 
@@ -74,11 +75,20 @@ class GuardedProcess:
         """The exit code of restic; None while it runs."""
         return self._process.poll()
 
-    def wait(self) -> int:
-        """Waits until restic has ended by itself: its exit code."""
-        code = self._process.wait()
-        self.interrupt()  # nobody is there any more
-        return code
+    def wait(self, cancelled: threading.Event | None = None) -> int:
+        """Waits until restic has ended: its exit code.
+
+        :param cancelled: when it is set, restic is interrupted.
+        """
+        while True:
+            try:
+                code = self._process.wait(None if cancelled is None else POLL)
+            except subprocess.TimeoutExpired:
+                if cancelled and cancelled.is_set():
+                    self.end()
+                continue
+            self.interrupt()  # nobody is there any more
+            return code
 
     def end_input(self) -> None:
         """Tells restic that its input ends here."""

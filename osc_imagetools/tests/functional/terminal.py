@@ -21,7 +21,6 @@ import pyte
 PROGRAM = "import sys; from openstackclient import shell; sys.exit(shell.main(sys.argv[1:]))"
 LINES = 50
 REDRAWN = re.compile(r"(?=\r\x1b\[)")  # before a line is drawn anew: a frame may be gone with the same write
-COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def on_terminal(*words: Any, columns: int = 80, cloud: str = "devcloud-demo", **environment: str) -> str:
@@ -90,8 +89,3 @@ def _output(control: int) -> Iterator[bytes]:
         pass
     finally:
         os.close(control)
-
-
-def plain(text: str) -> str:
-    """The text without colours."""
-    return COLOUR.sub("", text)

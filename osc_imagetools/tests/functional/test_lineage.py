@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 
 from osc_imagetools.tests.functional import base
 from osc_imagetools.tests.functional.base import GIB
-from osc_imagetools.tests.functional.terminal import on_terminal, plain
+from osc_imagetools.tests.functional.terminal import on_terminal, recorded
 
 
 class TestLineage(base.TestCase):
@@ -118,10 +118,9 @@ class TestLineage(base.TestCase):
     def test_as_a_tree_on_a_terminal(self):
         words = ("image", "lineage", self.image_id)
         rows = self.rows(*words)
-        drawn = on_terminal(*words)
-        self.assertIn("\x1b[", drawn)
-        self.assertNotIn("\x1b[3", on_terminal(*words, NO_COLOR="1"))
-        lines = plain(drawn).splitlines()
+        self.assertRegex(on_terminal(*words), r"\x1b\[[0-9;]*3[0-9]m")
+        self.assertNotRegex(on_terminal(*words, NO_COLOR="1"), r"\x1b\[[0-9;]*3[0-9]m")
+        lines = recorded(*words, columns=200).lines
         self.assertEqual(2 * len(rows), len(lines))
         for row, first, second in zip(rows, lines[::2], lines[1::2], strict=True):
             self.assertIn(f"{row['Type']} ", first)

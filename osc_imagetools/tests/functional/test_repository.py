@@ -9,6 +9,7 @@ import os
 import pathlib
 import random
 import re
+import shutil
 import signal
 import subprocess
 import threading
@@ -29,6 +30,8 @@ from osc_imagetools.bundle.repository.reader import open_file
 from osc_imagetools.bundle.repository.restic import Restic
 from osc_imagetools.bundle.repository.stored_records import store_record, stored_records
 from osc_imagetools.tests.functional import base
+from osc_imagetools.tests.functional.certificates import Authority
+from osc_imagetools.tests.functional.cloud_proxy import CloudProxy
 from osc_imagetools.tests.functional.repository import (
     PASSWORD,
     RepositoryCase,
@@ -249,6 +252,9 @@ class Backends(RepositoryCase):
                         seen.add((line, environment))
 
     def test_s3(self) -> None:
+        """Over TLS, as S3 is used: over plain HTTP restic signs each piece of what it stores, which Swift
+        checks only where Keystone gives it the secrets of users.
+        """
         self.object_store()
         connection = self.connection("devcloud-demo")
         project, user = connection.current_project_id, connection.current_user_id
@@ -259,8 +265,14 @@ class Backends(RepositoryCase):
         key = credential.json()["credential"]
         path = f"/users/{user}/credentials/OS-EC2/{key['access']}"
         self.addCleanup(lambda: connection.identity.delete(path))
-        endpoint = str(connection.object_store.get_endpoint()).split("/v1/")[0]
-        for name, value in (("AWS_ACCESS_KEY_ID", key["access"]), ("AWS_SECRET_ACCESS_KEY", key["secret"])):
+        authority = Authority(self.dir)
+        services = self.useFixture(CloudProxy(self.dir, tls=authority.server_context()))
+        endpoint = services.rewritten(str(connection.object_store.get_endpoint())).split("/v1/")[0]
+        for name, value in (
+            ("AWS_ACCESS_KEY_ID", key["access"]),
+            ("AWS_SECRET_ACCESS_KEY", key["secret"]),
+            ("SSL_CERT_FILE", str(authority.path)),
+        ):
             self.useFixture(fixtures.EnvironmentVariable(name, value))
         self.addCleanup(self.remove_container, "devcloud-demo")
         self.round_trip(self.new_repository(f"s3:{endpoint}/{self.name}"))
@@ -286,6 +298,13 @@ class Refusals(RepositoryCase):
         self.assertIn("restic -r", self.error("repository-absent", "bundle", "list", url=url))
         self.error("repository-absent", "bundle", "copy", self.make_bundle(), url=url)
         self.assertFalse(pathlib.Path(url).exists())
+
+    def test_no_secret_in_a_log(self) -> None:
+        with fixtures.EnvironmentVariable("RESTIC_PASSWORD", PASSWORD):
+            words = ("--debug", "bundle", "copy", self.make_bundle(), "--repository", self.url)
+            result = self.openstack(*words, cloud=None)
+            self.assertIn("bundle copy", result.err)
+            self.assertNotIn(PASSWORD, result.err + result.out)
 
     def test_another_password(self) -> None:
         self.password.write_text("another")
@@ -524,6 +543,26 @@ class CutOff(RepositoryCase):
             self.same_files(bundle, output)
         self.assertLess(0, killed)
 
+    def test_interrupted_while_restic_does_not_end(self) -> None:
+        """All of the disk has come, and restic hangs: Ctrl-C ends both."""
+        programs, hangs = self.dir / "bin", self.dir / "hangs"
+        programs.mkdir()
+        restic = shutil.which("restic")
+        (programs / "restic").write_text(
+            f'#!/bin/sh\ncase "$*" in *disks/*) cat > {hangs}.part; mv {hangs}.part {hangs}; exec sleep 600;;'
+            f' esac\nexec {restic} "$@"\n'
+        )
+        (programs / "restic").chmod(0o755)
+        with fixtures.EnvironmentVariable("PATH", f"{programs}:{os.environ['PATH']}"):
+            process = self.started("bundle", "copy", self.make_bundle(mebibytes=1), "--jobs", "1")
+        until(hangs.exists)
+        process.send_signal(signal.SIGINT)
+        _, error = process.communicate(timeout=60)
+        self.assertEqual(130, process.returncode, error)
+        self.assertNotIn("Traceback", error)
+        until(lambda: not restics(self.url))
+        self.no_locks()
+
     def test_a_disk_that_is_not_read_to_its_end(self) -> None:
         """restic is ended in the middle of a disk, and leaves no lock, whoever ends it."""
         self.copy_in(self.make_bundle(mebibytes=48))
@@ -685,7 +724,8 @@ class Keeping(RepositoryCase):
         for day in (1, 2):
             self.copy_in(self.make_bundle(f"b{day}", mebibytes=8, day=day))
         self.assertGreater(stored(pathlib.Path(self.url)), 30 * base.MIB)
-        self.rows("bundle", "forget", "--keep-last", "1", "--prune")
+        told = self.in_repository("-v", "bundle", "forget", "--keep-last", "1", "--prune").err
+        self.assertRegex(told, r"packs.* \(of \d+\)")  # how far restic is
         self.assertLess(stored(pathlib.Path(self.url)), 20 * base.MIB)
         self.restic("check", "--read-data")
 

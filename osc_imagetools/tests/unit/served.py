@@ -8,13 +8,18 @@ before what is answered here.
 
 from __future__ import annotations
 
+import atexit
 import base64
 import hashlib
 import io
 import json
+import pathlib
 import re
+import shutil
+import tempfile
 import uuid
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import fixtures
@@ -61,6 +66,8 @@ FLAVOR = {
     "os-flavor-access:is_public": True,
 }
 Handler = Callable[[Any, Any, str], Any]
+# The bundles that tests of this process have exported, by what is in them.
+BUNDLES: dict[str, pathlib.Path] = {}
 
 
 class ServedCloud(MockedCloud):
@@ -82,6 +89,7 @@ class ServedCloud(MockedCloud):
         self.disks: dict[str, bytes] = {}
         self.servers: dict[str, dict[str, Any]] = {}
         self.ports: dict[str, dict[str, Any]] = {}
+        self.actions: list[tuple[str, str]] = []  # (server, what), the newest first
         self.console = "web01 login: "
         self.networks = [{"id": "n1", "name": "net-a", "project_id": PROJECT, "shared": False}]
         self.groups = [{"id": "g1", "name": "default", "project_id": PROJECT, "security_group_rules": []}]
@@ -240,7 +248,9 @@ class ServedCloud(MockedCloud):
 
     def add_snapshot(self, volume: dict[str, Any], **changes: Any) -> dict[str, Any]:
         """An available snapshot of a volume."""
-        document = snapshot_document(volume_id=volume["id"], size=volume["size"], **changes)
+        now = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S}.000000"
+        facts = {"volume_id": volume["id"], "size": volume["size"], "created_at": now}
+        document = snapshot_document(**{**facts, **changes})
         self.snapshots[document["id"]] = document
         self.disks[document["id"]] = self.disks[volume["id"]]
         return document
@@ -267,6 +277,7 @@ class ServedCloud(MockedCloud):
             ("POST", f"{volume}/action", self._act_on_volume),
             ("GET", "/volumes/detail", lambda r, c, i: self._list("volumes", r)),
             ("GET", "/snapshots/detail", lambda r, c, i: self._list("snapshots", r)),
+            ("GET", "/backups/detail", lambda r, c, i: {"backups": []}),
             ("GET", "/types", lambda r, c, i: types),
             ("GET", "/types/([^/?]+)/encryption", lambda r, c, i: {}),
             ("GET", "/os-availability-zone", lambda r, c, i: zones),
@@ -359,11 +370,14 @@ class ServedCloud(MockedCloud):
             ("PUT", one, lambda r, c, i: self._update(self.servers[i], r.json()["server"])),
             ("DELETE", one, self._delete_server),
             ("POST", f"{one}/action", self._act_on_server),
+            ("GET", f"{one}/os-instance-actions", self._server_actions),
             ("POST", f"{one}/metadata", self._mark_server),
             ("DELETE", "/servers/([^/?]+/metadata/[^/?]+)", self._unmark_server),
             ("GET", f"{one}/os-volume_attachments", self._attachments),
             ("GET", f"{one}/os-interface", lambda r, c, i: {"interfaceAttachments": []}),
             ("GET", "/flavors/detail", lambda r, c, i: {"flavors": [FLAVOR]}),
+            ("GET", "/flavors", lambda r, c, i: {"flavors": [FLAVOR]}),
+            ("GET", "/os-services", lambda r, c, i: _status(c, 403)),
             ("GET", "/os-keypairs", lambda r, c, i: {"keypairs": [{"keypair": {"name": "key-a"}}]}),
             ("GET", "/os-server-groups", lambda r, c, i: {"server_groups": []}),
             ("GET", "/os-availability-zone", lambda r, c, i: zones),
@@ -391,7 +405,17 @@ class ServedCloud(MockedCloud):
         if action == "createImage":
             return self._capture(server, body, context)
         server["status"] = {"os-stop": "SHUTOFF", "os-start": "ACTIVE"}[action]
+        self.actions.insert(0, (identifier, action.removeprefix("os-")))
         return _status(context, 202)
+
+    def _server_actions(self, request: Any, context: Any, identifier: str) -> Any:
+        """The newest first."""
+        rows = [
+            {"action": action, "request_id": f"req-{len(self.actions) - number}"}
+            for number, (server, action) in enumerate(self.actions)
+            if server == identifier
+        ]
+        return {"instanceActions": rows}
 
     def _capture(self, server: dict[str, Any], body: Any, context: Any) -> Any:
         mapping = []
@@ -508,6 +532,18 @@ class ServedCase(CommandCase):
         self.served = self.useFixture(ServedCloud(**kwargs))
         self.http: requests_mock.Mocker = self.served.http
         return self.served
+
+    def bundle_of(self, path: pathlib.Path, what: str, make: Callable[[], None]) -> None:
+        """The bundle of *what* at *path*: made once in a process by *make*, which exports it there; others
+        get a copy of it, in a cloud that is as empty as if it were another."""
+        if what in BUNDLES:
+            shutil.copytree(BUNDLES[what], path)
+        else:
+            make()
+            folder = tempfile.mkdtemp()
+            atexit.register(shutil.rmtree, folder, ignore_errors=True)
+            BUNDLES[what] = pathlib.Path(shutil.copytree(path, pathlib.Path(folder) / "bundle"))
+        self.serve()
 
     def rows(self, *words: Any, code: int = 0) -> Any:
         """What a command prints, from JSON; it ends with this code."""

@@ -282,7 +282,6 @@ class TestApi(ConversionCase):
     def test_a_type_whose_encryption_may_not_be_known(self) -> None:
         self.served.add_volume(DISK, name="data01")
         self.http.get(each(VOLUME, "types", "/encryption"), status_code=403)
-        plan = conversions.plan_conversion(
-            self.served.cloud.connection, "volume", "data01", to="volume", volume_type="fast"
-        )
-        self.assertTrue(plan.steps())
+        connection = self.served.cloud.connection
+        plan = conversions.plan_conversion(connection, "volume", "data01", to="volume", volume_type="fast")
+        self.assertIn("create volume", [step.action for step in plan.steps()])

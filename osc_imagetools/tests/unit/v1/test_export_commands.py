@@ -248,10 +248,12 @@ class TestServer(ServerCase):
     def test_the_mark_of_a_stopped_server_names_its_run(self) -> None:
         self.server()
         self.export("server", "export-full", "web01", "--stop")
-        (body,) = [
+        before, after = [
             b for path, b in self.served.sent("POST") if path.endswith("/metadata") and "servers" in path
         ]
-        run, process = body["metadata"][STOPPED].split(" ")
+        run, process = before["metadata"][STOPPED].split(" ")
+        # Then also which request has stopped it: whoever stops it later keeps it stopped.
+        self.assertEqual(f"{run} {process} req-1", after["metadata"][STOPPED])
         (snapshot, *_) = [b for path, b in self.served.sent("POST") if "/snapshots/" in path]
         self.assertEqual(snapshot["metadata"][RUN], run)
         self.assertEqual(3, len(process.split(".")))

@@ -44,6 +44,14 @@ class ImportCase(ServedCase):
 
 
 class TestImage(ImportCase):
+    def exported_image(self) -> None:
+        self.bundle_of(self.path, "import of an image", self.export)
+
+    def export(self) -> None:
+        """An image with data and no more."""
+        self.served.add_image(DATA)
+        self.rows("image", "export-full", "web01", "--output", self.path)
+
     def test_the_same_data_and_metadata(self) -> None:
         facts = {"os_distro": "debian", "tags": ["nightly"], "min_ram": 64, "protected": True}
         image = self.served.add_image(DATA, visibility="community", **facts)
@@ -144,8 +152,7 @@ class TestImage(ImportCase):
         self.assertEqual(["image web01: visibility is 'private', not 'public'"], told["differences"])
 
     def test_other_bytes_than_were_sent(self) -> None:
-        self.served.add_image(DATA)
-        self.exported("image", "export-full", "web01")
+        self.exported_image()
         fill = self.served._fill
         self.served._fill = lambda identifier, data: fill(identifier, data[:-1] + b"!")  # type: ignore[method-assign]
         err = self.fails("image", "import-full", self.path)
@@ -155,8 +162,7 @@ class TestImage(ImportCase):
         self.nothing_is_left()
 
     def test_an_upload_that_ends_short_is_begun_again(self) -> None:
-        self.served.add_image(DATA)
-        self.exported("image", "export-full", "web01")
+        self.exported_image()
         fill, cut = self.served._fill, [100, len(DATA)]
         self.served._fill = lambda identifier, data: fill(identifier, data[: cut.pop(0)])  # type: ignore[method-assign]
         told = self.rows("image", "import-full", self.path)
@@ -166,8 +172,7 @@ class TestImage(ImportCase):
 
     def test_a_hash_that_no_other_cloud_has(self) -> None:
         """It is computed of the bundle's file, which is read once more for it."""
-        self.served.add_image(DATA)
-        self.exported("image", "export-full", "web01")
+        self.exported_image()
         fill = self.served._fill
 
         def with_another(identifier: str, data: bytes) -> None:
@@ -180,8 +185,7 @@ class TestImage(ImportCase):
         self.assertEqual([], told["differences"])
 
     def test_a_cloud_without_hashes_is_told(self) -> None:
-        self.served.add_image(DATA)
-        self.exported("image", "export-full", "web01")
+        self.exported_image()
         fill = self.served._fill
 
         def without(identifier: str, data: bytes) -> None:
@@ -209,23 +213,20 @@ class TestImage(ImportCase):
         self.assertIn("import it with --disk-format raw", err)
 
     def test_a_dry_run(self) -> None:
-        self.served.add_image(DATA)
-        self.exported("image", "export-full", "web01")
+        self.exported_image()
         steps = self.rows("image", "import-full", self.path, "--dry-run")
         self.assertEqual(len(DATA), sum(step["Bytes"] or 0 for step in steps))
         self.assertEqual([], self.served.changes())
 
     def test_a_bundle_that_was_changed_is_refused_before_the_first_effect(self) -> None:
-        self.served.add_image(DATA)
-        self.exported("image", "export-full", "web01")
+        self.exported_image()
         (self.path / "metadata" / "image.json").write_text("{}")
         err = self.fails("image", "import-full", self.path)
         self.assertIn("[bundle-refused]", err)
         self.assertEqual([], self.served.changes())
 
     def test_a_disk_that_was_changed_never_becomes_an_image(self) -> None:
-        self.served.add_image(DATA)
-        self.exported("image", "export-full", "web01")
+        self.exported_image()
         (disk,) = (self.path / "disks").iterdir()
         disk.chmod(0o600)
         disk.write_bytes(DATA[:-1] + b"!")
@@ -235,16 +236,14 @@ class TestImage(ImportCase):
         self.nothing_is_left()
 
     def test_a_project_that_is_not_there(self) -> None:
-        self.served.add_image(DATA)
-        self.exported("image", "export-full", "web01")
+        self.exported_image()
         self.http.get(f"{AUTH}/projects/acme", status_code=404)
         self.http.get(f"{AUTH}/projects", json={"projects": []})
         err = self.fails("image", "import-full", self.path, "--project", "acme")
         self.assertIn("no project has the name or ID 'acme'", err)
 
     def test_for_another_project_and_in_a_store(self) -> None:
-        self.served.add_image(DATA)
-        self.exported("image", "export-full", "web01")
+        self.exported_image()
         self.http.get(f"{AUTH}/projects/acme", json={"project": {"id": "p9", "name": "acme"}})
         self.http.get(f"{IMAGE}/v2/info/stores", json={"stores": [{"id": "ceph"}, {"id": "fast"}]})
         self.rows("image", "import-full", self.path, "--project", "acme", "--store", "fast")
@@ -287,6 +286,14 @@ class TestImage(ImportCase):
 
 
 class TestVolume(ImportCase):
+    def exported_volume(self) -> None:
+        self.bundle_of(self.path, "import of a volume", self.export)
+
+    def export(self) -> None:
+        """A volume with data and no more."""
+        self.served.add_volume(ROOT, name="data01")
+        self.rows("volume", "export-full", "data01", "--output", self.path)
+
     def test_the_same_data_and_metadata(self) -> None:
         facts = {"description": "d", "metadata": {"owner": "ops"}, "size": 2, "bootable": "true"}
         volume = self.served.add_volume(
@@ -307,8 +314,7 @@ class TestVolume(ImportCase):
         self.nothing_is_left()
 
     def test_what_the_options_say(self) -> None:
-        self.served.add_volume(ROOT, name="data01")
-        self.exported("volume", "export-full", "data01")
+        self.exported_volume()
         words = ("--size", "5", "--type", "fast", "--non-bootable", "--name", "new")
         told = self.rows("volume", "import-full", self.path, *words)
         made = self.served.volumes[told["id"]]
@@ -328,8 +334,7 @@ class TestVolume(ImportCase):
         self.assertEqual([], self.served.changes())
 
     def test_a_volume_that_fails_leaves_no_image(self) -> None:
-        self.served.add_volume(ROOT, name="data01")
-        self.exported("volume", "export-full", "data01")
+        self.exported_volume()
         broken = self.served.add_volume(status="error")
         self.http.post(f"{VOLUME}/volumes", json={"volume": broken})
         messages = {"messages": [{"user_message": "no space on the backend"}]}
@@ -349,8 +354,7 @@ class TestVolume(ImportCase):
         self.assertIn("not {'owner': 'ops'}", difference)
 
     def test_one_that_is_gone_when_it_is_read_back(self) -> None:
-        self.served.add_volume(ROOT, name="data01")
-        self.exported("volume", "export-full", "data01")
+        self.exported_volume()
 
         def put(request: Any, context: Any) -> Any:
             self.served.volumes.clear()
@@ -361,8 +365,7 @@ class TestVolume(ImportCase):
         self.assertEqual(["volume data01: it is gone"], told["differences"])
 
     def test_what_cannot_be_read_back(self) -> None:
-        self.served.add_volume(ROOT, name="data01")
-        self.exported("volume", "export-full", "data01")
+        self.exported_volume()
 
         def put(request: Any, context: Any) -> Any:
             self.http.get(each(VOLUME, "volumes"), status_code=403, json={"forbidden": {"message": "no"}})
@@ -373,8 +376,7 @@ class TestVolume(ImportCase):
         self.assertIn("it could not be read back: ", told["differences"][0])
 
     def test_a_region_without_block_storage(self) -> None:
-        self.served.add_volume(ROOT, name="data01")
-        self.exported("volume", "export-full", "data01")
+        self.exported_volume()
         self.serve(block_storage=False)
         err = self.fails("volume", "import-full", self.path)
         self.assertIn("[service-absent]", err)
@@ -382,16 +384,18 @@ class TestVolume(ImportCase):
 
 
 class TestServer(ImportCase):
-    def exported_server(self, **changes: Any) -> None:
+    def exported_server(self) -> None:
+        self.bundle_of(self.path, "import of a server", self.export)
+
+    def export(self) -> None:
+        """A server with two volumes, metadata and a port."""
         root = self.served.add_volume(ROOT, name="root", status="in-use", volume_image_metadata={"a": "1"})
         data = self.served.add_volume(OTHER, name="data", status="in-use", bootable="false", size=2)
         attached = [{"id": v["id"], "delete_on_termination": False} for v in (root, data)]
         facts: dict[str, Any] = {"metadata": {"role": "web"}, "tags": ["blue"], "description": "the front"}
-        server = self.served.add_server(
-            **{"os-extended-volumes:volumes_attached": attached, **facts, **changes}
-        )
+        server = self.served.add_server(**{"os-extended-volumes:volumes_attached": attached, **facts})
         self.served.add_port(device_id=server["id"])
-        self.exported("server", "export-full", "web01")
+        self.rows("server", "export-full", "web01", "--output", self.path)
 
     def test_the_same_server(self) -> None:
         self.exported_server()
