@@ -17,8 +17,10 @@ import subprocess
 import sys
 import time
 from typing import Any
+from unittest import mock
 
 import fixtures
+from kazoo.exceptions import ConnectionLoss
 from testtools import content
 
 from osc_imagetools import errors
@@ -103,6 +105,14 @@ class TestBoard(base.TestCase):
         one.post(self.job())
         self.assertEqual([None] * 4 + ["s"], [p.job and p.job.server.id for p in one.jobs()])
         self.wait_for(lambda: one.claim(one.jobs()[4]))
+
+    def test_a_turn_whose_end_was_not_confirmed_ends_later(self) -> None:
+        one, two = self.board("one"), self.board("two")
+        with mock.patch.object(one._turn, "release", side_effect=ConnectionLoss), one.turn():
+            pass
+        one.end_turn()
+        with two.turn(timeout=10):
+            pass
 
     def test_two_that_write_one_node(self) -> None:
         one = self.board("one")
