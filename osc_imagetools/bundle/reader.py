@@ -6,6 +6,7 @@ Contract: reads only, and only manifests; :func:`osc_imagetools.bundle.verificat
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from osc_imagetools.bundle.layout import (
     is_mark,
 )
 from osc_imagetools.bundle.manifest import UnreadableManifest, read_manifest
-from osc_imagetools.bundle.state import ExportState, parse_state
+from osc_imagetools.bundle.state import ExportState, parse_state, state_of_manifest
 from osc_imagetools.bundle.tree import NotAPlainFile, Tree, TreeEntry
 
 MAX_DEPTH = 6  # levels of subdirectories
@@ -191,10 +192,13 @@ def _refused(path: Path, problems: list[str] | tuple[str, ...]) -> errors.Bundle
 
 
 def _export_state(tree: Tree) -> ExportState | None:
-    try:
-        return parse_state(tree.read(STATE, strict_json.MAX_BYTES + 1))
-    except OSError:
-        return None
+    """What an unfinished export is of; its lock file tells when it was killed in its very last step."""
+    for name, parse in ((STATE, parse_state), (LOCK, state_of_manifest)):
+        with contextlib.suppress(OSError):
+            state = parse(tree.read(name, strict_json.MAX_BYTES + 1))
+            if state is not None:
+                return state
+    return None
 
 
 def _occupied(entries: list[TreeEntry]) -> int:

@@ -77,6 +77,8 @@ class Jobboard:
         self._client.add_listener(self._changed)
         conf = {"board": "zookeeper", "path": self.path(JOBS), "check_compatible": False}
         self._board = backends.fetch("osc-imagetools", conf, client=self._client)
+        self._turn = self._client.Lock(self.path(TURN), owner)
+        self._turn_left = False
         self._board.notifier.register(taskflow_jobs.POSTED, self._posted)
 
     def __enter__(self) -> Self:
@@ -169,20 +171,32 @@ class Jobboard:
                 LOG.debug("Job %s is gone", posted.name)
 
     @contextmanager
-    def turn(self) -> Iterator[None]:
+    def turn(self, timeout: float = ANSWER) -> Iterator[None]:
         """Within it nobody else decides.
 
         :raises errors.JobboardError: somebody else takes too long.
         """
-        lock = self._client.Lock(self.path(TURN), self.owner)
         with self._talking():
-            if not lock.acquire(timeout=ANSWER):
+            self._turn_left = True
+            if self._turn.is_acquired:
+                self._turn.release()
+            if not self._turn.acquire(timeout=timeout):
                 raise errors.JobboardError("somebody else holds the lock of the jobboard for too long")
         try:
             yield
         finally:
-            with self._talking():
-                lock.release()
+            try:
+                with self._talking():
+                    self._turn.release()
+                self._turn_left = False
+            except errors.JobboardError as exc:
+                LOG.info("%s", exc.message)
+
+    def end_turn(self) -> None:
+        """Ends a turn whose end ZooKeeper has not confirmed: its lock lasts as long as the session."""
+        if self._turn_left:
+            with self.turn(timeout=1.0):
+                LOG.debug("The turn has ended")
 
     # -- nodes -----------------------------------------------------------------------------------
 

@@ -79,6 +79,7 @@ class WorkerLoop:
         """Takes jobs; whether the worker is done. Else the session is lost."""
         while not self.session.over():
             self._advance()
+            self._once(self.board.end_turn)
             self._once(self._settle)
             if self.stop.is_set():
                 self._pass_on()
