@@ -252,6 +252,7 @@ class WorkerLoop:
                 self._settle_one(task)
             except FencedOff as exc:
                 LOG.warning("%s", exc.message)
+                self.doubtful.append(task.posted)  # if it is still claimed here, nobody else takes it off
             self.unsettled.remove(task)
 
     def _settle_one(self, task: FleetTask) -> None:
@@ -265,8 +266,10 @@ class WorkerLoop:
         if again and state.state == RUNNING:
             self._again(task)
         elif state.state == RUNNING:
-            result.details += [f"earlier attempt: {text}" for text in state.failures]
+            earlier = [f"earlier attempt: {text}" for text in state.failures]
+            result = replace(result, details=[*result.details, *earlier])
             self._write(task, replace(state, state=DONE, step="", result=result_facts(result)))
+            task.result = result
         LOG.info("Server %s (%s): %s", result.server.name, result.server.id, result.result)
         self.board.consume(task.posted)
         if self.options.exit_when_idle and task.state.state == DONE:
