@@ -10,7 +10,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from osc_imagetools import errors
@@ -34,6 +35,10 @@ PATIENCE = 600.0  # seconds without an answer
 LONELY = 60.0  # seconds without a worker, after which that is said
 
 
+class RunUnreadable(errors.JobboardError):
+    """What the jobboard has of a run is not what it should be; asking again does not help."""
+
+
 @dataclass
 class FollowedRun:
     """A run and what is known of its servers, by their IDs."""
@@ -41,12 +46,18 @@ class FollowedRun:
     board: Jobboard
     record: RunRecord
     states: dict[str, ServerState] = field(default_factory=dict)
+    settled: bool = False  # the results that were known when it was posted have been read
 
     def update(self) -> None:
         """Reads what may have changed.
 
+        :raises RunUnreadable: it cannot be understood.
         :raises errors.JobboardError: ZooKeeper does not answer.
         """
+        with _readable(self.record.run):
+            self._update()
+
+    def _update(self) -> None:
         run = self.record.run
         if not self.record.posted:
             posting = self.board.read(RUNS, run, POSTER) is not None
@@ -56,10 +67,11 @@ class FollowedRun:
                     f"run {run} was not put on the jobboard completely: its command was ended before",
                     hint="What is there will be done. Start the run again for the rest.",
                 )
-        if self.record.posted and not any(s.result and s.state == DONE for s in self.states.values()):
+        if self.record.posted and not self.settled:
             for data in self.board.read_all(RUNS, run, SETTLED).values():
                 for line in filter(None, data.split(b"\n")):
                     self._take(parse_state(line))
+            self.settled = True
         over = frozenset(i for i, state in self.states.items() if state.state == DONE)
         for data in self.board.read_all(RUNS, run, SERVERS, without=over).values():
             self._take(parse_state(data))
@@ -78,18 +90,32 @@ class FollowedRun:
         return [_result(state) for state in sorted(self.states.values(), key=lambda s: s.index)]
 
     def _take(self, state: ServerState) -> None:
+        _result(state)  # raises where it cannot be understood
         self.states[state.server.id] = state
 
 
 def read_run(board: Jobboard, run: str) -> RunRecord:
-    """:raises errors.ResourceNotFound: there is no such run."""
+    """The record of a run.
+
+    :raises errors.ResourceNotFound: there is no such run.
+    :raises RunUnreadable: it cannot be understood.
+    """
     found = board.read(RUNS, run) if run.isalnum() else None
     if found is None:
         raise errors.ResourceNotFound(
             f"no run {run} is on the jobboard {board.address.url}",
             hint="Runs are forgotten after 7 days.",
         )
-    return parse_run(found[0])
+    with _readable(run):
+        return parse_run(found[0])
+
+
+@contextmanager
+def _readable(run: str) -> Iterator[None]:
+    try:
+        yield
+    except BadRecord as exc:
+        raise RunUnreadable(f"run {run} on the jobboard cannot be read: {exc}") from exc
 
 
 def follow(
@@ -111,14 +137,14 @@ def follow(
         try:
             followed.update()
             workers = bool(board.read_all(WORKERS))
+        except RunUnreadable:
+            raise
         except errors.JobboardError as exc:
             if time.monotonic() - seen > PATIENCE:
                 raise
             if not silent:
                 LOG.warning("%s; trying again", exc.message)
             silent = True
-        except BadRecord as exc:
-            raise errors.JobboardError(f"run {run} on the jobboard cannot be read: {exc}") from exc
         else:
             seen, silent = time.monotonic(), False
             tell(followed)
