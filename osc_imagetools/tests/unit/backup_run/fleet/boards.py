@@ -258,6 +258,13 @@ print(json.dumps({"bundle": words[words.index("--output") + 1], "bytes": 7}))
 """
 
 
+def set_clock(now: float) -> Any:
+    """In the place of the module ``time``: what a test sets as ``now`` is the monotonic clock."""
+    clock = types.SimpleNamespace(now=now, time=time.time)
+    clock.monotonic = lambda: clock.now
+    return clock
+
+
 class FleetTestCase(TestCase):
     """Workers on a board in memory; their commands are programs, their exports go to a directory."""
 
@@ -277,6 +284,7 @@ class FleetTestCase(TestCase):
         self.patch(worker_loop, "POLL", 0.005)
         self.patch(task_module, "BUSY_POLL", 0.0)
         self.store = MemoryStore()
+        self.log = self.useFixture(fixtures.FakeLogger("osc_imagetools"))
 
     def policy(self, **changes: Any) -> BackupPolicy:
         return samples.policy(target=BackupTarget(str(self.backup)), **changes)
