@@ -7,7 +7,13 @@ from unittest import mock
 
 import fixtures
 
+from osc_imagetools.backup_run.fleet import board, worker
+from osc_imagetools.backup_run.fleet.board import RUNS
+from osc_imagetools.backup_run.fleet.job import result_facts
 from osc_imagetools.backup_run.fleet.task import job_login
+from osc_imagetools.backup_run.result import ServerResult
+from osc_imagetools.tests.unit.backup_run import samples
+from osc_imagetools.tests.unit.backup_run.fleet.boards import FleetTestCase, MemoryBoard
 from osc_imagetools.tests.unit.backup_run.fleet.test_plan import job
 from osc_imagetools.tests.unit.base import TestCase
 from osc_imagetools.tests.unit.v1.test_commands import CommandCase
@@ -59,6 +65,95 @@ class TestOptions(CommandCase):
         for said in (worker, follow):
             self.assertIn("pip install 'osc-imagetools[fleet]'", said)
             self.assertIn("[fleet-absent]", said)
+
+
+class BoardCase(FleetTestCase, CommandCase):
+    """The commands, with a board in memory."""
+
+    def setUp(self):
+        super().setUp()
+        for module in (board, worker):
+            self.patch(module, "Jobboard", lambda address, owner, timeout: MemoryBoard(self.store, owner))
+
+    def rows(self, *words, code=0):
+        given, out, err = self.run_openstack("server", *words, "-f", "json", "--long")
+        self.assertEqual(code, given, err)
+        return json.loads(out) if code in (0, 3) else err
+
+
+class TestFollowing(BoardCase):
+    def setUp(self):
+        super().setUp()
+        self.run_node(servers=2, jobs=2)
+
+    def done(self, identifier, result, index):
+        server = samples.server(identifier)
+        facts = result_facts(ServerResult(server, result, f"/b/{identifier}", 7, details=["a detail"]))
+        self.posted(identifier, {"state": "done", "result": facts}, index=index)
+
+    def follow(self, *words, code=0):
+        return self.rows("backup-run", *BOARD, "--follow", "r", *words, code=code)
+
+    def test_rows_and_exit_codes(self):
+        self.done("b", "exported", 1)
+        self.done("a", "fresh", 0)
+        first, second = self.follow()
+        self.assertEqual(("web-a", "fresh", "/b/a"), (first["Server"], first["Result"], first["Bundle"]))
+        self.assertEqual(("b", "exported", "a detail"), (second["ID"], second["Result"], second["Detail"]))
+        self.done("b", "failed", 1)
+        self.assertEqual(["fresh", "failed"], [row["Result"] for row in self.follow(code=3)])
+
+    def test_how_far_it_is_now(self):
+        self.done("a", "exported", 0)
+        self.posted("b", {"state": "running", "worker": "w", "step": "copying"}, index=1)
+        _, running = self.follow("--no-wait")
+        self.assertEqual(("running", "on w: copying"), (running["Result"], running["Detail"]))
+
+    def test_what_is_not_there_and_what_is_broken(self):
+        said = self.rows("backup-run", *BOARD, "--follow", "x", code=1)
+        self.assertIn("no run x is on the jobboard", said)
+        self.posted("a")
+        for path in ((RUNS, "r", "servers", "a"), (RUNS, "r")):
+            self.store.nodes[path].data = b"{"
+            for words in ((), ("--no-wait",)):
+                self.assertIn("[jobboard-failed]", self.follow(*words, code=1))
+
+    def test_metrics(self):
+        self.done("a", "failed", 0)
+        metrics = self.dir / "backup.prom"
+        self.follow("--metrics", metrics, code=3)
+        self.assertIn('result="failed"} 1', metrics.read_text())
+
+
+class TestWorker(BoardCase):
+    def setUp(self):
+        super().setUp()
+        clouds = self.dir / "clouds.yaml"
+        clouds.write_text(json.dumps({"clouds": {"c": {"auth": {"auth_url": "http://127.0.0.1:1"}}}}))
+        self.useFixture(fixtures.EnvironmentVariable("OS_CLIENT_CONFIG_FILE", str(clouds)))
+        options = ("--max-age", "1d", "--output-directory", self.backup, "--exit-when-idle")
+        self.words = ("backup-worker", *BOARD, *options)
+
+    def test_rows_and_exit_codes(self):
+        self.posted("a", policy="")
+        (row,) = self.rows(*self.words)
+        self.assertEqual(("a", "exported", 7), (row["ID"], row["Result"], row["Bytes"]))
+        self.assertEqual([], self.rows(*self.words))
+        self.posted("bad", policy="")
+        (row,) = self.rows(*self.words, code=3)
+        self.assertEqual(3, row["Detail"].count("earlier attempt"))
+
+    def test_what_it_would_take(self):
+        self.posted("a", policy="")
+        self.posted("b", policy="weekly")
+        given, out, err = self.run_openstack("server", *self.words, "--dry-run", "-f", "json")
+        self.assertEqual(0, given, err)
+        self.assertEqual(["server web-a (a) in cloud c for run r"], [r["Resource"] for r in json.loads(out)])
+        self.assertEqual([], self.begun())
+
+    def test_a_board_that_is_not_there(self):
+        self.store.down = True
+        self.assertIn("[jobboard-failed]", self.rows(*self.words, code=1))
 
 
 class TestLogins(TestCase):

@@ -20,7 +20,13 @@ from osc_imagetools.backup_run.plan import PlannedServer
 from osc_imagetools.backup_run.plan_schedule import RunLimits
 from osc_imagetools.backup_run.result import ServerResult
 from osc_imagetools.tests.unit.backup_run import samples
-from osc_imagetools.tests.unit.backup_run.fleet.boards import REFUSED, FleetTestCase, MemoryBoard, MemoryNode, set_clock
+from osc_imagetools.tests.unit.backup_run.fleet.boards import (
+    REFUSED,
+    FleetTestCase,
+    MemoryBoard,
+    MemoryNode,
+    set_clock,
+)
 
 
 class FollowingCase(FleetTestCase):
