@@ -234,8 +234,8 @@ def note(**more):
 heard = []
 if "stubborn" in what:
     signal.signal(signal.SIGINT, lambda *_: note(heard=heard.append(1) or len(heard)))
-note(lease=len(lease))
 try:
+    note(lease=len(lease))
     if words[:2] == ["leftover", "delete"]:
         if os.path.exists(notes + ".stuck"):
             sys.exit("the volume is busy [cloud-error]")
@@ -245,8 +245,8 @@ try:
     print("the disk is copied", file=sys.stderr, flush=True)
     while "stubborn" in what and len(heard) < 2:
         time.sleep(0.01)
-    if "slow" in what and not os.path.exists(notes + ".fast"):
-        time.sleep(600)
+    while "slow" in what and not os.path.exists(notes + ".fast"):
+        time.sleep(0.01)
 except KeyboardInterrupt:
     note(interrupted=True)
     sys.exit("Interrupted [interrupted]")
@@ -270,6 +270,7 @@ class FleetTestCase(TestCase):
 
     def setUp(self) -> None:
         super().setUp()
+        self.useFixture(fixtures.Timeout(60, gentle=True))  # instead of waiting for ever
         self.dir = pathlib.Path(self.useFixture(fixtures.TempDir()).path)
         package = self.dir / "openstackclient"
         package.mkdir()
@@ -383,9 +384,20 @@ class FleetTestCase(TestCase):
 
     def idle(self, loop: WorkerLoop) -> bool:
         """Whether a worker ends by itself; else it is stopped after a while."""
-        timer = threading.Timer(5.0, loop.stop.set)
+        timer = threading.Timer(30.0, loop.stop.set)
         timer.start()
         try:
             return loop.work() and not loop.stop.is_set()
         finally:
             timer.cancel()
+
+    def heard(self) -> list[int]:
+        """The interrupts that a command has noted."""
+        return [noted["heard"] for noted in self.commands() if "heard" in noted]
+
+    def insist(self, loop: WorkerLoop, end: threading.Event) -> None:
+        """Ends a worker when its command runs, and gives up when that has heard of it."""
+        if self.begun():
+            end.set()
+        if self.heard():
+            loop.give_up.set()

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
+import fixtures
 from kazoo.exceptions import (
     BadVersionError,
     ConnectionLoss,
@@ -36,6 +37,7 @@ POSTED = PostedJob("job1", None, False)
 class BoardCase(TestCase):
     def setUp(self) -> None:
         super().setUp()
+        self.useFixture(fixtures.FakeLogger("osc_imagetools"))
         self.board = Jobboard(parse_address("zookeeper://127.0.0.1:1/x"), "me", 1.0)
         self.client, self.taskflow = self.board._client, self.board._board
 
