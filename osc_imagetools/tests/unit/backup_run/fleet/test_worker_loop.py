@@ -159,6 +159,21 @@ class TestTakeover(FleetTestCase):
         self.assertEqual(export["run"], state.runs[2])
         self.assertEqual(["earlier attempt: dead was lost"], found.details)
 
+    def test_it_waits_until_the_commands_of_the_lost_one_have_stopped(self):
+        job = self.posted("a", self.lost(lease=600.0))
+        steps: list[str] = []
+
+        def look() -> None:
+            steps.extend(task.step for task in loop.tasks)
+            if len(steps) > 5:
+                loop.stop.set()
+
+        self.each_pause(look)
+        with self.loop() as loop:
+            self.assertTrue(loop.work())
+        self.assertEqual({"waiting until an earlier attempt is over"}, set(steps))
+        self.assertEqual(("waiting", []), (self.state_of(job).state, self.begun()))
+
     def test_what_cannot_be_removed_is_a_failure(self):
         (self.dir / "notes.stuck").touch()
         job = self.posted("a", self.lost(), until=None)
@@ -215,16 +230,30 @@ class TestRetries(FleetTestCase):
         self.assertEqual(["bad", "a", "bad", "bad", "bad"], exports)
         self.assertEqual(("failed", "exported"), (found["bad"].result, found["a"].result))
 
+    def test_posting_it_again_was_refused(self):
+        self.retried(REFUSED)
+
     def test_nobody_knows_whether_it_was_posted_again(self):
-        for fault in (REFUSED, UNANSWERED):
-            board = MemoryBoard(self.store, "me.1")
-            board.faults["post"] = [fault]
-            self.notes.unlink(missing_ok=True)
-            job = self.posted("bad")
-            found = self.work(board=board)["bad"]
-            self.assertEqual(1 + RETRIES, self.begun().count("export-full bad"))
-            self.assertEqual(RETRIES, sum("earlier attempt" in text for text in found.details))
-            self.assertEqual((RETRIES, {}), (self.state_of(job).posted, self.store.jobs))
+        self.retried(UNANSWERED)
+
+    def retried(self, fault: str) -> None:
+        board = MemoryBoard(self.store, "me.1")
+        board.faults["post"] = [fault]
+        job = self.posted("bad")
+        found = self.work(board=board)["bad"]
+        self.assertEqual(1 + RETRIES, self.begun().count("export-full bad"))
+        self.assertEqual(RETRIES, sum("earlier attempt" in text for text in found.details))
+        self.assertEqual((RETRIES, {}), (self.state_of(job).posted, self.store.jobs))
+
+    def test_it_is_posted_again_once_whatever_comes_then(self):
+        job = self.posted("bad")
+        board = MemoryBoard(self.store, "me.1")
+        with self.loop(board=board) as loop:
+            self.patch(type(loop), "_tell", lambda loop: None)
+            board.faults["write"] = ["", REFUSED]
+            self.assertTrue(self.idle(loop))
+        posts = [call for call in self.store.changes() if call[0] == "post"]
+        self.assertEqual((RETRIES, RETRIES), (len(posts), self.state_of(job).posted))
 
 
 class TestFaults(FleetTestCase):
@@ -305,7 +334,7 @@ class TestFaults(FleetTestCase):
         self.each_pause(pause)
         with self.loop(board=board) as loop:
             self.assertTrue(loop.work())
-        self.assertEqual({0}, set(pauses))
+        self.assertEqual((True, {0}), (board.reachable, set(pauses)))
         self.assertEqual("done", self.state_of(job).state)
 
     def test_what_another_one_has_finished_is_not_overwritten(self):
