@@ -107,14 +107,16 @@ class BundleWriter:
         """Complete the bundle; the manifest is renamed last.
 
         :param manifest: the manifest without ``files``. The hashes of its disks are used as they are.
-        :param may_publish: called right before the manifest is renamed; what it raises prevents that. :raises
-        errors.ImagetoolsError: the manifest is invalid, or a disk is missing or has another size; the export
-        stays incomplete.
+        :param may_publish: called before the last steps and right before the manifest is renamed; it raises
+            where the bundle must not become complete.
+        :raises errors.ImagetoolsError: the manifest is invalid, or a disk is missing or has another size; the
+            export stays incomplete.
         """
         with self._guard:
             document = {**manifest, "files": self._files(manifest.get("hash_algorithm"))}
             data = format_manifest(document)
             self._check(data)
+            may_publish()
             algorithm = document["hash_algorithm"]
             digests = {disk["file"]: disk["hash"]["value"] for disk in document["disks"]}
             digests |= {file: digest[algorithm] for file, (_, digest) in self._documents.items()}
