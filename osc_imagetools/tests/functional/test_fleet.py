@@ -178,13 +178,15 @@ class FleetCase(ServerCase):
     def options(self) -> tuple[str, ...]:
         return "--max-age", "1d", "--output-directory", str(self.backup)
 
-    def worker(self, *words: str, session: float = SESSION) -> subprocess.Popen[str]:
+    def worker(
+        self, *words: str, session: float = SESSION, policy: tuple[str, ...] = ()
+    ) -> subprocess.Popen[str]:
         """One on a machine of its own, as far as its journals go; stopped when the test ends."""
         number = len(list(self.dir.glob("state-*")))
         state = self.dir / f"state-{number}"
         state.mkdir()
         with fixtures.EnvironmentVariable("XDG_STATE_HOME", str(state)):
-            command = ("-v", "server", "backup-worker", *self.board, *self.options())
+            command = ("-v", "server", "backup-worker", *self.board, *(policy or self.options()))
             with (state / "log").open("w") as log:
                 process = self.start(*command, "--session-timeout", str(session), *words, log=log)
         self.addCleanup(self.stop, process)
@@ -335,3 +337,29 @@ class TestFleet(FleetCase):
         words = ("server", "backup-worker", *self.board, *self.options(), "--dry-run", "-f", "json")
         (planned,) = self.openstack(*words).json
         self.assertIn(self.servers[1], planned["Resource"])
+
+    def test_a_policy_with_a_repository(self) -> None:
+        repository, password = str(self.dir / "repository"), self.dir / "password"
+        password.write_text("a password of the tests")
+        in_repository = ("--repository", repository, "--password-file", str(password))
+        init = ["restic", "-r", repository, "--password-file", str(password), "init"]
+        subprocess.run(init, check=True, capture_output=True)
+        facts = {
+            "servers": {},
+            "max_age": "1d",
+            "repository": repository,
+            "password_file": str(password),
+            "keep": {"last": 1},
+        }
+        policies = self.dir / "policies.yaml"
+        policies.write_text(json.dumps({"version": 1, "policies": {"mine": facts}}))
+        words = ("--policy-file", str(policies))
+        self.worker(policy=words)
+        command = ("server", "backup-run", self.servers[0], *words, *self.board, "-f", "json")
+        (row,) = self.openstack(*command).json
+        self.assertEqual("exported", row["Result"], str(row))
+        listed = self.openstack("bundle", "list", *in_repository, "-f", "json", cloud=None).json
+        self.assertEqual([(row["Bundle"], "complete")], [(b["Bundle"], b["State"]) for b in listed])
+        self.openstack("bundle", "verify", row["Bundle"], *in_repository, cloud=None)
+        (again,) = self.openstack(*command).json
+        self.assertEqual(("fresh", row["Bundle"]), (again["Result"], again["Bundle"]))
