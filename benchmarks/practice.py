@@ -7,7 +7,8 @@ which it creates servers that boot from volumes with random data, and deletes th
 ends. The servers are stopped, so that nothing else runs. In each round it measures
 
 * the export of all servers by each of ``WAYS``, into an empty directory each time, in reversed order in every
-  other round: a shell loop of ``server export-full``, and ``server backup-run --parallel 4``;
+  other round: a shell loop of ``server export-full``, ``server backup-run --parallel 4``, and a run for two
+  workers that wait on a jobboard, in a ZooKeeper of this program's own;
 * ``server backup-run`` and ``server backup-check`` with all bundles fresh: the time, and the requests, which
   a proxy on this machine counts for both alike;
 * ``server import-full --wait`` and ``server restore-check`` of one of the bundles.
@@ -24,10 +25,12 @@ import json
 import pathlib
 import re
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -40,9 +43,10 @@ from simulated_night import SimulatedNight, fleet, night_line, nights
 DEVCLOUD = pathlib.Path(__file__).resolve().parents[1] / "devcloud" / "devcloud"
 PACKAGES = ("osc-imagetools", "python-openstackclient", "openstacksdk")
 MARK = "OSC-IMAGETOOLS-GUEST-BOOTED"  # what the guest writes on its console
-LOOP, PARALLEL = "loop of export-full", "backup-run --parallel 4"
+LOOP, PARALLEL, WORKERS = "loop of export-full", "backup-run --parallel 4", "two workers, 2 each"
 FRESH, CHECK = "backup-run, all fresh", "backup-check"
 IMPORT, RESTORE = "import-full --wait", "restore-check"
+WAITING = 10.0  # seconds for the workers to start
 FRESH_RUNS = 4  # of each in a round, by turns: they take seconds
 # The loop over the parallel run; a fresh run over a check, in seconds and in requests; of the shortest night;
 # milliseconds for a decision of the scheduler.
@@ -165,8 +169,45 @@ def parallel(bench: Bench, target: pathlib.Path) -> Run:
     return bench.run(openstack("server", "backup-run", *bench.chosen(), *words))
 
 
-# How all servers are exported into an empty directory. A way that needs more machines is one more line.
-WAYS: dict[str, Callable[[Bench, pathlib.Path], Run]] = {LOOP: loop, PARALLEL: parallel}
+def two_workers(bench: Bench, target: pathlib.Path) -> Run:
+    """Two workers that wait already, each with two servers at a time, and a run for them."""
+    # Imported here: the simulation needs none of it.
+    from osc_imagetools.tests.functional.zookeeper import ZooKeeper
+
+    with tempfile.TemporaryDirectory(dir=bench.folder) as name, ZooKeeper(pathlib.Path(name)) as zookeeper:
+        words = ("--max-age", "1d", "--output-directory", str(target), "--jobboard", zookeeper.url)
+        workers = []
+        try:
+            for number in range(2):
+                state = pathlib.Path(name) / f"machine-{number}"  # each is a machine of its own
+                state.mkdir()
+                with (state / "log").open("w") as log:
+                    workers.append(
+                        subprocess.Popen(
+                            openstack("-v", "server", "backup-worker", *words, "--parallel", "2"),
+                            env={**bench.environment, "XDG_STATE_HOME": str(state)},
+                            stdin=subprocess.DEVNULL,
+                            stdout=log,
+                            stderr=log,
+                        )
+                    )
+            time.sleep(WAITING)
+            if any(worker.poll() is not None for worker in workers):
+                raise SystemExit("\n".join(p.read_text() for p in pathlib.Path(name).glob("machine-*/log")))
+            return bench.run(openstack("server", "backup-run", *bench.chosen(), *words))
+        finally:
+            for worker in workers:
+                worker.send_signal(signal.SIGINT)
+            for worker in workers:
+                worker.wait()
+
+
+# How all servers are exported into an empty directory.
+WAYS: dict[str, Callable[[Bench, pathlib.Path], Run]] = {
+    LOOP: loop,
+    PARALLEL: parallel,
+    WORKERS: two_workers,
+}
 
 
 def measure(bench: Bench, rounds: int) -> Practice:

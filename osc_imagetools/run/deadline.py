@@ -30,14 +30,6 @@ class Deadline:
         if self.cancelled.is_set():
             raise errors.Cancelled("interrupted")
 
-    def pause(self, seconds: float) -> None:
-        """Waits.
-
-        :raises errors.Cancelled: the user interrupts the run meanwhile.
-        """
-        self.cancelled.wait(seconds)
-        self.check()
-
     def until(self, what: str, reached: Callable[[], bool], *, once: bool = False) -> None:
         """Asks *reached* again and again, pausing longer each time.
 

@@ -25,6 +25,11 @@ from osc_imagetools.bundle.repository.guarded_process import GuardedProcess
 from osc_imagetools.bundle.repository.restic import Restic, watch
 
 POLL = 0.2  # seconds between two looks at whether all is over
+PROGRESS = 5  # times a second that restic says how far it is: the first time, it has begun to read
+# Seconds for restic to begin. When it has made its lock, it looks for 0.2 s whether others have made one too.
+# Only then does it know its own, to remove it when it is interrupted.
+# Source: cmd/restic/lock.go and internal/restic/lock.go of restic 0.14.
+BEGIN = 5
 
 
 @dataclass(frozen=True)
@@ -56,7 +61,6 @@ class RepositoryFileWriter:
         tags: Sequence[str],
         *,
         cancelled: threading.Event | None = None,
-        progress_per_second: float = 0.1,
     ) -> None:
         self.path = path
         self.size = 0
@@ -68,7 +72,7 @@ class RepositoryFileWriter:
         self._open = True
         self._over = False  # restic has closed its stdout
         words = ("backup", "--stdin", "--stdin-filename", path, "--json", *tags)
-        environment = restic.environment(progress_per_second)
+        environment = restic.environment(PROGRESS)
         self._process = GuardedProcess(restic.command(*words), environment, fed=True)
         self._threads = [watch(self._process.stderr, self._said), self._watch_stdout(self._process.stdout)]
 
@@ -113,7 +117,12 @@ class RepositoryFileWriter:
             anything, must not be used.
         :raises errors.Cancelled: ``cancelled`` was set before restic had ended.
         """
+        if self._cancelled.is_set():
+            raise errors.Cancelled("interrupted")
         self._process.end_input()
+        while not self.started.wait(POLL) and not self._cancelled.is_set():
+            continue
+        self.started.wait(BEGIN)
         self._release(self._cancelled)
         if self._process.returncode and self._cancelled.is_set():
             raise errors.Cancelled("interrupted")
@@ -132,6 +141,7 @@ class RepositoryFileWriter:
     def abort(self) -> None:
         """Ends restic without a snapshot; does nothing after :meth:`finish` or a second time."""
         if self._open:
+            self.started.wait(BEGIN)
             self._process.interrupt()
             self._release()
 
@@ -195,7 +205,7 @@ class RepositoryHold:
 
     def __enter__(self) -> Self:
         while True:
-            writer = RepositoryFileWriter(self._restic, self.PATH, (), progress_per_second=5)
+            writer = RepositoryFileWriter(self._restic, self.PATH, ())
             try:
                 writer.started.wait()
                 if writer.running:

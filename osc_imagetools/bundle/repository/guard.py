@@ -25,6 +25,7 @@ import time
 from contextlib import suppress
 
 FINISH = b"e"
+SIGNALS = (signal.SIGINT, signal.SIGHUP, signal.SIGTERM)
 POLL = 0.05  # seconds between two looks at whether restic has ended
 GRACE = 30  # seconds for restic to remove its lock before it is killed
 PR_SET_PDEATHSIG = 1
@@ -33,7 +34,7 @@ PR_SET_PDEATHSIG = 1
 def main(argv: list[str]) -> int:
     """Runs restic to its end; see the module."""
     control, output, reader, writer = (int(word) for word in argv[1:5])
-    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+    for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)  # the one who feeds restic decides when it ends
     child = _start(argv[5:], control, reader, writer)
     _close(reader)
@@ -51,12 +52,16 @@ def _start(command: list[str], control: int, reader: int, writer: int) -> int:
     """The process ID of restic, which is killed if this process is."""
     libc = ctypes.CDLL(None)
     parent = os.getpid()
+    # Held back, or an interrupt that comes at once would meet a child that still ignores it, and be lost.
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     child = os.fork()
     if child:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         return child
     try:
-        for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+        for number in SIGNALS:
             signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         if hasattr(libc, "prctl"):
             libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
             if os.getppid() != parent:  # it died in between

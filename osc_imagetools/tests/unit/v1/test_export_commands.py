@@ -112,6 +112,83 @@ class TestImage(ExportCase):
         return [s["Temporary"] for s in steps if s["Action"].startswith(("create", "upload", "delete"))][:3]
 
 
+class TestSources(ExportCase):
+    """What an image of no bytes points at, and which resource a name means."""
+
+    def points_at(self, *entries: dict[str, Any]) -> str:
+        """An image with this mapping; what its export says."""
+        mapping = json.dumps([{**mapping_entry(snapshot_id=None), **entry} for entry in entries])
+        self.served.add_image(block_device_mapping=mapping, bdm_v2="True")
+        return self.fails("image", "export-full", "web01", "--output", self.output)
+
+    def test_all_that_is_gone_is_told_at_once(self) -> None:
+        empty = self.served.add_image(name="base")
+        err = self.points_at(
+            {"source_type": "image", "image_id": "i-gone", "device_name": "/dev/vda"},
+            {"source_type": "image", "image_id": empty["id"], "device_name": "/dev/vdb"},
+            {"source_type": "snapshot", "snapshot_id": "s-gone", "device_name": "/dev/vdc"},
+            {"source_type": "volume", "volume_id": "v-gone", "device_name": "/dev/vdd"},
+        )
+        self.assertIn("vda: its image i-gone is gone", err)
+        self.assertIn(f"vdb: image base ({empty['id']}) is active, 0 bytes", err)
+        self.assertIn("vdc: snapshot s-gone", err)
+        self.assertIn("vdd: volume v-gone", err)
+        self.assertEqual([], self.served.changes())
+
+    def test_an_image_and_a_volume(self) -> None:
+        base = self.served.add_image(DATA, name="base")
+        volume = self.served.add_volume(OTHER, name="data")
+        entries = (
+            {"source_type": "image", "image_id": base["id"], "device_name": "/dev/vda"},
+            {"source_type": "volume", "volume_id": volume["id"], "device_name": "/dev/vdb"},
+        )
+        mapping = json.dumps([{**mapping_entry(snapshot_id=None), **entry} for entry in entries])
+        self.served.add_image(block_device_mapping=mapping, bdm_v2="True")
+        self.export("image", "export-full", "web01")
+        self.assertEqual([DATA, OTHER], self.content())
+        self.nothing_is_left()
+
+    def test_a_name_that_several_have(self) -> None:
+        volumes = [self.served.add_volume(DATA, name="data01") for _ in range(2)]
+        err = self.fails("volume", "export-full", "data01", "--output", self.output)
+        self.assertIn("[resource-ambiguous]", err)
+        self.assertIn("Give the ID.", err)
+        for volume in volumes:
+            self.assertIn(f"- {volume['id']} available 1 GiB, created ", err)
+
+    def test_a_name_that_is_a_literal_is_searched_for_without_a_filter(self) -> None:
+        """An older Cinder takes the name for the value of a Python literal."""
+        volume = self.served.add_volume(DATA, name="5")
+        self.assertEqual(volume["id"], self.export("volume", "export-full", "5")["id"])
+        queries = [r.qs for r in self.http.request_history if r.path.endswith("/volumes/detail")]
+        self.assertEqual([False], ["name" in query for query in queries])
+
+    def test_a_filter_that_the_cloud_cannot_make_sense_of(self) -> None:
+        self.served.add_volume(DATA, name="data[01")
+
+        def listed(request: Any, context: Any) -> Any:
+            if "name" in request.qs:
+                context.status_code = 400
+                return {"badRequest": {"message": "Invalid filter"}}
+            return self.served._list("volumes", request)
+
+        self.http.get(f"{VOLUME}/volumes/detail", json=listed)
+        self.export("volume", "export-full", "data[01")
+
+    def test_a_quota_that_only_the_limits_tell(self) -> None:
+        volume = self.served.add_volume(DATA)
+        self.http.get(each(VOLUME, "os-quota-sets"), status_code=403)
+        limits = {"maxTotalVolumes": 10, "totalVolumesUsed": 10, "maxTotalSnapshots": -1,
+                  "maxTotalVolumeGigabytes": 100, "totalGigabytesUsed": 5}  # fmt: skip
+        self.http.get(f"{VOLUME}/limits", json={"limits": {"absolute": limits}})
+        err = self.fails("volume", "export-full", volume["id"], "--output", self.output)
+        self.assertIn("quota", err)
+        self.assertIn("volumes", err)
+        self.assertEqual([], self.served.changes())
+        self.http.get(f"{VOLUME}/limits", json={"limits": {"absolute": {**limits, "totalVolumesUsed": 1}}})
+        self.export("volume", "export-full", volume["id"])
+
+
 class TestVolume(ExportCase):
     def test_one_in_use_by_way_of_a_snapshot(self) -> None:
         volume = self.served.add_volume(

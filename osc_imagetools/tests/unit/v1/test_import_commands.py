@@ -267,6 +267,13 @@ class TestImage(ImportCase):
         self.assertEqual({self.path}, set(self.dir.iterdir()) & {self.path})
         self.assertEqual([], [p for p in self.dir.iterdir() if p.name.startswith(".osc")])
 
+    def test_a_dry_run_of_a_conversion(self) -> None:
+        self.exported_image()
+        steps = self.rows("image", "import-full", self.path, "--disk-format", "qcow2", "--dry-run")
+        (convert,) = [step for step in steps if step["Action"] == "convert"]
+        self.assertIn("from raw to qcow2", convert["Resource"])
+        self.assertEqual((len(DATA), True), (convert["Bytes"], convert["Temporary"]))
+
     def test_of_volumes_as_volumes(self) -> None:
         """Volumes, their snapshots, and an image of 0 bytes that points at these."""
         volume = self.served.add_volume(ROOT, name="root", volume_image_metadata={"os_distro": "debian"})

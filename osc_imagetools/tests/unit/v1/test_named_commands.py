@@ -58,6 +58,9 @@ def commands() -> dict[str, str]:
     }
 
 
+CONTINUED = re.compile(r" \\\n +")  # a line that goes on in the next one
+
+
 def documented() -> dict[str, str]:
     """Each line of the documentation that shows a command of the client, and the page."""
     top = ROOT.parent
@@ -65,7 +68,7 @@ def documented() -> dict[str, str]:
     return {
         line: str(page.relative_to(top))
         for page in pages
-        for line in re.findall(r"^ +\$ (openstack .*)", page.read_text(), re.MULTILINE)
+        for line in re.findall(r"^ +\$ (openstack .*)", CONTINUED.sub(" ", page.read_text()), re.MULTILINE)
     }
 
 

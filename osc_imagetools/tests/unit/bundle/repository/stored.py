@@ -17,14 +17,12 @@ import pathlib
 import shutil
 import subprocess
 import tempfile
-import time
 from typing import Any
 
 import fixtures
 
 from osc_imagetools.bundle.manifest import format_manifest
 from osc_imagetools.bundle.repository.address import repository_address
-from osc_imagetools.bundle.repository.guarded_process import GuardedProcess
 from osc_imagetools.bundle.repository.restic import Restic, restic_program
 from osc_imagetools.tests.unit.bundle import samples
 from osc_imagetools.tests.unit.served import ServedCase
@@ -64,15 +62,6 @@ class RepositoryCase(ServedCase):
             self.useFixture(fixtures.EnvironmentVariable(name))
         self.useFixture(fixtures.EnvironmentVariable("XDG_CACHE_HOME", str(self.dir / "cache")))
         self.addCleanup(restic_program.cache_clear)
-        # What is given up at once is given up when restic runs, as it does where disks are large.
-        interrupt = GuardedProcess.interrupt
-
-        def begun(process: GuardedProcess) -> None:
-            while process.returncode is None and not _runs_restic(process._process.pid):
-                time.sleep(0.005)
-            interrupt(process)
-
-        self.patch(GuardedProcess, "interrupt", begun)
         self.password = self.dir / "password"
         self.password.write_text(PASSWORD)
         self.url = str(self.new_repository("repository"))
@@ -137,16 +126,6 @@ class RepositoryCase(ServedCase):
         shutil.rmtree(self.url)
         shutil.copytree(path, self.url)
         return list(ids)
-
-
-def _runs_restic(pid: int) -> bool:
-    """Whether a guard's child is restic by now."""
-    try:
-        children = pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        lines = [pathlib.Path(f"/proc/{child}/cmdline").read_bytes() for child in children]
-    except OSError:
-        return False
-    return any(line.split(b"\0")[0].endswith(b"restic") for line in lines)
 
 
 def content(path: pathlib.Path) -> dict[str, bytes]:
