@@ -20,7 +20,6 @@ from osc_imagetools import errors
 from osc_imagetools.bundle import durable, strict_json
 from osc_imagetools.bundle.layout import (
     DIRECTORIES,
-    DISKS,
     LOCK,
     MANIFEST,
     STATE,
@@ -30,7 +29,6 @@ from osc_imagetools.bundle.layout import (
 from osc_imagetools.bundle.state import ExportState, format_state, parse_state, state_of_manifest
 from osc_imagetools.bundle.tree import Tree, TreeEntry
 from osc_imagetools.cloud.names import printable
-from osc_imagetools.data.names import record_path
 
 ELSEWHERE = "Choose another --output, or move the directory away."
 LOG = logging.getLogger(__name__)
@@ -193,10 +191,6 @@ def _take(path: Path, lock: int, wanted: ExportState) -> ExportState:
         os.chmod(path, durable.DIRECTORY_MODE)
     for name in SUMS:
         durable.remove_file(path / name)
-    for name in state.files:
-        # Killed in its last steps, which remove the records: it is ours, and nothing proves it any more.
-        if name.startswith(f"{DISKS}/") and not os.path.lexists(record_path(path / name)):
-            durable.remove_file(path / name)
     durable.write_atomic(path / STATE, format_state(state))
     return state
 

@@ -41,6 +41,7 @@ from osc_imagetools.bundle.state import ExportState, format_state
 from osc_imagetools.bundle.sums import format_sums
 from osc_imagetools.bundle.tree import Tree
 from osc_imagetools.cloud.names import printable
+from osc_imagetools.data.names import record_path
 
 LOG = logging.getLogger(__name__)
 
@@ -69,7 +70,9 @@ class BundleWriter:
         unrelated files. :raises errors.NoSpace, errors.ImagetoolsError: it cannot be created.
         """
         with durable.storing(path):
-            return cls(claim(path, ExportState(kind, dict(identity))))
+            writer = cls(claim(path, ExportState(kind, dict(identity))))
+            writer._drop_unproven()
+        return writer
 
     def __enter__(self) -> Self:
         return self
@@ -142,6 +145,19 @@ class BundleWriter:
                 LOG.warning("%s could not be removed: %s", self.path, exc)
             finally:
                 self._held.release()
+
+    def _drop_unproven(self) -> None:
+        """Remove disks of an earlier attempt that was killed in its last steps, which remove the records.
+
+        They are of this export, and nothing proves them any more.
+        """
+        try:
+            for file in self._state.files:
+                if file.startswith(f"{DISKS}/") and not os.path.lexists(record_path(self.path / file)):
+                    durable.remove_file(self.path / file)
+        except BaseException:
+            self._held.release()
+            raise
 
     def _announce(self, file: str, directory: str) -> Path:
         wrong = path_problem(file)
