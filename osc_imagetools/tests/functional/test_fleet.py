@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import pathlib
@@ -36,7 +37,7 @@ from osc_imagetools.tests.unit.backup_run import samples
 
 SESSION = 3.0  # seconds
 KILLS = int(os.environ.get("FLEET_KILLS", "3"))
-EXPORT = 20.0  # seconds that an export takes, about: the moments of the kills lie in it
+EXPORT = 20.0  # seconds that an export takes at most: the moments of the first kills lie in it
 
 
 def descendants(pid: int) -> list[int]:
@@ -264,19 +265,28 @@ class FleetCase(ServerCase):
 class TestFleet(FleetCase):
     def test_killed_workers(self) -> None:
         """As many in a run as its servers are tried again."""
-        for first in range(0, KILLS, RETRIES):
+        length, killed, seeds = EXPORT, 0, itertools.count()
+        while killed < KILLS:
             run = self.post()
-            for seed in range(first, min(first + RETRIES, KILLS)):
+            for seed in itertools.islice(seeds, min(RETRIES, KILLS - killed)):
+                self.assertLess(seed, 3 * KILLS)  # else it is always too late
                 dice = random.Random(seed)
                 worker = self.worker("--parallel", "2")
                 self.await_work(run, worker)
-                time.sleep(dice.uniform(0, EXPORT))
+                began = time.monotonic()
+                moment = began + dice.uniform(0, length)
+                while (works := worker.pid in self.running(run)) and time.monotonic() < moment:
+                    time.sleep(0.1)
                 # With its machine, or alone: then its commands remove what they have made.
                 victims = [worker.pid, *(descendants(worker.pid) if dice.random() < 0.5 else ())]
                 for pid in victims:
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(pid, signal.SIGKILL)
                 worker.wait()
+                killed += works
+                if not works:  # this machine is faster: the next moment is in the export
+                    length = time.monotonic() - began
+                    break
             last = self.worker("--parallel", "2")
             self.all_exported_once(run)
             self.stop(last)
