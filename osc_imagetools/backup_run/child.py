@@ -84,7 +84,8 @@ class ChildCommand:
         number = self._err.fileno()
         start = max(0, os.fstat(number).st_size - LAST_LINE)
         lines = os.pread(number, LAST_LINE, start).decode(errors="replace").splitlines()
-        return next((line.strip() for line in reversed(lines) if line.strip()), "")
+        # An indented line belongs to the one before it.
+        return next((line.strip() for line in reversed(lines) if line[:1].strip()), "")
 
     def result(self) -> ChildResult:
         """What it gave; waits for its end."""

@@ -41,6 +41,7 @@ from osc_imagetools.bundle.state import ExportState, format_state
 from osc_imagetools.bundle.sums import format_sums
 from osc_imagetools.bundle.tree import Tree
 from osc_imagetools.cloud.names import printable
+from osc_imagetools.data.names import record_path
 
 LOG = logging.getLogger(__name__)
 
@@ -69,7 +70,9 @@ class BundleWriter:
         unrelated files. :raises errors.NoSpace, errors.ImagetoolsError: it cannot be created.
         """
         with durable.storing(path):
-            return cls(claim(path, ExportState(kind, dict(identity))))
+            writer = cls(claim(path, ExportState(kind, dict(identity))))
+            writer._drop_unproven()
+        return writer
 
     def __enter__(self) -> Self:
         return self
@@ -107,14 +110,16 @@ class BundleWriter:
         """Complete the bundle; the manifest is renamed last.
 
         :param manifest: the manifest without ``files``. The hashes of its disks are used as they are.
-        :param may_publish: called right before the manifest is renamed; what it raises prevents that. :raises
-        errors.ImagetoolsError: the manifest is invalid, or a disk is missing or has another size; the export
-        stays incomplete.
+        :param may_publish: called before the last steps and right before the manifest is renamed; it raises
+            where the bundle must not become complete.
+        :raises errors.ImagetoolsError: the manifest is invalid, or a disk is missing or has another size; the
+            export stays incomplete.
         """
         with self._guard:
             document = {**manifest, "files": self._files(manifest.get("hash_algorithm"))}
             data = format_manifest(document)
             self._check(data)
+            may_publish()
             algorithm = document["hash_algorithm"]
             digests = {disk["file"]: disk["hash"]["value"] for disk in document["disks"]}
             digests |= {file: digest[algorithm] for file, (_, digest) in self._documents.items()}
@@ -140,6 +145,19 @@ class BundleWriter:
                 LOG.warning("%s could not be removed: %s", self.path, exc)
             finally:
                 self._held.release()
+
+    def _drop_unproven(self) -> None:
+        """Remove disks of an earlier attempt that was killed in its last steps, which remove the records.
+
+        They are of this export, and nothing proves them any more.
+        """
+        try:
+            for file in self._state.files:
+                if file.startswith(f"{DISKS}/") and not os.path.lexists(record_path(self.path / file)):
+                    durable.remove_file(self.path / file)
+        except BaseException:
+            self._held.release()
+            raise
 
     def _announce(self, file: str, directory: str) -> Path:
         wrong = path_problem(file)

@@ -64,8 +64,9 @@ class Jobboard:
 
     def __init__(self, address: JobboardAddress, owner: str, timeout: float) -> None:
         """*owner* is the name of whoever claims, *timeout* that of the session, in seconds."""
-        for name in ("kazoo", "taskflow"):  # what they have to say is an error here, or of no interest
-            logging.getLogger(name).setLevel(logging.CRITICAL)
+        if not LOG.isEnabledFor(logging.DEBUG):
+            for name in ("kazoo", "taskflow"):  # what they have to say is an error here, or of no interest
+                logging.getLogger(name).setLevel(logging.CRITICAL)
         self.address = address
         self.owner = owner
         self.lost = threading.Event()

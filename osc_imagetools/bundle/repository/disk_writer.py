@@ -26,8 +26,9 @@ from osc_imagetools.bundle.repository.restic import Restic, watch
 
 POLL = 0.2  # seconds between two looks at whether all is over
 PROGRESS = 5  # times a second that restic says how far it is: the first time, it has begun to read
-# Seconds for restic to begin. When it has made its lock, it looks for 0.2 s whether others have made one too, and
-# only then knows its own, to remove it when it is interrupted (cmd/restic/lock.go, internal/restic/lock.go).
+# Seconds for restic to begin. When it has made its lock, it looks for 0.2 s whether others have made one too.
+# Only then does it know its own, to remove it when it is interrupted.
+# Source: cmd/restic/lock.go and internal/restic/lock.go of restic 0.14.
 BEGIN = 5
 
 

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import pathlib
@@ -36,7 +37,7 @@ from osc_imagetools.tests.unit.backup_run import samples
 
 SESSION = 3.0  # seconds
 KILLS = int(os.environ.get("FLEET_KILLS", "3"))
-EXPORT = 20.0  # seconds that an export takes, about: the moments of the kills lie in it
+EXPORT = 20.0  # seconds that an export takes at most: the moments of the first kills lie in it
 
 
 def descendants(pid: int) -> list[int]:
@@ -178,13 +179,15 @@ class FleetCase(ServerCase):
     def options(self) -> tuple[str, ...]:
         return "--max-age", "1d", "--output-directory", str(self.backup)
 
-    def worker(self, *words: str, session: float = SESSION) -> subprocess.Popen[str]:
+    def worker(
+        self, *words: str, session: float = SESSION, policy: tuple[str, ...] = ()
+    ) -> subprocess.Popen[str]:
         """One on a machine of its own, as far as its journals go; stopped when the test ends."""
         number = len(list(self.dir.glob("state-*")))
         state = self.dir / f"state-{number}"
         state.mkdir()
         with fixtures.EnvironmentVariable("XDG_STATE_HOME", str(state)):
-            command = ("-v", "server", "backup-worker", *self.board, *self.options())
+            command = ("-v", "server", "backup-worker", *self.board, *(policy or self.options()))
             with (state / "log").open("w") as log:
                 process = self.start(*command, "--session-timeout", str(session), *words, log=log)
         self.addCleanup(self.stop, process)
@@ -262,19 +265,28 @@ class FleetCase(ServerCase):
 class TestFleet(FleetCase):
     def test_killed_workers(self) -> None:
         """As many in a run as its servers are tried again."""
-        for first in range(0, KILLS, RETRIES):
+        length, killed, seeds = EXPORT, 0, itertools.count()
+        while killed < KILLS:
             run = self.post()
-            for seed in range(first, min(first + RETRIES, KILLS)):
+            for seed in itertools.islice(seeds, min(RETRIES, KILLS - killed)):
+                self.assertLess(seed, 3 * KILLS)  # else it is always too late
                 dice = random.Random(seed)
                 worker = self.worker("--parallel", "2")
                 self.await_work(run, worker)
-                time.sleep(dice.uniform(0, EXPORT))
+                began = time.monotonic()
+                moment = began + dice.uniform(0, length)
+                while (works := worker.pid in self.running(run)) and time.monotonic() < moment:
+                    time.sleep(0.1)
                 # With its machine, or alone: then its commands remove what they have made.
                 victims = [worker.pid, *(descendants(worker.pid) if dice.random() < 0.5 else ())]
                 for pid in victims:
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(pid, signal.SIGKILL)
                 worker.wait()
+                killed += works
+                if not works:  # this machine is faster: the next moment is in the export
+                    length = time.monotonic() - began
+                    break
             last = self.worker("--parallel", "2")
             self.all_exported_once(run)
             self.stop(last)
@@ -335,3 +347,29 @@ class TestFleet(FleetCase):
         words = ("server", "backup-worker", *self.board, *self.options(), "--dry-run", "-f", "json")
         (planned,) = self.openstack(*words).json
         self.assertIn(self.servers[1], planned["Resource"])
+
+    def test_a_policy_with_a_repository(self) -> None:
+        repository, password = str(self.dir / "repository"), self.dir / "password"
+        password.write_text("a password of the tests")
+        in_repository = ("--repository", repository, "--password-file", str(password))
+        init = ["restic", "-r", repository, "--password-file", str(password), "init"]
+        subprocess.run(init, check=True, capture_output=True)
+        facts = {
+            "servers": {},
+            "max_age": "1d",
+            "repository": repository,
+            "password_file": str(password),
+            "keep": {"last": 1},
+        }
+        policies = self.dir / "policies.yaml"
+        policies.write_text(json.dumps({"version": 1, "policies": {"mine": facts}}))
+        words = ("--policy-file", str(policies))
+        self.worker(policy=words)
+        command = ("server", "backup-run", self.servers[0], *words, *self.board, "-f", "json")
+        (row,) = self.openstack(*command).json
+        self.assertEqual("exported", row["Result"], str(row))
+        listed = self.openstack("bundle", "list", *in_repository, "-f", "json", cloud=None).json
+        self.assertEqual([(row["Bundle"], "complete")], [(b["Bundle"], b["State"]) for b in listed])
+        self.openstack("bundle", "verify", row["Bundle"], *in_repository, cloud=None)
+        (again,) = self.openstack(*command).json
+        self.assertEqual(("fresh", row["Bundle"]), (again["Result"], again["Bundle"]))

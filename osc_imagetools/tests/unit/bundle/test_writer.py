@@ -26,6 +26,7 @@ from osc_imagetools.bundle import claim
 from osc_imagetools.bundle.reader import open_bundle
 from osc_imagetools.bundle.verification import verify
 from osc_imagetools.bundle.writer import BundleWriter
+from osc_imagetools.data.names import record_path
 from osc_imagetools.tests.unit.bundle import samples
 
 
@@ -522,6 +523,20 @@ class Crash(samples.TestCase):
                 self.assertEqual({"ok"}, {finding.result for finding in verify(path)})
             steps += 3
         self.assertGreater(steps, 30)
+
+    def test_a_disk_that_nothing_proves_any_more_is_fetched_again(self) -> None:
+        for steps, kept in (("never", True), ("last", False)):
+            path = self.directory / steps
+            with samples.open_writer(path) as writer:
+                document = samples.fill(writer)
+                disk = path / document["disks"][0]["file"]
+                record_path(disk).touch()
+                if steps == "last":
+                    refused = mock.Mock(side_effect=[None, errors.Cancelled("x")])
+                    self.assertRaises(errors.Cancelled, writer.finish, document, refused)
+            self.assertTrue(disk.exists())
+            with samples.open_writer(path):
+                self.assertEqual(kept, disk.exists())
 
     def test_at_steps_0_3_6(self) -> None:
         self.every_third(0)

@@ -68,10 +68,18 @@ class TestLease(testtools.TestCase):
 class TestPublishing(samples.TestCase):
     def test_no_bundle_becomes_complete_after_the_lease(self):
         lease = assigned(self)
+        asked = []
+
+        def over_at_the_last_moment():
+            asked.append(True)
+            if len(asked) == 2:
+                lease.extend(0)
+            assignment.check_lease()
+
         with samples.open_writer(self.path) as writer:
             document = samples.fill(writer)
-            lease.extend(0)
-            self.assertRaises(errors.Cancelled, writer.finish, document, assignment.check_lease)
+            self.assertRaises(errors.Cancelled, writer.finish, document, over_at_the_last_moment)
+        self.assertEqual(2, len(asked))
         self.assertFalse((self.path / "manifest.json").exists())
         lease.extend(assignment.lease_clock() + 1000)
         with samples.open_writer(self.path) as writer:
