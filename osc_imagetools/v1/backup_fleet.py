@@ -224,7 +224,7 @@ def _keep(command: RunServerBackup, planned: list[PlannedServer], results: list[
     from osc_imagetools.v1.backup_run import child_login
 
     policies = {plan.server.id: plan.policy for plan in planned}
-    exported = [(policy, r) for r in results if (policy := policies[r.server.id]) is not None]
+    exported = [(policy, r) for r in results if (policy := policies.get(r.server.id)) is not None]
     stop, give_up = threading.Event(), threading.Event()
     with interrupts_set(stop, give_up):
         keep_in_repositories(exported, child_login(command.app), stop, give_up)
