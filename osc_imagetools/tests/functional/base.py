@@ -43,6 +43,7 @@ STATE = pathlib.Path(os.environ["OS_CLIENT_CONFIG_FILE"]).parent
 GUEST_TEXT = b"WRITTEN-BY-GUEST"  # what the guest writes into the sector at byte 1024
 MIB, GIB = 1 << 20, 1 << 30
 PATIENCE = 300  # seconds for one state of one resource
+LONGEST = 900  # seconds for one test
 
 
 def _take_projects() -> tuple[str, int]:
@@ -152,6 +153,7 @@ class TestCase(testtools.TestCase):
 
     def setUp(self) -> None:
         super().setUp()
+        self.useFixture(fixtures.Timeout(LONGEST, gentle=True))  # a test that hangs fails
         _used.clear()
         self.addCleanup(lambda: self.addDetail("commands", content.text_content("\n".join(sorted(_used)))))
         self.dir = pathlib.Path(self.useFixture(fixtures.TempDir()).path)
