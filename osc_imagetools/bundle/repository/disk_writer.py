@@ -13,6 +13,7 @@ import json
 import os
 import select
 import threading
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ PROGRESS = 5  # times a second that restic says how far it is: the first time, i
 # Only then does it know its own, to remove it when it is interrupted.
 # Source: cmd/restic/lock.go and internal/restic/lock.go of restic 0.14.
 BEGIN = 5
+LAST_WORDS = 30  # seconds for a restic that reads no more to end
 
 
 @dataclass(frozen=True)
@@ -163,7 +165,10 @@ class RepositoryFileWriter:
         return not self._over and self._process.returncode is None
 
     def failure(self) -> errors.RepositoryError:
-        """The error for a restic that has ended by itself."""
+        """The error for a restic that has ended by itself, or does: it has stopped reading, and says why."""
+        end = time.monotonic() + LAST_WORDS
+        while self._process.returncode is None and time.monotonic() < end and not self._cancelled.is_set():
+            time.sleep(POLL / 4)
         self.abort()
         return self._failure()
 
