@@ -8,15 +8,17 @@ of the embedded cloud, a password.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pathlib
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 PROGRAMS = pathlib.Path(sys.executable).parent
@@ -27,6 +29,7 @@ class Cloud:
     """The image service, and who may use it. All images have names that begin with ``prefix``."""
 
     def __init__(self, name: str, folder: pathlib.Path) -> None:
+        self.folder = folder
         self.prefix = f"benchmark-{uuid.uuid4().hex[:8]}"
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("OS_", "PYTHON"))}
         config = {k: v for k, v in os.environ.items() if k == "OS_CLIENT_CONFIG_FILE"}
@@ -103,3 +106,14 @@ def _http(method: str, url: str, headers: Mapping[str, str], body: Any) -> tuple
     request = urllib.request.Request(url, data, headers, method=method)  # noqa: S310
     with urllib.request.urlopen(request, timeout=600) as response:  # noqa: S310
         return response.headers, json.loads(response.read() or b"null")
+
+
+@contextlib.contextmanager
+def prepared_cloud(name: str, parent: str | None) -> Iterator[Cloud]:
+    """A cloud, with a temporary folder below *parent* (None: the system's); nothing stays in either."""
+    with tempfile.TemporaryDirectory(prefix="benchmark-", dir=parent) as folder:
+        cloud = Cloud(name, pathlib.Path(folder))
+        try:
+            yield cloud
+        finally:
+            cloud.remove_all(cloud.prefix)

@@ -24,7 +24,16 @@ from dataclasses import asdict, dataclass, field
 
 from counting_proxy import CountingProxy
 from embedded_cloud import Cloud
-from measurement import Run, Target, add_report_options, exit_with, openstack, report, run_to_end
+from measurement import (
+    Run,
+    Target,
+    add_cloud_options,
+    add_report_options,
+    exit_with,
+    openstack,
+    report,
+    run_to_end,
+)
 
 DEVCLOUD = pathlib.Path(__file__).resolve().parents[1] / "devcloud" / "devcloud"
 PACKAGES = ("osc-imagetools", "python-openstackclient", "openstacksdk")
@@ -115,8 +124,7 @@ def _print(sizes: Sequence[Size], targets: Sequence[Target]) -> None:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="The check of a whole cloud, beside its lists.")
     parser.add_argument("--servers", default="2000,10000", metavar="<n,...>", help="default: 2000,10000")
-    parser.add_argument("--rounds", type=int, default=1, help="runs of each command (default: 1)")
-    parser.add_argument("--cloud", default="devcloud-admin", help="default: devcloud-admin")
+    add_cloud_options(parser, rounds=1, cloud="devcloud-admin")
     add_report_options(parser)
     return parser.parse_args()
 

@@ -19,11 +19,13 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from embedded_cloud import PROGRAMS
+
+TICK = 0.05  # seconds between two looks at a process
 
 
 @dataclass(frozen=True)
@@ -62,15 +64,26 @@ def openstack(*words: str) -> list[str]:
     return [str(PROGRAMS / "openstack"), *words]
 
 
-def run_to_end(command: Sequence[str], environment: Mapping[str, str], log: pathlib.Path) -> Run:
+def run_to_end(
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    log: pathlib.Path,
+    *,
+    folder: pathlib.Path | None = None,
+    look: Callable[[int], None] = lambda process: None,
+) -> Run:
     """Run one command to its end; what it prints is in the file ``log`` until the next one.
 
     It is ended with this program. If it fails, this program ends with what it printed.
+
+    :param folder: where it runs; here, if there is none.
+    :param look: is called with its process ID again and again, while it runs.
     """
     with log.open("w+") as output:
         started = time.perf_counter()
         process = subprocess.Popen(
             command,
+            cwd=folder,
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -78,12 +91,13 @@ def run_to_end(command: Sequence[str], environment: Mapping[str, str], log: path
             start_new_session=True,
         )
         try:
-            _, status, usage = os.wait4(process.pid, 0)
+            with _looking(process.pid, look):
+                _, status, usage = os.wait4(process.pid, 0)
+                seconds = time.perf_counter() - started
         except BaseException:
             process.send_signal(signal.SIGINT)
             process.wait()
             raise
-        seconds = time.perf_counter() - started
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode:
             output.seek(0)
@@ -91,38 +105,40 @@ def run_to_end(command: Sequence[str], environment: Mapping[str, str], log: path
     return Run(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
 
 
-class SpaceWatch:
-    """Looks how much a folder takes on its disk, again and again, and keeps the most.
-
-    Open files whose names were removed already are not seen.
-    """
-
-    def __init__(self, folder: pathlib.Path) -> None:
-        self.most = 0.0  # MiB
-        self._folder = folder
-        self._end = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-
-    def __enter__(self) -> SpaceWatch:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._end.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
-        while not self._end.wait(0.1):
-            self.most = max(self.most, _space(self._folder))
-
-
-def _space(folder: pathlib.Path) -> float:
+def disk_use(folder: pathlib.Path) -> int:
+    """Bytes that the files below a folder take on the disk; open ones without a name do not count."""
     total = 0
     for parent, _, names in os.walk(folder):
         for name in names:
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(OSError):
                 total += os.lstat(os.path.join(parent, name)).st_blocks * 512
-    return total / (1 << 20)
+    return total
+
+
+@contextlib.contextmanager
+def _looking(process: int, look: Callable[[int], None]) -> Iterator[None]:
+    """Calls *look* with the process again and again, in a thread of its own."""
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(TICK):
+            look(process)
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def add_cloud_options(parser: argparse.ArgumentParser, *, rounds: int, cloud: str = "devcloud-demo") -> None:
+    """Which cloud, and how often; the arguments are the defaults."""
+    parser.add_argument(
+        "--rounds", type=int, default=rounds, help=f"runs of each command (default: {rounds})"
+    )
+    parser.add_argument("--cloud", default=cloud, help=f"default: {cloud}")
 
 
 def add_report_options(parser: argparse.ArgumentParser) -> None:

@@ -37,7 +37,16 @@ from typing import Any
 
 from counting_proxy import CountingProxy
 from embedded_cloud import PROGRAMS, Cloud
-from measurement import Run, Target, add_report_options, exit_with, openstack, report, run_to_end
+from measurement import (
+    Run,
+    Target,
+    add_cloud_options,
+    add_report_options,
+    exit_with,
+    openstack,
+    report,
+    run_to_end,
+)
 from simulated_night import SimulatedNight, fleet, night_line, nights
 
 DEVCLOUD = pathlib.Path(__file__).resolve().parents[1] / "devcloud" / "devcloud"
@@ -296,8 +305,7 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--exports", type=int, default=12, help="servers that are exported (default: 12)")
     parser.add_argument("--mebibytes", type=int, default=128, help="data of each (default: 128)")
-    parser.add_argument("--rounds", type=int, default=1, help="runs of each command (default: 1)")
-    parser.add_argument("--cloud", default="devcloud-demo", help="default: devcloud-demo")
+    add_cloud_options(parser, rounds=1)
     parser.add_argument("--simulation", action="store_true", help="without a cloud, the scheduler alone")
     parser.add_argument("--servers", type=int, default=5000, help="of the simulation (default: 5000)")
     parser.add_argument("--workers", type=int, default=20, help="its machines (default: 20)")

@@ -25,22 +25,27 @@ import contextlib
 import os
 import pathlib
 import shutil
-import signal
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
-from embedded_cloud import Cloud
-from measurement import Target, add_report_options, exit_with, openstack, report
+from embedded_cloud import Cloud, prepared_cloud
+from measurement import (
+    Target,
+    add_cloud_options,
+    add_report_options,
+    disk_use,
+    exit_with,
+    openstack,
+    report,
+    run_to_end,
+)
 
 MIB, GIB = 1 << 20, 1 << 30
 PACKAGES = ("osc-imagetools", "python-openstackclient", "openstacksdk")
-TICK = 0.02  # seconds between two looks at the processes
-TICKS = 10  # of them between two looks at the disk
 BLOCK = 4096
 STORE = "file"
 PASSWORD = "not a secret"  # noqa: S105
@@ -94,12 +99,11 @@ class Disk:
 class Bench:
     """Runs cases, each in an empty place of its own, and keeps what they took."""
 
-    def __init__(self, cloud: Cloud, folder: pathlib.Path, rounds: int) -> None:
+    def __init__(self, cloud: Cloud, rounds: int) -> None:
         self.cloud = cloud
-        self.folder = folder
         self.groups: list[Group] = []
         self._rounds = rounds
-        self._stored = folder / "repositories"
+        self._stored = cloud.folder / "repositories"
 
     def measure(self, disk: Disk) -> None:
         """Both backups of a disk."""
@@ -134,7 +138,7 @@ class Bench:
     def run(self, disk: Disk, name: str, case: Callable[[], list[list[str]]], *, first: bool) -> Cost:
         """Runs the commands of a case: the second time into a copy of what the first one has made."""
         kept = self._stored / f"{disk.form} {name}"
-        with tempfile.TemporaryDirectory(dir=self.folder) as folder:
+        with tempfile.TemporaryDirectory(dir=self.cloud.folder) as folder:
             place = pathlib.Path(folder)
             work, repository = place / "work", place / "repository"
             work.mkdir()
@@ -143,10 +147,10 @@ class Bench:
                 subprocess.run(["restic", "init", "-q"], check=True, env=environment)
             else:  # restic replaces no file that is there
                 shutil.copytree(kept, repository, copy_function=os.link)
-            before = _size(repository)
+            before = disk_use(repository)
             os.sync()
-            costs = [_watched(command, environment, work, self.folder / "log") for command in case()]
-            stored = _size(repository) - before
+            costs = [_watched(command, environment, work, self.cloud.folder / "log") for command in case()]
+            stored = disk_use(repository) - before
             if first:
                 shutil.rmtree(kept, ignore_errors=True)
                 kept.parent.mkdir(exist_ok=True)
@@ -173,40 +177,17 @@ def _watched(
     command: Sequence[str], environment: Mapping[str, str], work: pathlib.Path, log: pathlib.Path
 ) -> Cost:
     """Runs one command in *work* to its end, and looks at it all the time."""
-    own = together = local = looks = 0
-    with log.open("w+") as output:
-        started = time.perf_counter()
-        process = subprocess.Popen(
-            command,
-            cwd=work,
-            env=dict(environment),
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-        )
-        try:
-            while True:
-                found, status, usage = os.wait4(process.pid, os.WNOHANG)
-                if found:
-                    break
-                own = max(own, _resident(process.pid, "VmHWM"))
-                together = max(together, sum(_resident(pid, "VmRSS") for pid in _tree(process.pid)))
-                if looks % TICKS == 0:
-                    local = max(local, _size(work))
-                looks += 1
-                time.sleep(TICK)
-        except BaseException:
-            process.send_signal(signal.SIGINT)
-            process.wait()
-            raise
-        seconds = time.perf_counter() - started
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode:
-            output.seek(0)
-            raise SystemExit(f"{command} failed ({process.returncode}):\n{output.read()}")
-    local = max(local, _size(work))
-    return Cost(seconds, usage.ru_utime + usage.ru_stime, own / MIB, together / MIB, local)
+    own = together = local = 0
+
+    def look(process: int) -> None:
+        nonlocal own, together, local
+        own = max(own, _resident(process, "VmHWM"))
+        together = max(together, sum(_resident(pid, "VmRSS") for pid in _tree(process)))
+        local = max(local, disk_use(work))
+
+    run = run_to_end(command, environment, log, folder=work, look=look)
+    local = max(local, disk_use(work))
+    return Cost(run.seconds, run.processor, own / MIB, together / MIB, local)
 
 
 def _tree(pid: int) -> Iterator[int]:
@@ -225,16 +206,6 @@ def _resident(pid: int, name: str) -> int:
             if line.startswith(f"{name}:"):
                 return int(line.split()[1]) * 1024
     return 0
-
-
-def _size(folder: pathlib.Path) -> int:
-    """Bytes that the files below a folder take on the disk."""
-    total = 0
-    for root, _, files in os.walk(folder):
-        for file in files:
-            with contextlib.suppress(OSError):
-                total += os.lstat(os.path.join(root, file)).st_blocks * 512
-    return total
 
 
 def _file_system(
@@ -358,8 +329,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--size", type=float, default=2, metavar="<GiB>", help="of a disk (default: 2)")
     parser.add_argument("--changes", type=int, default=20, metavar="<MiB>", help="default: 20")
     parser.add_argument("--source", type=pathlib.Path, default="/usr", help="files (default: /usr)")
-    parser.add_argument("--rounds", type=int, default=3, help="runs of each command (default: 3)")
-    parser.add_argument("--cloud", default="devcloud-demo", help="default: devcloud-demo")
+    add_cloud_options(parser, rounds=3)
     parser.add_argument("--folder", help="where to write (default: the system's temporary folder)")
     add_report_options(parser)
     return parser.parse_args()
@@ -368,21 +338,16 @@ def _arguments() -> argparse.Namespace:
 def main() -> int:
     arguments = _arguments()
     size, changes = int(arguments.size * GIB), arguments.changes * MIB
-    with tempfile.TemporaryDirectory(prefix="benchmark-", dir=arguments.folder) as name:
-        folder = pathlib.Path(name)
-        cloud = Cloud(arguments.cloud, folder)
-        bench = Bench(cloud, folder, arguments.rounds)
-        makers: dict[str, Callable[[pathlib.Path], tuple[pathlib.Path, pathlib.Path]]] = {
-            "file system": lambda place: _file_system(place, arguments.source, size, changes),
-            "random data": lambda place: _random(place, size, changes),
-        }
-        try:
-            for title, make in makers.items():
-                with _disks(folder, f"{title} in {arguments.size:g} GiB", make) as disks:
-                    for disk in disks:
-                        bench.measure(disk)
-        finally:
-            cloud.remove_all(cloud.prefix)
+    makers: dict[str, Callable[[pathlib.Path], tuple[pathlib.Path, pathlib.Path]]] = {
+        "file system": lambda place: _file_system(place, arguments.source, size, changes),
+        "random data": lambda place: _random(place, size, changes),
+    }
+    with prepared_cloud(arguments.cloud, arguments.folder) as cloud:
+        bench = Bench(cloud, arguments.rounds)
+        for title, make in makers.items():
+            with _disks(cloud.folder, f"{title} in {arguments.size:g} GiB", make) as disks:
+                for disk in disks:
+                    bench.measure(disk)
     targets = list(_targets(bench.groups))
     figures = {"groups": [asdict(group) for group in bench.groups]}
     return report(arguments, PACKAGES, lambda: _print(bench.groups, targets), targets, figures)

@@ -27,56 +27,60 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import os
 import pathlib
-import shlex
 import shutil
 import statistics
 import subprocess
 import sys
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
 
-from embedded_cloud import PROGRAMS, Cloud
-from measurement import Run, SpaceWatch, Target, add_report_options, exit_with, openstack, report, run_to_end
+from embedded_cloud import Cloud, prepared_cloud
+from measurement import (
+    Run,
+    Target,
+    add_cloud_options,
+    add_report_options,
+    disk_use,
+    exit_with,
+    report,
+    run_to_end,
+)
+from transfer_cases import (
+    AT_ONCE,
+    BY_HAND,
+    CONVERT,
+    CREATE,
+    CURL,
+    CURLS,
+    DISKS,
+    DURABLE,
+    EXPORT,
+    GIB,
+    GLANCE,
+    HASHES,
+    IMPORT,
+    IMPORT_RAW,
+    IN_A_ROW,
+    MIB,
+    SAVE,
+    START,
+    SUM,
+    SUMS,
+    VERIFY,
+    Case,
+    Disks,
+    conversions,
+    downloads,
+    export,
+    uploads,
+    verifications,
+)
 
-MIB, GIB = 1 << 20, 1 << 30
 PACKAGES = ("osc-imagetools", "python-openstackclient", "openstacksdk", "python-glanceclient")
 STORES = ("file", "rbdlike")  # with ranges and without
-DISKS = 4
 MEMORY = 160  # MiB
-
-START = "openstack token issue"
-EXPORT = "openstack image export-full"
-SAVE = "openstack image save"
-SAVE_LARGE = "openstack image save, 1 MiB chunks"
-GLANCE = "glance image-download"
-CURL = "curl"
-SUM = "sha512sum"
-AT_ONCE = f"image export-full, {DISKS} disks at once"
-IN_A_ROW = f"image export-full, {DISKS} in a row"
-DURABLE = "dd, written durably"
-HASHES = "sha512sum, on all processors"
-CURLS = f"curl, {DISKS} at once"
-IMPORT = "openstack image import-full"
-IMPORT_RAW = "import-full --disk-format raw"
-CREATE = "openstack image create --file"
-CREATE_RAW = "qemu-img convert, image create --file"
-CONVERT = "image convert --disk-format raw"
-BY_HAND = "save, qemu-img convert, create"
-VERIFY = "openstack bundle verify"
-SUMS = "sha512sum -c"
-
-
-@dataclass(frozen=True)
-class Case:
-    """Something to measure: the commands that write to a folder, and how many bytes they write."""
-
-    name: str
-    commands: Callable[[pathlib.Path], Sequence[Sequence[str]]]
-    bytes: int = 0
 
 
 @dataclass
@@ -101,9 +105,9 @@ class Group:
 class Bench:
     """Runs cases by turns, and keeps what they took."""
 
-    def __init__(self, cloud: Cloud, folder: pathlib.Path, rounds: int) -> None:
+    def __init__(self, cloud: Cloud, rounds: int) -> None:
         self.cloud = cloud
-        self.folder = folder
+        self.folder = cloud.folder
         self.groups: list[Group] = []
         self._rounds = rounds
         self._number = 0
@@ -126,8 +130,7 @@ class Bench:
         try:
             commands = case.commands(output)
             os.sync()
-            with SpaceWatch(output) as watch:
-                runs = [self.process(command, output) for command in commands]
+            runs = [self.process(command, output) for command in commands]
             written = sum(path.stat().st_size for path in output.rglob("*"))
             if written < case.bytes:
                 raise SystemExit(f"{case.name} wrote {written} bytes, not {case.bytes}")
@@ -135,149 +138,24 @@ class Bench:
             shutil.rmtree(output)
             self.cloud.remove_all(output.name)
         seconds, processor = sum(r.seconds for r in runs), sum(r.processor for r in runs)
-        return Run(seconds, processor, max(r.peak for r in runs), watch.most)
+        return Run(seconds, processor, max(r.peak for r in runs), max(r.space for r in runs))
 
     def process(self, command: Sequence[str], temporary: pathlib.Path) -> Run:
         """Run one command to its end."""
         environment = self.cloud.environment | {"TMPDIR": str(temporary)}
-        return run_to_end(command, environment, self.folder / "log")
+        most = 0
 
+        def look(_: int) -> None:
+            nonlocal most
+            most = max(most, disk_use(temporary))
 
-def _downloads(cloud: Cloud, image: str, data: pathlib.Path) -> list[Case]:
-    """All ways to have the data of an image in a file."""
-    size = data.stat().st_size
-
-    def save(*words: str) -> Callable[[pathlib.Path], list[list[str]]]:
-        return lambda output: [openstack("image", "save", *words, "--file", f"{output}/disk", image)]
-
-    glance = [str(PROGRAMS / "glance"), "image-download", image, "--file"]
-
-    def curl(output: pathlib.Path) -> list[list[str]]:
-        words = ["-sS", "-f", "-H", f"@{cloud.header()}", "-o", f"{output}/disk"]
-        return [["curl", *words, cloud.file(image)]]
-
-    return [
-        Case(START, lambda output: [openstack("token", "issue", "-f", "value", "-c", "id")]),
-        Case(EXPORT, lambda output: [_export(image, output)], size),
-        Case(SAVE, save(), size),
-        Case(SAVE_LARGE, save("--chunk-size", str(MIB)), size),
-        Case(GLANCE, lambda output: [[*glance, f"{output}/disk"]], size),
-        Case(CURL, curl, size),
-        Case(SUM, lambda output: [["sha512sum", str(data)]]),
-    ]
-
-
-def _export(image: str, output: pathlib.Path) -> list[str]:
-    return openstack("image", "export-full", image, "--output", f"{output}/{image}.bundle", "-f", "json")
-
-
-@dataclass(frozen=True)
-class Disks:
-    """Four disks behind one image of 0 bytes, and the four images."""
-
-    server: str
-    images: Sequence[str]
-    data: pathlib.Path
-
-    @classmethod
-    def add(cls, cloud: Cloud, data: pathlib.Path, store: str) -> Disks:
-        images = [cloud.add(data, store) for _ in range(DISKS)]
-        mapping = [
-            {
-                "source_type": "image",
-                "destination_type": "volume",
-                "image_id": image,
-                "boot_index": 0 if number == 0 else -1,
-                "device_name": f"/dev/vd{'abcd'[number]}",
-                "volume_size": -(-data.stat().st_size // GIB),
-            }
-            for number, image in enumerate(images)
-        ]
-        properties = {"bdm_v2": "True", "root_device_name": "/dev/vda"}
-        server = cloud.add(None, store, block_device_mapping=json.dumps(mapping), **properties)
-        return cls(server, images, data)
-
-    def exports(self, cloud: Cloud) -> list[Case]:
-        """The exports, and what bounds them."""
-        size = DISKS * self.data.stat().st_size
-        data = shlex.quote(str(self.data))
-
-        def each(
-            command: str, words: Sequence[str], processes: int
-        ) -> Callable[[pathlib.Path], list[list[str]]]:
-            """The command for each word, which it sees as $0, in a folder that it sees as $1."""
-            several = ["xargs", "-P", str(processes), "-I", "{}", "sh", "-ec", command, "{}"]
-            feed = "printf '%s\\n' " + " ".join(map(shlex.quote, words))
-            return lambda output: [["sh", "-c", f"{feed} | {shlex.join([*several, str(output)])}"]]
-
-        files = [cloud.file(image) for image in self.images]
-        header = shlex.quote(f"@{cloud.header()}")
-        curl = f'curl -sS -f -H {header} -o "$1/$(basename "${{0%/file}}")" "$0"'
-        write = f'dd if={data} of="$1/$0" bs=1M conv=fdatasync status=none'
-        numbers = [str(number) for number in range(DISKS)]
-        return [
-            Case(AT_ONCE, lambda output: [_export(self.server, output)], size),
-            Case(IN_A_ROW, lambda output: [_export(image, output) for image in self.images], size),
-            Case(DURABLE, each(write, numbers, DISKS), size),
-            Case(HASHES, each(f"sha512sum {data}", numbers, os.cpu_count() or 1)),
-            Case(CURLS, each(curl, files, DISKS), size),
-        ]
-
-
-def _verifications(bundle: pathlib.Path) -> list[Case]:
-    """Both ways to prove a bundle."""
-    return [
-        Case(VERIFY, lambda output: [openstack("bundle", "verify", str(bundle), "-f", "json")]),
-        Case(SUMS, lambda output: [["env", "-C", str(bundle), "sha512sum", "--quiet", "-c", "SHA512SUMS"]]),
-    ]
-
-
-def _create(output: pathlib.Path, data: pathlib.Path) -> list[str]:
-    formats = ["--disk-format", "raw", "--container-format", "bare"]
-    return openstack("image", "create", "--file", str(data), *formats, output.name)
-
-
-def _uploads(bundle: pathlib.Path, qcow2: pathlib.Path, data: pathlib.Path) -> list[Case]:
-    """All ways to make an image of a file; it gets the name of the folder. ``qcow2``: a bundle of a qcow2."""
-
-    def restore(source: pathlib.Path, *words: str) -> Callable[[pathlib.Path], list[list[str]]]:
-        return lambda output: [
-            openstack("image", "import-full", str(source), "--name", output.name, *words, "-f", "json")
-        ]
-
-    def by_hand(output: pathlib.Path) -> list[list[str]]:
-        (disk,) = (qcow2 / "disks").iterdir()
-        return [_to_raw(disk, output / "raw"), _create(output, output / "raw")]
-
-    return [
-        Case(IMPORT, restore(bundle)),
-        Case(IMPORT_RAW, restore(qcow2, "--disk-format", "raw")),
-        Case(CREATE, lambda output: [_create(output, data)]),
-        Case(CREATE_RAW, by_hand),
-    ]
-
-
-def _to_raw(source: pathlib.Path, target: pathlib.Path) -> list[str]:
-    return ["qemu-img", "convert", "-O", "raw", str(source), str(target)]
-
-
-def _conversions(image: str) -> list[Case]:
-    """Both ways to make a raw image of a qcow2 image."""
-
-    def convert(output: pathlib.Path) -> list[list[str]]:
-        words = ["--to", "image", "--disk-format", "raw", "--name", output.name, "-f", "json"]
-        return [openstack("image", "convert", image, *words)]
-
-    def by_hand(output: pathlib.Path) -> list[list[str]]:
-        save = openstack("image", "save", "--file", f"{output}/qcow2", image)
-        return [save, _to_raw(output / "qcow2", output / "raw"), _create(output, output / "raw")]
-
-    return [Case(CONVERT, convert), Case(BY_HAND, by_hand)]
+        run = run_to_end(command, environment, self.folder / "log", look=look)
+        return replace(run, space=most / MIB)
 
 
 def _bundle(bench: Bench, image: str) -> pathlib.Path:
     """A bundle that stays."""
-    bench.process(_export(image, bench.folder), bench.folder)
+    bench.process(export(image, bench.folder), bench.folder)
     return bench.folder / f"{image}.bundle"
 
 
@@ -316,11 +194,11 @@ def _warm_up(bench: Bench) -> None:
         disks = Disks.add(bench.cloud, data, STORES[1])
         bundles = [_bundle(bench, which) for which in (image, qcow2, disks.server)]
         cases = [
-            *_downloads(bench.cloud, image, data),
-            *_uploads(bundles[0], bundles[1], data),
-            *_conversions(qcow2),
+            *downloads(bench.cloud, image, data),
+            *uploads(bundles[0], bundles[1], data),
+            *conversions(qcow2),
             *disks.exports(bench.cloud),
-            *_verifications(bundles[2]),
+            *verifications(bundles[2]),
         ]
         for case in cases:
             bench.run(case)
@@ -337,16 +215,16 @@ def _measure(bench: Bench, sizes: Sequence[int], disk: int, stores: Sequence[str
             for store in stores:
                 image = cloud.add(data, store)
                 title = f"{_gib(size)}, store {store}"
-                bench.measure(title, size, _downloads(cloud, image, data), base=SAVE)
+                bench.measure(title, size, downloads(cloud, image, data), base=SAVE)
                 bundle = _bundle(bench, image) if store == stores[-1] else None
                 cloud.remove(image)
             assert bundle is not None
             with _as_qcow2(bench, data) as image:
                 qcow2 = _bundle(bench, image)
-                bench.measure(f"{_gib(size)}, back", size, _uploads(bundle, qcow2, data), base=CREATE)
+                bench.measure(f"{_gib(size)}, back", size, uploads(bundle, qcow2, data), base=CREATE)
                 shutil.rmtree(bundle)
                 shutil.rmtree(qcow2)
-                bench.measure(f"{_gib(size)}, converted", size, _conversions(image), base=BY_HAND)
+                bench.measure(f"{_gib(size)}, converted", size, conversions(image), base=BY_HAND)
     if disk:
         with _random(bench.folder, disk) as data:
             for store in stores:
@@ -357,7 +235,7 @@ def _measure(bench: Bench, sizes: Sequence[int], disk: int, stores: Sequence[str
                 cloud.remove_all(cloud.prefix)
             assert bundle is not None
             title = f"{DISKS} times {_gib(disk)}, verified"
-            bench.measure(title, disk, _verifications(bundle), base=SUMS)
+            bench.measure(title, disk, verifications(bundle), base=SUMS)
             shutil.rmtree(bundle)
 
 
@@ -427,8 +305,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--sizes", default="1,4", metavar="<GiB,...>", help="default: 1,4")
     parser.add_argument("--disk-size", type=_bytes, default=GIB, metavar="<GiB>", help="of the four")
     parser.add_argument("--stores", default=",".join(STORES), help=f"default: {','.join(STORES)}")
-    parser.add_argument("--rounds", type=int, default=3, help="runs of each command (default: 3)")
-    parser.add_argument("--cloud", default="devcloud-demo", help="default: devcloud-demo")
+    add_cloud_options(parser, rounds=3)
     parser.add_argument("--folder", help="where to write (default: the system's temporary folder)")
     add_report_options(parser)
     return parser.parse_args()
@@ -437,15 +314,10 @@ def _arguments() -> argparse.Namespace:
 def main() -> int:
     arguments = _arguments()
     sizes = [_bytes(text) for text in arguments.sizes.split(",") if text]
-    with tempfile.TemporaryDirectory(prefix="benchmark-", dir=arguments.folder) as name:
-        folder = pathlib.Path(name)
-        cloud = Cloud(arguments.cloud, folder)
-        bench = Bench(cloud, folder, arguments.rounds)
-        try:
-            _warm_up(bench)
-            _measure(bench, sizes, arguments.disk_size, arguments.stores.split(","))
-        finally:
-            cloud.remove_all(cloud.prefix)
+    with prepared_cloud(arguments.cloud, arguments.folder) as cloud:
+        bench = Bench(cloud, arguments.rounds)
+        _warm_up(bench)
+        _measure(bench, sizes, arguments.disk_size, arguments.stores.split(","))
     targets = list(_targets(bench.groups))
     figures = {"groups": [asdict(group) for group in bench.groups]}
     return report(arguments, PACKAGES, lambda: _print(bench.groups, targets), targets, figures)
