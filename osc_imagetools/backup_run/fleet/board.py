@@ -26,7 +26,7 @@ from osc_imagetools.backup_run.fleet.plan_address import JobboardAddress
 try:
     from kazoo.client import KazooClient
     from kazoo.exceptions import BadVersionError, KazooException, NodeExistsError, NoNodeError
-    from kazoo.handlers.threading import KazooTimeoutError
+    from kazoo.handlers.threading import AsyncResult, KazooTimeoutError, SequentialThreadingHandler
     from kazoo.protocol.states import KazooState
     from taskflow import exceptions as taskflow_errors
     from taskflow.jobs import backends
@@ -42,8 +42,26 @@ JOBS, RUNS, WORKERS, TURN = "exports", "runs", "workers", "turn"
 CLAIM = ".lock"
 CONNECT = 15.0  # seconds for the first connection
 ANSWER = 20.0  # seconds for an answer
+CHECK = "Check that ZooKeeper runs there: openstack server backup-run --follow goes on where it stopped."
 # A server that comes back is found again within two seconds, and not after a minute.
 RECONNECT = {"max_tries": -1, "max_delay": 2.0}
+
+
+class _Answer(AsyncResult):  # type: ignore[misc]
+    """An answer that is waited for, but not for ever."""
+
+    def get(self, block: bool = True, timeout: float | None = None) -> Any:
+        return super().get(block, ANSWER if timeout is None else timeout)
+
+
+class _Handler(SequentialThreadingHandler):  # type: ignore[misc]
+    """Limits all waiting for answers, also that of TaskFlow and of the lock.
+
+    kazoo only queues what it is asked while there is no connection, and would wait until there is one.
+    """
+
+    def async_result(self) -> _Answer:
+        return _Answer(self)
 
 
 class FencedOff(errors.JobboardError):
@@ -73,7 +91,10 @@ class Jobboard:
         self._jobs: dict[str, FleetJob | None] = {}
         self._handles: dict[str, Any] = {}
         self._client = KazooClient(
-            hosts=",".join(address.hosts), timeout=timeout, connection_retry=dict(RECONNECT)
+            hosts=",".join(address.hosts),
+            timeout=timeout,
+            handler=_Handler(),
+            connection_retry=dict(RECONNECT),
         )
         self._client.add_listener(self._changed)
         conf = {"board": "zookeeper", "path": self.path(JOBS), "check_compatible": False}
@@ -84,7 +105,7 @@ class Jobboard:
 
     def __enter__(self) -> Self:
         try:
-            with self._talking():
+            with self._answered():
                 self._board.connect(timeout=CONNECT)
                 for name in (RUNS, WORKERS, TURN):
                     self._client.ensure_path(self.path(name))
@@ -110,11 +131,6 @@ class Jobboard:
     def path(self, *parts: str) -> str:
         """A path below that of the address."""
         return "/".join((self.address.path, *parts))
-
-    @property
-    def connected(self) -> bool:
-        """Whether there is a connection at the moment."""
-        return bool(self._client.connected)
 
     # -- jobs ------------------------------------------------------------------------------------
 
@@ -221,7 +237,7 @@ class Jobboard:
             found = {}
             for name, answer in asked.items():
                 try:
-                    found[name] = answer.get(timeout=ANSWER)[0]
+                    found[name] = answer.get()[0]
                 except NoNodeError:
                     continue
         return found
@@ -260,7 +276,7 @@ class Jobboard:
         :raises errors.JobboardError: there is no answer, so nobody knows.
         """
         with self._talking():
-            stat = self._client.exists_async(self.path(*parts)).get(timeout=ANSWER)
+            stat = self._client.exists(self.path(*parts))
             mine = self._client.client_id
         return stat is not None and mine is not None and stat.ephemeralOwner == mine[0]
 
@@ -289,12 +305,20 @@ class Jobboard:
 
     @contextmanager
     def _talking(self) -> Iterator[None]:
+        """Asks nothing without a connection; everything else is as :meth:`_answered`."""
+        if not self._client.connected:
+            raise errors.JobboardError(
+                f"the jobboard {self.address.url} does not answer: no connection", hint=CHECK
+            )
+        with self._answered():
+            yield
+
+    @contextmanager
+    def _answered(self) -> Iterator[None]:
         try:
             yield
         except (KazooException, KazooTimeoutError, taskflow_errors.TaskFlowException) as exc:
             said = " ".join(str(exc).split()) or type(exc).__name__
             raise errors.JobboardError(
-                f"the jobboard {self.address.url} cannot be used: {said}",
-                hint="Check that ZooKeeper runs there: openstack server backup-run --follow goes on "
-                "where it stopped.",
+                f"the jobboard {self.address.url} cannot be used: {said}", hint=CHECK
             ) from exc

@@ -106,7 +106,7 @@ class WorkerLoop:
 
     def _once(self, what: Callable[[], None]) -> None:
         """Tries something; where ZooKeeper does not answer it is tried again next time."""
-        if not self.board.connected or self.session.over():
+        if self.session.over():
             return
         try:
             what()

@@ -99,6 +99,8 @@ def _asked(
     @functools.wraps(method)
     def ask(self: MemoryBoard, /, *args: P.args, **kwargs: P.kwargs) -> T:
         name = method.__name__
+        if not self.reachable:
+            raise errors.JobboardError("there is no connection")
         with self.store.lock:
             words = [a.name if isinstance(a, PostedJob) else a for a in args]
             self.store.calls.append((self.owner, name, *(w for w in words if isinstance(w, str))))
@@ -116,7 +118,8 @@ def _asked(
 class MemoryBoard(Jobboard):
     """A session with a :class:`MemoryStore`; ``faults`` are what the next calls of a method meet.
 
-    As with ZooKeeper's client, one whose session was ended can go on: it has a new one then.
+    Without a connection (``reachable``) nothing is asked. As with ZooKeeper's client, one whose session was
+    ended can go on: it has a new one then.
     """
 
     def __init__(self, store: MemoryStore, owner: str) -> None:
@@ -132,10 +135,6 @@ class MemoryBoard(Jobboard):
 
     def close(self) -> None:
         self.store.end_session(self.owner)
-
-    @property
-    def connected(self) -> bool:
-        return self.reachable
 
     @_asked
     def post(self, job: FleetJob) -> None:
@@ -169,6 +168,8 @@ class MemoryBoard(Jobboard):
 
     @contextmanager
     def turn(self, timeout: float = 5.0) -> Iterator[None]:
+        if not self.reachable:
+            raise errors.JobboardError("there is no connection")
         if not self.store.turn.acquire(timeout=timeout):
             raise errors.JobboardError("somebody else holds the lock of the jobboard for too long")
         try:

@@ -20,10 +20,11 @@ from kazoo.exceptions import (
     SessionExpiredError,
 )
 from kazoo.handlers.threading import KazooTimeoutError
-from kazoo.protocol.states import KazooState
+from kazoo.protocol.states import KazooState, KeeperState
 from taskflow import exceptions as taskflow_errors
 
 from osc_imagetools import errors
+from osc_imagetools.backup_run.fleet import board as board_module
 from osc_imagetools.backup_run.fleet.board import FencedOff, Jobboard, PostedJob
 from osc_imagetools.backup_run.fleet.job import job_details
 from osc_imagetools.backup_run.fleet.plan_address import parse_address
@@ -40,6 +41,10 @@ class BoardCase(TestCase):
         self.useFixture(fixtures.FakeLogger("osc_imagetools"))
         self.board = Jobboard(parse_address("zookeeper://127.0.0.1:1/x"), "me", 1.0)
         self.client, self.taskflow = self.board._client, self.board._board
+        self.connected(True)
+
+    def connected(self, now: bool) -> None:
+        self.patch(type(self.client), "connected", now)
 
     def answer(self, where: Any, **answers: Any) -> dict[str, mock.Mock]:
         """What methods of a client give, or raise."""
@@ -60,7 +65,7 @@ class BoardCase(TestCase):
 class TestErrors(BoardCase):
     def test_whatever_is_not_answered_is_one_error(self):
         for exc in SILENT:
-            names = ("get", "get_children", "create", "set", "delete", "exists_async")
+            names = ("get", "get_children", "create", "set", "delete", "exists")
             self.answer(self.client, **dict.fromkeys(names, exc))
             for call in (
                 lambda: self.board.read("a"),
@@ -89,7 +94,53 @@ class TestErrors(BoardCase):
         self.answer(self.client, ensure_path=None, stop=KazooTimeoutError())
         with self.board as opened:
             self.assertIs(self.board, opened)
-            self.assertFalse(opened.connected)
+
+    def test_without_a_connection_nothing_is_asked(self):
+        """ZooKeeper's client would wait until there is one."""
+        self.known()
+        self.connected(False)
+        names = ("get", "get_children", "get_async", "create", "set", "delete", "exists")
+        asked = list(self.answer(self.client, **dict.fromkeys(names)).values())
+        others = ("post", "claim", "consume", "abandon", "find_owner")
+        asked += self.answer(self.taskflow, **dict.fromkeys(others)).values()
+        asked += self.answer(self.board._turn, acquire=True, release=None).values()
+        for call in (
+            lambda: self.board.read("a"),
+            lambda: self.board.read_all("a"),
+            self.board.jobs,
+            lambda: self.board.create(b"", "a"),
+            lambda: self.board.write(b"", 0, "a"),
+            lambda: self.board.remove("a"),
+            lambda: self.board.session_has("a"),
+            lambda: self.board.post(job("a")),
+            lambda: self.board.claim(POSTED),
+            lambda: self.board.is_mine(POSTED),
+            lambda: self.board.consume(POSTED),
+            lambda: self.board.abandon(POSTED),
+            self.board.turn().__enter__,
+        ):
+            error = self.assertRaises(errors.JobboardError, call)
+            self.assertIn("no connection", error.message)
+        self.assertEqual([], [one for one in asked if one.called])
+
+    def test_an_answer_that_does_not_come_is_not_waited_for_for_ever(self):
+        """The connection was lost when the question was on its way: it is only queued then."""
+        self.useFixture(fixtures.Timeout(20, gentle=True))
+        self.patch(board_module, "ANSWER", 0.01)
+        self.patch(self.client, "_state", KeeperState.CONNECTING)
+        self.patch(self.client._connection, "_write_sock", mock.Mock())
+        for call in (
+            lambda: self.board.read("a"),
+            self.board.jobs,
+            lambda: self.board.write(b"", 0, "a"),
+            lambda: self.board.create(b"", "a"),
+            lambda: self.board.remove("a"),
+            lambda: self.board.session_has("a"),
+            lambda: self.board.post(job("a")),
+            self.board.turn().__enter__,
+        ):
+            error = self.assertRaises(errors.JobboardError, call)
+            self.assertIn("cannot be used", error.message)
 
 
 class TestNodes(BoardCase):
@@ -101,7 +152,7 @@ class TestNodes(BoardCase):
 
     def test_reading_what_is_below(self):
         answers = {
-            "/x/a/b": SimpleNamespace(get=lambda timeout: (b"1", None)),
+            "/x/a/b": SimpleNamespace(get=lambda: (b"1", None)),
             "/x/a/gone": SimpleNamespace(get=mock.Mock(side_effect=NoNodeError)),
         }
         self.answer(self.client, get_children=["b", "gone", "known"])
@@ -135,7 +186,7 @@ class TestNodes(BoardCase):
             (SimpleNamespace(ephemeralOwner=6), False),
             (None, False),
         ):
-            self.answer(self.client, exists_async=SimpleNamespace(get=lambda timeout, stat=stat: stat))
+            self.answer(self.client, exists=stat)
             self.assertEqual(proven, self.board.session_has("workers", "me"))
 
     def test_a_session_that_was_lost(self):
@@ -249,6 +300,17 @@ class TestTurn(BoardCase):
         self.assertEqual(3, lock["release"].call_count)  # the one that is held, and that of the turn
         self.board.end_turn()
         self.assertEqual(3, lock["release"].call_count)
+
+    def test_the_connection_is_lost_in_it(self):
+        """Its lock is not released then, which would wait for the connection."""
+        lock = self.lock()
+        with self.board.turn():
+            self.connected(False)
+        lock["release"].assert_not_called()
+        self.assertRaises(errors.JobboardError, self.board.end_turn)
+        self.connected(True)
+        self.board.end_turn()
+        lock["release"].assert_called_once_with()
 
     def test_what_is_raised_in_it_comes_out(self):
         lock = self.lock()
