@@ -183,16 +183,14 @@ def post_only(
     """Posts a run: one row with its ID."""
     from osc_imagetools.backup_run.fleet.board import Jobboard
     from osc_imagetools.backup_run.fleet.plan_address import parse_address
-    from osc_imagetools.backup_run.fleet.posting import post_run
+    from osc_imagetools.backup_run.fleet.posting import follow_command, post_run
     from osc_imagetools.backup_run.fleet.worker import worker_name
     from osc_imagetools.v1.backup_run import run_options
 
     login = posting_login(command, cloud)
     with Jobboard(parse_address(parsed_args.jobboard), worker_name(), SESSION) as board:
         record = post_run(board, planned, login, run_options(parsed_args))
-    command.next_steps = [
-        f"openstack server backup-run --jobboard {parsed_args.jobboard} --follow {record.run}"
-    ]
+        command.next_steps = [follow_command(board, record.run)]
     return ("Run", "Servers", "Jobs"), [(record.run, record.servers, record.jobs)]
 
 
@@ -202,14 +200,15 @@ def post_and_follow(
     """Posts a run and waits until it is over: its results."""
     from osc_imagetools.backup_run.fleet.board import Jobboard
     from osc_imagetools.backup_run.fleet.plan_address import parse_address
-    from osc_imagetools.backup_run.fleet.posting import post_run
+    from osc_imagetools.backup_run.fleet.posting import follow_command, post_run
     from osc_imagetools.backup_run.fleet.worker import worker_name
     from osc_imagetools.v1.backup_run import run_options
 
     login = posting_login(command, cloud)
     with Jobboard(parse_address(parsed_args.jobboard), worker_name(), SESSION) as board:
         record = post_run(board, planned, login, run_options(parsed_args))
-        base.LOG.info("Run %s: %s servers, %s jobs", record.run, record.servers, record.jobs)
+        counts = f"{record.servers} servers, {record.jobs} jobs"
+        base.tell(f"Run {record.run}: {counts}. To follow it: {follow_command(board, record.run)}")
         results = _follow(board, record.run)
     _keep(command, planned, results)
     return results

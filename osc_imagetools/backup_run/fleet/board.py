@@ -42,7 +42,7 @@ JOBS, RUNS, WORKERS, TURN = "exports", "runs", "workers", "turn"
 CLAIM = ".lock"
 CONNECT = 15.0  # seconds for the first connection
 ANSWER = 20.0  # seconds for an answer
-CHECK = "Check that ZooKeeper runs there: openstack server backup-run --follow goes on where it stopped."
+CHECK = "Check that ZooKeeper runs there."
 # A server that comes back is found again within two seconds, and not after a minute.
 RECONNECT = {"max_tries": -1, "max_delay": 2.0}
 

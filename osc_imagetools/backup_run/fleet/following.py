@@ -26,7 +26,7 @@ from osc_imagetools.backup_run.fleet.job import (
     parse_state,
     result_of,
 )
-from osc_imagetools.backup_run.fleet.posting import POSTER, SERVERS, SETTLED
+from osc_imagetools.backup_run.fleet.posting import POSTER, SERVERS, SETTLED, follow_command, naming_run
 from osc_imagetools.backup_run.result import ServerResult
 
 LOG = logging.getLogger(__name__)
@@ -127,8 +127,19 @@ def follow(
     """Waits until a run is over: its results.
 
     :raises errors.Cancelled: interrupted; the run goes on.
-    :raises errors.JobboardError: ZooKeeper has not answered for too long.
+    :raises errors.JobboardError: ZooKeeper has not answered for too long; it names the run.
     """
+    try:
+        return _follow(board, run, stop, tell)
+    except RunUnreadable:
+        raise
+    except errors.JobboardError as exc:
+        raise naming_run(exc, board, run) from exc
+
+
+def _follow(
+    board: Jobboard, run: str, stop: threading.Event, tell: Callable[[FollowedRun], None]
+) -> list[ServerResult]:
     followed = FollowedRun(board, read_run(board, run))
     seen = time.monotonic()
     lonely: float | None = time.monotonic()
@@ -153,10 +164,7 @@ def follow(
             lonely = _lonely(lonely, workers)
         # The more servers there are, the longer: each of those that are not done is read every time.
         if stop.wait(max(POLL, len(followed.states) / 500)):
-            raise errors.Cancelled(
-                f"interrupted: run {run} goes on",
-                hint=f"openstack server backup-run --jobboard {board.address.url} --follow {run}",
-            )
+            raise errors.Cancelled(f"interrupted: run {run} goes on", hint=follow_command(board, run))
 
 
 def _lonely(since: float | None, workers: bool) -> float | None:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from osc_imagetools import errors
 from osc_imagetools.backup_run.execute import RunOptions, settled
 from osc_imagetools.backup_run.fleet.board import RUNS, Jobboard
 from osc_imagetools.backup_run.fleet.job import (
@@ -50,10 +51,34 @@ def post_run(
 ) -> RunRecord:
     """Posts a run.
 
-    :raises errors.JobboardError: not all of it could be posted.
+    :raises errors.JobboardError: not all of it could be posted; it names the run.
     """
-    run = new_run_id()
-    record = RunRecord(run, time.time(), len(planned), cloud=login.cloud)
+    record = RunRecord(new_run_id(), time.time(), len(planned), cloud=login.cloud)
+    try:
+        return _post(board, record, planned, login, options)
+    except errors.JobboardError as exc:
+        raise naming_run(exc, board, record.run) from exc
+
+
+def follow_command(board: Jobboard, run: str) -> str:
+    """What shows how far a run is."""
+    return f"openstack server backup-run --jobboard {board.address.url} --follow {run}"
+
+
+def naming_run(exc: errors.JobboardError, board: Jobboard, run: str) -> errors.JobboardError:
+    """The same error; it says which run is on the board, and what shows how far that is."""
+    hint = "\n".join(filter(None, (exc.hint, follow_command(board, run))))
+    return type(exc)(exc.message, hint=hint, left=(f"jobs of run {run} on the jobboard",))
+
+
+def _post(
+    board: Jobboard,
+    record: RunRecord,
+    planned: Sequence[PlannedServer],
+    login: PostingLogin,
+    options: RunOptions,
+) -> RunRecord:
+    run = record.run
     board.create(format_run(record), RUNS, run)
     board.create(b"", RUNS, run, POSTER, ephemeral=True)
     board.create(b"", RUNS, run, SERVERS)

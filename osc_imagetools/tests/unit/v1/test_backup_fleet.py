@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs on many machines as they are typed: what is refused, and what is said without the extras."""
 
+import argparse
 import json
 import sys
+from types import SimpleNamespace
 from unittest import mock
 
 import fixtures
@@ -11,12 +13,14 @@ from osc_imagetools.backup_run.fleet import board, worker
 from osc_imagetools.backup_run.fleet.board import RUNS
 from osc_imagetools.backup_run.fleet.job import result_facts
 from osc_imagetools.backup_run.fleet.task import job_login
+from osc_imagetools.backup_run.plan import PlannedServer
 from osc_imagetools.backup_run.result import ServerResult
 from osc_imagetools.tests.unit.backup_run import samples
 from osc_imagetools.tests.unit.backup_run.fleet.boards import FleetTestCase, MemoryBoard
 from osc_imagetools.tests.unit.backup_run.fleet.test_plan import job
 from osc_imagetools.tests.unit.base import TestCase
 from osc_imagetools.tests.unit.v1.test_commands import CommandCase
+from osc_imagetools.v1 import backup_fleet, base
 
 BOARD = ("--jobboard", "zookeeper://127.0.0.1:1/x")
 
@@ -79,6 +83,24 @@ class BoardCase(FleetTestCase, CommandCase):
         given, out, err = self.run_openstack("server", *words, "-f", "json", "--long")
         self.assertEqual(code, given, err)
         return json.loads(out) if code in (0, 3) else err
+
+
+class TestPosting(BoardCase):
+    def test_the_id_is_told_before_the_run_is_over(self):
+        said: list[str] = []
+        self.patch(base, "tell", said.append)
+        self.patch(backup_fleet, "_follow", lambda board, run: said.append(run) or [])
+        command = SimpleNamespace(app=SimpleNamespace(options=SimpleNamespace(cloud="c")))
+        words = dict.fromkeys(("parallel", "per_host", "per_project", "per_volume_type", "until"))
+        parsed_args = argparse.Namespace(jobboard=BOARD[1], jobs=4, **words)
+        self.patch(backup_fleet, "_keep", lambda *words: None)
+        planned = [PlannedServer(samples.server("a"), self.policy(), export=True)]
+        backup_fleet.post_and_follow(command, SimpleNamespace(project_id="p"), planned, parsed_args)
+        told, run = said
+        self.assertIn(f"Run {run}: 1 servers, 1 jobs", told)
+        self.assertIn(
+            f"openstack server backup-run --jobboard zookeeper://memory:2181/x --follow {run}", told
+        )
 
 
 class TestFollowing(BoardCase):

@@ -160,6 +160,8 @@ class TestWaiting(FollowingCase):
 
         error = self.assertRaises(errors.JobboardError, self.follow, later, later, later)
         self.assertEqual((1, "read_all was refused"), (error.exit_code, error.message))
+        self.assertEqual((f"jobs of run {self.run_id} on the jobboard",), error.left)
+        self.assertIn(f"--jobboard zookeeper://memory:2181/x --follow {self.run_id}", error.hint or "")
         self.assertEqual(1.5 * following.PATIENCE, clock.now)
 
     def test_that_nobody_works_is_said_once(self):

@@ -6,12 +6,13 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from typing import Any
+from unittest import mock
 
 from osc_imagetools import errors
 from osc_imagetools.backup_check.bundles import BundleProof
 from osc_imagetools.backup_run.execute import RunOptions
 from osc_imagetools.backup_run.fleet import posting
-from osc_imagetools.backup_run.fleet.board import RUNS
+from osc_imagetools.backup_run.fleet.board import RUNS, FencedOff
 from osc_imagetools.backup_run.fleet.job import RunRecord, parse_run, parse_state
 from osc_imagetools.backup_run.fleet.posting import POSTER, SERVERS, SETTLED, PostingLogin, post_run
 from osc_imagetools.backup_run.plan import PlannedServer
@@ -96,9 +97,13 @@ class TestPosting(FleetTestCase):
 
     def test_the_record_says_when_all_is_there(self):
         self.board.faults["post"] = ["", REFUSED]
-        self.assertRaises(errors.JobboardError, self.post, self.due("a"), self.due("b"))
+        error = self.assertRaises(errors.JobboardError, self.post, self.due("a"), self.due("b"))
         (run,) = (path[1] for path in self.store.nodes if path[:1] == (RUNS,) and len(path) == 2)
         self.assertFalse(parse_run(self.store.nodes[RUNS, run].data).posted)
+        self.assertEqual(
+            ("post was refused", (f"jobs of run {run} on the jobboard",)), (error.message, error.left)
+        )
+        self.assertEqual(posting.follow_command(self.board, run), error.hint)
         self.assertEqual("poster", self.store.nodes[RUNS, run, POSTER].owner)  # gone with its session
         self.store.calls.clear()
         record = self.post(self.due("d"))
@@ -109,6 +114,11 @@ class TestPosting(FleetTestCase):
         self.assertLess(order.index(("create", SERVERS, "d")), post)
         self.assertLess(post, posted)
         self.assertEqual(("remove", POSTER), order[-1])
+
+    def test_the_error_is_of_the_same_class(self):
+        self.patch(self.board, "write", mock.Mock(side_effect=FencedOff("it was changed", hint="Look.")))
+        error = self.assertRaises(FencedOff, self.post, self.due("a"))
+        self.assertIn("Look.\nopenstack server backup-run --jobboard", error.hint or "")
 
     def test_many_results_lie_in_several_nodes(self):
         self.patch(posting, "CHUNK", 1000)
