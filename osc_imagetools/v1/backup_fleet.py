@@ -6,7 +6,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from osc_imagetools.v1 import backup_check, base, repository_options
+from osc_imagetools.v1 import backup_check, backup_policies, base, repository_options
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from osc_imagetools.v1.backup_run import RunServerBackup
 
 SESSION = 30.0  # seconds
+# Options of a run that mean nothing for one that is on the jobboard already, as argparse names them.
+LIMITS = ("parallel", "per_host", "per_project", "per_volume_type")
+REST = ("until", "html", "dry_run")
 
 
 class WorkServerBackup(base.Lister):
@@ -146,9 +149,8 @@ def check_run(parsed_args: argparse.Namespace) -> None:
                 raise UsageError(f"--{option.replace('_', '-')} needs --jobboard <url>")
         return
     parse_address(parsed_args.jobboard)
-    of_run = ("policy_file", "max_age", "output_directory", "repository", "until", "html", "dry_run")
     if parsed_args.follow:
-        names = (*backup_check.FILTERS, *of_run)
+        names = (*backup_check.FILTERS, "policy_file", *backup_policies.POLICY_OPTIONS, *LIMITS, *REST)
         given = [f"--{n.replace('_', '-')}" for n in names if getattr(parsed_args, n, None)]
         given += ["<server>"] if parsed_args.servers else []
         if given:

@@ -19,7 +19,11 @@ if TYPE_CHECKING:
     from osc_imagetools.backup_run.plan_target import BackupTarget
 
 LOG = logging.getLogger(__name__)
-REPOSITORY_OPTIONS = ("repository", "password_file", "repository_cloud")
+# Options that make a policy, as argparse names them.
+POLICY_OPTIONS = (
+    *("max_age", "output_directory", "stop", "allow_encrypted"),
+    *("repository", "password_file", "repository_cloud"),
+)
 
 
 def read_policies(parsed_args: argparse.Namespace) -> tuple[BackupPolicy, ...]:
@@ -27,8 +31,7 @@ def read_policies(parsed_args: argparse.Namespace) -> tuple[BackupPolicy, ...]:
     from osc_imagetools.backup_run.plan_policy import BackupPolicy, ServerChoice
     from osc_imagetools.errors import UsageError
 
-    names = ("max_age", "output_directory", "stop", "allow_encrypted", *REPOSITORY_OPTIONS)
-    given = [f"--{name.replace('_', '-')}" for name in names if getattr(parsed_args, name)]
+    given = [f"--{name.replace('_', '-')}" for name in POLICY_OPTIONS if getattr(parsed_args, name)]
     if parsed_args.policy_file:
         if given:
             raise UsageError(f"--policy-file cannot be combined with {', '.join(given)}")

@@ -44,6 +44,13 @@ class TestOptions(CommandCase):
         said = self.run_refused("web01", "--all", "--follow", "r", *BOARD, *self.there)
         for name in ("<server>", "--all", "--max-age", "--output-directory"):
             self.assertIn(name, said)
+        for words in (
+            *(("--stop",), ("--allow-encrypted",), ("--password-file", "p"), ("--repository-cloud", "c")),
+            *(("--parallel", "2"), ("--per-host", "2"), ("--per-project", "2"), ("--per-volume-type", "2")),
+            *(("--until", "06:00"), ("--repository", "r"), ("--policy-file", "p"), ("--dry-run",)),
+        ):
+            said = self.run_refused("--follow", "r", *BOARD, *words)
+            self.assertIn(f"--follow cannot be combined with {words[0]}", said)
         metrics = ("--metrics", self.dir / "m.prom")
         self.assertIn("--metrics", self.run_refused("--all", *self.there, *BOARD, "--no-wait", *metrics))
         self.assertIn("form", self.run_refused("--all", *self.there, "--jobboard", "redis://x"))
