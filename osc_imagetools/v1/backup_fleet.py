@@ -138,8 +138,11 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def check_run(parsed_args: argparse.Namespace) -> None:
-    """Contradictory options are refused before the login."""
+def check_run(command: RunServerBackup, parsed_args: argparse.Namespace) -> None:
+    """Contradictory options are refused before the login, and a run that could not be posted.
+
+    :raises errors.FleetAbsent: the packages for it are not installed.
+    """
     from osc_imagetools.backup_run.fleet.plan_address import parse_address
     from osc_imagetools.errors import UsageError
 
@@ -159,24 +162,33 @@ def check_run(parsed_args: argparse.Namespace) -> None:
         for option in ("html", "metrics"):
             if getattr(parsed_args, option):
                 raise UsageError(f"--no-wait cannot be combined with --{option}: there is no result yet")
+    if not parsed_args.follow:
+        _cloud_name(command)
+    from osc_imagetools.backup_run.fleet import board  # noqa: F401
 
 
 def posting_login(command: RunServerBackup, cloud: Cloud) -> PostingLogin:
-    """What the workers log in to, by the name that it has in clouds.yaml.
-
-    :raises errors.UsageError: this login has no name.
-    """
+    """What the workers log in to, by the name that it has in clouds.yaml."""
     from osc_imagetools.backup_run.fleet.posting import PostingLogin
+
+    region = str(getattr(command.app.options, "region_name", None) or "")
+    return PostingLogin(_cloud_name(command), region, cloud.project_id)
+
+
+def _cloud_name(command: RunServerBackup) -> str:
+    """The name of the login in clouds.yaml.
+
+    :raises errors.UsageError: it has none.
+    """
     from osc_imagetools.errors import UsageError
 
-    options = command.app.options
-    name = getattr(options, "cloud", None)
+    name = getattr(command.app.options, "cloud", None)
     if not name:
         raise UsageError(
             "--jobboard needs a login from clouds.yaml: workers find the cloud by its name",
             hint="Use --os-cloud <name> or OS_CLOUD.",
         )
-    return PostingLogin(str(name), str(getattr(options, "region_name", None) or ""), cloud.project_id)
+    return str(name)
 
 
 def post_only(

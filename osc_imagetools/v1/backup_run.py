@@ -72,7 +72,7 @@ class RunServerBackup(base.Lister):
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Any, Any]:
-        backup_fleet.check_run(parsed_args)
+        backup_fleet.check_run(self, parsed_args)
         if parsed_args.follow:
             return backup_fleet.follow_run(self, parsed_args)
         policies = backup_policies.read_policies(parsed_args)

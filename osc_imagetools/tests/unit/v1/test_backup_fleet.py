@@ -54,6 +54,10 @@ class TestOptions(CommandCase):
         metrics = ("--metrics", self.dir / "m.prom")
         self.assertIn("--metrics", self.run_refused("--all", *self.there, *BOARD, "--no-wait", *metrics))
         self.assertIn("form", self.run_refused("--all", *self.there, "--jobboard", "redis://x"))
+        self.useFixture(fixtures.EnvironmentVariable("OS_CLOUD"))
+        for words in ((), ("--dry-run",), ("--no-wait",)):
+            said = self.run_refused("--all", *self.there, *BOARD, *words)
+            self.assertIn("--jobboard needs a login from clouds.yaml", said)
         secret = ("--jobboard", "zookeeper://u:secret@x")
         self.assertNotIn("secret", self.run_refused("--all", *self.there, *secret))
 
@@ -73,7 +77,9 @@ class TestOptions(CommandCase):
         with mock.patch.dict(sys.modules, {**others, "kazoo.client": None}, clear=True):
             worker = self.refused("backup-worker", *BOARD, *self.there, code=1)
             follow = self.refused("backup-run", *BOARD, "--follow", "r", code=1)
-        for said in (worker, follow):
+            self.useFixture(fixtures.EnvironmentVariable("OS_CLOUD", "c"))
+            run = self.refused("backup-run", "--all", *self.there, *BOARD, "--dry-run", code=1)
+        for said in (worker, follow, run):
             self.assertIn("pip install 'osc-imagetools[fleet]'", said)
             self.assertIn("[fleet-absent]", said)
 
