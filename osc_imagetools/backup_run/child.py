@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import IO, Any
 
 PR_SET_PDEATHSIG = 1
-MAX_OUTPUT = 1024 * 1024  # bytes that are read of what a command says
+MAX_LOG = 1024 * 1024  # bytes that are read of what a command says; its result is read whole
 LAST_LINE = 4096  # bytes in which the last line is looked for
 _REFERENCE = re.compile(r"\[[a-z0-9]+(-[a-z0-9]+)*\]$")
 _LEFT = "may still exist: "
@@ -91,7 +91,7 @@ class ChildCommand:
         """What it gave; waits for its end."""
         code = self._process.wait()
         seconds = time.monotonic() - self.started
-        out, err = (_text(stream) for stream in (self._out, self._err))
+        out, err = _text(self._out), _text(self._err, last=MAX_LOG)
         return ChildResult(code, out, err, seconds)
 
     def _die_with_parent(self) -> None:
@@ -147,9 +147,9 @@ class ChildResult:
         return said if named else f"{ended}: {said}"
 
 
-def _text(stream: IO[bytes]) -> str:
-    """The end of what was written."""
+def _text(stream: IO[bytes], *, last: int | None = None) -> str:
+    """What was written, or the *last* bytes of it."""
     with stream:
         size = stream.seek(0, os.SEEK_END)
-        stream.seek(max(0, size - MAX_OUTPUT))
+        stream.seek(0 if last is None else max(0, size - last))
         return stream.read().decode(errors="replace")

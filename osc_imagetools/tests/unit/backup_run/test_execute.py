@@ -44,6 +44,9 @@ if "leaves" in what:
     print("WARNING These resources may still exist: volume v1 (1)", file=sys.stderr)
 if "bad" in what:
     sys.exit("it is broken [cloud-error]\\nType this.")
+if words[1] == "list":
+    print("noise" * 500000, file=sys.stderr)
+    sys.exit(print(json.dumps([{"ID": "b" * 100}] * 20000)))
 if "killed" in what:
     os.kill(os.getpid(), 9)
 if words[1] == "restore-check":
@@ -146,6 +149,11 @@ class TestResults(RunCase):
         child.interrupt()
         child.result()
         os.close(place.reserve("slow"))
+
+    def test_a_long_result_is_read_whole_and_of_a_long_log_the_end(self):
+        result = ChildCommand(self.login, ["bundle", "list", "--long"]).result()
+        self.assertEqual(20000, len(result.rows))
+        self.assertEqual(1024 * 1024, len(result.err))
 
     def test_what_a_command_leaves_is_told(self):
         found = self.run_all("leaves", "leaves-bad")
