@@ -5,6 +5,7 @@ import argparse
 import json
 import sys
 from types import SimpleNamespace
+from typing import Any
 from unittest import mock
 
 import fixtures
@@ -55,8 +56,8 @@ class TestOptions(CommandCase):
         self.assertIn("--metrics", self.run_refused("--all", *self.there, *BOARD, "--no-wait", *metrics))
         self.assertIn("form", self.run_refused("--all", *self.there, "--jobboard", "redis://x"))
         self.useFixture(fixtures.EnvironmentVariable("OS_CLOUD"))
-        for words in ((), ("--dry-run",), ("--no-wait",)):
-            said = self.run_refused("--all", *self.there, *BOARD, *words)
+        for more in ((), ("--dry-run",), ("--no-wait",)):
+            said = self.run_refused("--all", *self.there, *BOARD, *more)
             self.assertIn("--jobboard needs a login from clouds.yaml", said)
         secret = ("--jobboard", "zookeeper://u:secret@x")
         self.assertNotIn("secret", self.run_refused("--all", *self.there, *secret))
@@ -102,13 +103,14 @@ class TestPosting(BoardCase):
     def test_the_id_is_told_before_the_run_is_over(self):
         said: list[str] = []
         self.patch(base, "tell", said.append)
-        self.patch(backup_fleet, "_follow", lambda board, run: said.append(run) or [])
-        command = SimpleNamespace(app=SimpleNamespace(options=SimpleNamespace(cloud="c")))
+        self.patch(backup_fleet, "_follow", lambda board, run: said.append(run))
+        command: Any = SimpleNamespace(app=SimpleNamespace(options=SimpleNamespace(cloud="c")))
+        cloud: Any = SimpleNamespace(project_id="p")
         words = dict.fromkeys(("parallel", "per_host", "per_project", "per_volume_type", "until"))
         parsed_args = argparse.Namespace(jobboard=BOARD[1], jobs=4, **words)
         self.patch(backup_fleet, "_keep", lambda *words: None)
         planned = [PlannedServer(samples.server("a"), self.policy(), export=True)]
-        backup_fleet.post_and_follow(command, SimpleNamespace(project_id="p"), planned, parsed_args)
+        backup_fleet.post_and_follow(command, cloud, planned, parsed_args)
         told, run = said
         self.assertIn(f"Run {run}: 1 servers, 1 jobs", told)
         self.assertIn(

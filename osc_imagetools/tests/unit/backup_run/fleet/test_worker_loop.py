@@ -348,10 +348,11 @@ class TestFaults(FleetTestCase):
         self.assertEqual([], loop.results)
 
     def test_a_run_that_was_forgotten_meanwhile(self):
-        job = self.posted("a")
+        job = self.posted("a-slow")
 
         def forget() -> None:
             del self.store.nodes[self.node(job)]
+            (self.dir / "notes.fast").touch()
 
         self.once(self.begun, forget)
         with self.loop() as loop:
