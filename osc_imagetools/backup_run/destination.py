@@ -23,7 +23,7 @@ from osc_imagetools.bundle import durable
 from osc_imagetools.bundle.forgetting import Removal, kept_in_directory, plan_removals, remove_directory
 from osc_imagetools.bundle.keep_rules import KeepRules
 from osc_imagetools.bundle.repository.address import repository_address
-from osc_imagetools.bundle.repository.locks import patiently
+from osc_imagetools.bundle.repository.locks import patiently, unlocked
 from osc_imagetools.bundle.repository.restic import Restic
 from osc_imagetools.bundle.repository.resuming import claimed_name
 
@@ -33,9 +33,11 @@ LOCK = ".backup-run.lock"
 class BackupDestination(Protocol):
     """Where bundles go."""
 
-    def copies(self) -> list[BundleCopy]:
+    def copies(self, *, wait: bool = True) -> list[BundleCopy]:
         """The bundles that are there.
 
+        :param wait: for a while, where another process removes something.
+        :raises errors.RepositoryLocked: it still does.
         :raises errors.ImagetoolsError: they cannot be read.
         """
 
@@ -72,9 +74,9 @@ class BundleRepository:
 
     restic: Restic
 
-    def copies(self) -> list[BundleCopy]:
-        """Waits for a while if another process removes something."""
-        return patiently(self.restic, lambda: list(read_repository(self.restic)))
+    def copies(self, *, wait: bool = True) -> list[BundleCopy]:
+        attempt = patiently if wait else unlocked
+        return attempt(self.restic, lambda: list(read_repository(self.restic)))
 
     def new_bundle(self, server_id: str) -> None:
         return None
@@ -93,7 +95,7 @@ class BundleDirectory:
 
     path: Path
 
-    def copies(self) -> list[BundleCopy]:
+    def copies(self, *, wait: bool = True) -> list[BundleCopy]:
         """None where there is no directory yet."""
         return list(read_bundles(self.path)) if self.path.exists() else []
 

@@ -17,14 +17,15 @@ from osc_imagetools.backup_run.plan_policy import BackupPolicy
 
 
 def copies_of(policy: BackupPolicy, server_id: str) -> list[BundleCopy]:
-    """The bundles of a server.
+    """The bundles of a server; waits for nobody.
 
+    :raises errors.RepositoryLocked: another process removes something.
     :raises errors.ImagetoolsError: they cannot be read.
     """
     target = policy.target
     if target.directory:
         return BundleDirectory(Path(target.directory) / server_id).copies()
-    return backup_destination(target, os.environ).copies()
+    return backup_destination(target, os.environ).copies(wait=False)
 
 
 def reservable(policy: BackupPolicy, server_id: str) -> bool:

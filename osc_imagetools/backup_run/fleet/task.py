@@ -26,6 +26,7 @@ from osc_imagetools.backup_run.fleet.job import FleetJob, ServerState
 from osc_imagetools.backup_run.plan import PlannedServer, plan_run
 from osc_imagetools.backup_run.plan_policy import BackupPolicy, ServerChoice
 from osc_imagetools.backup_run.plan_schedule import ScheduledJob
+from osc_imagetools.backup_run.repository_keeping import PATIENCE
 from osc_imagetools.backup_run.result import EXPORTED, FAILED, FRESH, ServerResult
 from osc_imagetools.run.assignment import LEASE, RUN_ID, RunLease
 
@@ -104,6 +105,7 @@ class FleetTask:
         self._clear, self._run_ids, self._verdict = list(clear), list(run_ids), verdict
         self._earlier = bool(clear)
         self._not_before = time.monotonic() + wait
+        self._locked: float | None = None  # since when the repository is
         self._clearing: ChildCommand | None = None
         self._run: LeasedServerRun | None = None
         self._ended = False
@@ -116,6 +118,8 @@ class FleetTask:
             return self._run.said
         if self._clearing is not None:
             return f"removing what an earlier attempt has left: {self._clearing.said()}"
+        if self._locked is not None:
+            return "waiting for the lock of the repository"
         return "waiting until an earlier attempt is over"
 
     def advance(self) -> bool:
@@ -180,7 +184,15 @@ class FleetTask:
 
     def _begin(self) -> bool:
         """Plans and starts the work; whether there is none."""
-        planned = plan_job(self.job, self._policy)
+        try:
+            planned = plan_job(self.job, self._policy)
+        except errors.RepositoryLocked:
+            now = time.monotonic()
+            self._locked = now if self._locked is None else self._locked
+            if now - self._locked > PATIENCE:
+                raise
+            self._not_before = now + BUSY_POLL  # the other jobs of this worker go on meanwhile
+            return False
         newest = planned.newest.path if planned.newest else ""
         if not planned.export and newest != self.job.newest and self._earlier:
             self._finished = [f"{newest} was completed by an earlier attempt"]
@@ -215,6 +227,7 @@ class FleetTask:
 def plan_job(job: FleetJob, policy: BackupPolicy) -> PlannedServer:
     """What is due now for the server of a job.
 
+    :raises errors.RepositoryLocked: another process removes bundles.
     :raises errors.ImagetoolsError: its bundles cannot be read.
     """
     chosen = replace(policy, servers=ServerChoice())  # the run has chosen

@@ -3,19 +3,27 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import time
+from dataclasses import replace
 from typing import Any
 from unittest import mock
 
 from osc_imagetools import errors
-from osc_imagetools.backup_run.destination import BundleDirectory
+from osc_imagetools.backup_run import destination
+from osc_imagetools.backup_run.destination import BundleDirectory, BundleRepository
+from osc_imagetools.backup_run.fleet import destination as fleet_destination
 from osc_imagetools.backup_run.fleet import task as task_module
 from osc_imagetools.backup_run.fleet.board import PostedJob
 from osc_imagetools.backup_run.fleet.job import ServerState
 from osc_imagetools.backup_run.fleet.task import FleetTask, plan_job
 from osc_imagetools.backup_run.plan_policy import ProofRule, ServerChoice
+from osc_imagetools.backup_run.plan_target import BackupTarget
+from osc_imagetools.backup_run.repository_keeping import PATIENCE
 from osc_imagetools.backup_run.result import FAILED, ServerResult
+from osc_imagetools.bundle.repository import locks
+from osc_imagetools.bundle.repository.restic import Restic
 from osc_imagetools.run.assignment import lease_clock, new_lease
 from osc_imagetools.tests.unit.backup_run import samples
 from osc_imagetools.tests.unit.backup_run.fleet.boards import FleetTestCase, set_clock
@@ -137,10 +145,59 @@ class TestDue(TaskCase):
 
 class TestFailures(TaskCase):
     def test_bundles_that_cannot_be_read(self):
-        fail = mock.Mock(side_effect=errors.RepositoryLocked("the disk is gone"))
+        fail = mock.Mock(side_effect=errors.RepositoryError("the disk is gone"))
         self.patch(task_module, "copies_of", fail)
         result = self.ended(self.task())
         self.assertEqual(("failed", ["the disk is gone"]), (result.result, result.details))
+
+    def test_a_repository_that_is_locked_is_looked_at_again(self):
+        """This process waits for nothing meanwhile: its other jobs go on."""
+        clock = set_clock(100.0)
+        self.patch(task_module, "time", clock)
+        self.patch(task_module, "BUSY_POLL", 3.0)
+        read = mock.Mock(side_effect=errors.RepositoryLocked("it is locked"))
+        self.patch(task_module, "copies_of", read)
+        task = self.task()
+        for now, reads in ((100.0, 1), (102.9, 1), (103.0, 2), (106.0, 3)):
+            clock.now = now
+            self.assertFalse(task.advance())
+            self.assertEqual(("waiting for the lock of the repository", reads), (task.step, read.call_count))
+        read.side_effect = [[]]
+        clock.now = 109.0
+        self.assertEqual("exported", self.ended(task).result)
+
+    def test_reading_a_locked_repository_waits_for_nobody(self):
+        repository = BundleRepository(mock.Mock(spec=Restic))
+        self.patch(fleet_destination, "backup_destination", lambda target, environment: repository)
+        self.patch(destination, "read_repository", mock.Mock(side_effect=errors.RepositoryLocked("locked")))
+        self.patch(locks, "remove_own_locks", lambda restic: False)
+        clock = mock.Mock(monotonic=itertools.count().__next__)
+        self.patch(locks, "time", clock)
+        policy = replace(self.policy(), target=BackupTarget(repository="/r"))
+        self.assertRaises(errors.RepositoryLocked, fleet_destination.copies_of, policy, "a")
+        clock.sleep.assert_not_called()
+        self.assertRaises(errors.RepositoryLocked, repository.copies)
+        clock.sleep.assert_called()
+
+    def test_one_that_stays_locked(self):
+        clock = set_clock(100.0)
+        self.patch(task_module, "time", clock)
+        self.patch(task_module, "copies_of", mock.Mock(side_effect=errors.RepositoryLocked("it is locked")))
+        task = self.task()
+        for now in (100.0, 100.0 + PATIENCE):
+            clock.now = now
+            self.assertFalse(task.advance())
+        clock.now += 1.0
+        self.assertTrue(task.advance())
+        self.assertEqual(("failed", ["it is locked"]), (task.result.result, task.result.details))
+
+    def test_one_that_is_interrupted_while_it_is_locked(self):
+        self.patch(task_module, "copies_of", mock.Mock(side_effect=errors.RepositoryLocked("it is locked")))
+        task = self.task()
+        self.assertFalse(task.advance())
+        task.interrupt()
+        self.assertEqual("failed", self.ended(task).result)
+        self.assertEqual([], self.begun())
 
     def test_what_nobody_has_thought_of(self):
         self.patch(task_module, "copies_of", mock.Mock(side_effect=ZeroDivisionError("by 0")))
