@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from osc_imagetools import errors
-from osc_imagetools.bundle import durable, strict_json
+from osc_imagetools.bundle import durable
 from osc_imagetools.bundle.layout import (
     DIRECTORIES,
     LOCK,
@@ -26,7 +26,7 @@ from osc_imagetools.bundle.layout import (
     SUMS,
     is_work_file,
 )
-from osc_imagetools.bundle.state import ExportState, format_state, parse_state, state_of_manifest
+from osc_imagetools.bundle.state import ExportState, format_state, unfinished_state
 from osc_imagetools.bundle.tree import Tree, TreeEntry
 from osc_imagetools.cloud.names import printable
 
@@ -201,13 +201,8 @@ def _found(path: Path) -> ExportState | None:
     :raises errors.OutputExists: the state is invalid, or there are files without a state.
     """
     with Tree(path) as tree:
-        for name, parse in ((STATE, parse_state), (LOCK, state_of_manifest)):
-            data = b""
-            with contextlib.suppress(FileNotFoundError):
-                data = tree.read(name, strict_json.MAX_BYTES + 1)
-            state = parse(data) if data else None
-            if state:
-                return state
+        if state := unfinished_state(tree):
+            return state
         entries = {entry.path for entry in tree.entries()}
     if STATE in entries or any(path not in (LOCK,) and not is_work_file(path) for path in entries):
         raise errors.OutputExists(

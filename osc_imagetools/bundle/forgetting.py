@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which bundles of a store go, and how one in a directory does.
 
-Contract: :func:`plan_removals` is pure. A directory is emptied of what a bundle has and of nothing else;
-from the first moment on it is an incomplete bundle, so that nobody takes it for a whole one, and so that it
-can be found again if the removal is cut off.
+Contract: :func:`plan_removals` is pure. A directory is emptied of what a bundle has and of nothing else; it
+is an incomplete bundle before anything but its records goes, so that nobody takes it for a whole one, and so
+that it can be found again if the removal is cut off.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ from osc_imagetools.bundle.layout import (
 )
 from osc_imagetools.bundle.reader import list_bundles
 from osc_imagetools.bundle.records import read_records
-from osc_imagetools.bundle.state import ExportState, format_state, parse_state, state_of_manifest
-from osc_imagetools.bundle.tree import Tree, TreeEntry
+from osc_imagetools.bundle.state import ExportState, format_state, state_of_manifest, unfinished_state
+from osc_imagetools.bundle.tree import NotAPlainFile, Tree, TreeEntry
 from osc_imagetools.cloud.names import printable
 
 T = TypeVar("T")
@@ -174,9 +174,10 @@ def _look(path: Path) -> tuple[ExportState, list[str]]:
     with Tree(path) as tree:
         entries = tree.entries()
         state = None
-        for name, parse in ((MANIFEST, state_of_manifest), (STATE, parse_state), (LOCK, state_of_manifest)):
-            if state is None and any(e.path == name and e.kind == "file" for e in entries):
-                state = parse(tree.read(name, strict_json.MAX_BYTES + 1))
+        with suppress(FileNotFoundError, NotAPlainFile):
+            state = state_of_manifest(tree.read(MANIFEST, strict_json.MAX_BYTES + 1))
+        with suppress(NotAPlainFile):
+            state = state or unfinished_state(tree)
     if state is None and all(entry.path in DIRECTORIES or is_work_file(entry.path) for entry in entries):
         state = ExportState("image", {"id": "unknown"})  # an export or a removal was cut off at its very end
     if state is None:

@@ -25,7 +25,7 @@ from osc_imagetools.bundle.layout import (
     is_mark,
 )
 from osc_imagetools.bundle.manifest import UnreadableManifest, read_manifest
-from osc_imagetools.bundle.state import ExportState, parse_state, state_of_manifest
+from osc_imagetools.bundle.state import ExportState, unfinished_state
 from osc_imagetools.bundle.tree import NotAPlainFile, Tree, TreeEntry
 
 MAX_DEPTH = 6  # levels of subdirectories
@@ -143,7 +143,10 @@ def open_bundle(path: Path) -> Bundle:
     with open_tree(path) as tree:
         entries = bundle_entries(tree, path)
         if not any(entry.path == MANIFEST for entry in entries):
-            return Bundle(path, False, {}, _occupied(entries), _export_state(tree))
+            state = None
+            with contextlib.suppress(OSError):
+                state = unfinished_state(tree)
+            return Bundle(path, False, {}, _occupied(entries), state)
         try:
             manifest = read_manifest(tree.read(MANIFEST, strict_json.MAX_BYTES + 1))
         except UnreadableManifest as exc:
@@ -189,16 +192,6 @@ def _listed(bundle: Bundle) -> ListedBundle:
 def _refused(path: Path, problems: list[str] | tuple[str, ...]) -> errors.BundleRefused:
     listed = "".join(f"\n- {problem}" for problem in problems)
     return errors.BundleRefused(f"{path} is refused:{listed}")
-
-
-def _export_state(tree: Tree) -> ExportState | None:
-    """What an unfinished export is of; its lock file tells when it was killed in its very last step."""
-    for name, parse in ((STATE, parse_state), (LOCK, state_of_manifest)):
-        with contextlib.suppress(OSError):
-            state = parse(tree.read(name, strict_json.MAX_BYTES + 1))
-            if state is not None:
-                return state
-    return None
 
 
 def _occupied(entries: list[TreeEntry]) -> int:

@@ -1,18 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """The state of an unfinished export, in the hidden file ``.export.json``: what it exports.
 
-Contract: pure. An invalid state is None: nothing is resumed on a guess.
+Contract: reads only. An invalid state is None: nothing is resumed on a guess.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from osc_imagetools.bundle import strict_json
-from osc_imagetools.bundle.layout import path_problem
+from osc_imagetools.bundle.layout import LOCK, STATE, path_problem
 from osc_imagetools.bundle.manifest import UnreadableManifest, format_json, read_manifest
+from osc_imagetools.bundle.tree import Tree
 
 FORMAT = "osc-imagetools-export"
 FORMAT_VERSION = 1
@@ -79,6 +81,18 @@ def state_of_manifest(data: bytes) -> ExportState | None:
     files = [disk["file"] for disk in manifest["disks"]]
     files += [entry["path"] for entry in manifest["files"]]
     return ExportState(manifest["kind"], {"id": manifest["resource"]["id"]}, files=tuple(files))
+
+
+def unfinished_state(tree: Tree) -> ExportState | None:
+    """What the unfinished export in a directory is of; its lock file tells after a kill in the last step.
+
+    :raises OSError: a file cannot be read, or is none.
+    """
+    for name, parse in ((STATE, parse_state), (LOCK, state_of_manifest)):
+        with suppress(FileNotFoundError):
+            if state := parse(tree.read(name, strict_json.MAX_BYTES + 1)):
+                return state
+    return None
 
 
 def _is_sound(document: Mapping[str, Any]) -> bool:

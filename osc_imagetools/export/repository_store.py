@@ -10,10 +10,12 @@ with the hash that the cloud promises, and not fetched again.
 from __future__ import annotations
 
 import logging
+import tempfile
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from osc_imagetools import errors
@@ -34,6 +36,7 @@ from osc_imagetools.data.stream_edges import StreamEdges
 from osc_imagetools.export.plan import Subject
 from osc_imagetools.export.store import DiskTarget, TransferOptions
 from osc_imagetools.progress.model import Account
+from osc_imagetools.run.qemu_img import temporary_parent
 
 LOG = logging.getLogger(__name__)
 TRIES = 2  # of one disk whose hash is wrong
@@ -78,6 +81,7 @@ class _RepositoryBundle:
         self._documents: dict[str, bytes] = {}
 
     def begin(self, options: TransferOptions) -> None:
+        temporary_parent(Path(tempfile.gettempdir()))  # where the manifest will be written
         self._options = options
         self._access = ImageAccess.of(options.session)
         self._writer.heed(options.cancelled)
@@ -94,9 +98,9 @@ class _RepositoryBundle:
         self._documents[f"{METADATA}/{name}.json"] = format_json(document)
 
     def finish(self, manifest: Mapping[str, Any]) -> None:
-        self._options.may_publish()
         files = seal({**manifest, "bundle_id": self.bundle}, self._documents)
-        self._writer.finish(files, [disk["file"] for disk in manifest["disks"]], self._options.folder)
+        disks = [disk["file"] for disk in manifest["disks"]]
+        self._writer.finish(files, disks, self._options.folder, self._options.may_publish)
 
     def _kept(
         self, source: DownloadSource, target: DiskTarget, account: Account

@@ -47,7 +47,7 @@ class TransferOptions:
     progress: Progress
     cancelled: threading.Event
     folder: Callable[[], AbstractContextManager[Path]]
-    may_publish: Callable[[], None] = lambda: None
+    may_publish: Callable[[], None]
 
 
 class OpenStore(Protocol):

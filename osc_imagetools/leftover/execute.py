@@ -57,12 +57,11 @@ def remove_leftovers(
             try:
                 with progress.step(f"{number} of {len(order)}", step):
                     _remove(context, resource)
+                done.append(Removed(resource, _result(cloud, resource), False))
             except errors.Cancelled:
                 raise
             except errors.ImagetoolsError as exc:
                 done.append(Removed(resource, f"failed: {exc.message}", True))
-            else:
-                done.append(Removed(resource, _result(cloud, resource), False))
     left = {r.run for r in found.resources} - {d.resource.run for d in done if not d.failed}
     left |= {d.resource.run for d in done if d.failed}
     left |= {r.run for r in found.resources if r not in chosen}

@@ -167,7 +167,12 @@ class RepositoryPlace:
 
     def keep_record(self, record: BundleRecord) -> str:
         """See :class:`BundlePlace`; a snapshot of its own. While others remove something it waits."""
-        patiently(self.restic, lambda: store_record(self.restic, self.bundle, record))
+        whose = {
+            "bundle_id": self.bundle.id,
+            "kind": self.bundle.stored.kind,
+            "subject": self.bundle.manifest["resource"]["id"],
+        }
+        patiently(self.restic, lambda: store_record(self.restic, record, **whose))
         return record.file
 
     def refused(self, findings: Sequence[BundleFinding]) -> errors.BundleRefused:

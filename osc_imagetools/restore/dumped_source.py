@@ -8,7 +8,6 @@ current directory, and is removed at the end of the context, or by the clean-up 
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import threading
 from collections.abc import Iterator
@@ -16,12 +15,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from osc_imagetools import errors
+from osc_imagetools.bundle.durable import NO_ROOM
 from osc_imagetools.data.disk_stream import DiskReader, DiskSource, DiskStream
 from osc_imagetools.data.download_source import Proof
-from osc_imagetools.data.file_source import FileSource
 from osc_imagetools.run.context import RunContext
 from osc_imagetools.run.converted_source import ConvertedSource
-from osc_imagetools.run.qemu_img import open_plain, temporary_folder
+from osc_imagetools.run.qemu_img import plain_source, temporary_folder
 
 
 @dataclass
@@ -54,7 +53,7 @@ class DumpedSource:
         with temporary_folder(self.context, beside) as folder:
             file = folder / f"original.{self.content_format}"
             self._dump(file, cancelled)
-            temporary = FileSource(self.label, None, None, lambda: open_plain(file), str(folder))
+            temporary = plain_source(file, self.label)
             converted = ConvertedSource(
                 self.context, temporary, self.content_format, self.disk_format, beside
             )
@@ -79,8 +78,8 @@ class DumpedSource:
                 finally:
                     stream.close()
         except OSError as exc:
-            kind = errors.NoSpace if exc.errno in (errno.ENOSPC, errno.EDQUOT) else errors.TransferError
-            raise kind(
-                f"{self.label} cannot be written to {file.parent}: {exc.strerror or exc}",
-                hint="Set TMPDIR to a directory with more space: a disk of a repository is converted there.",
-            ) from exc
+            what = f"{self.label} cannot be written to {file.parent}: {exc.strerror or exc}"
+            if exc.errno in NO_ROOM:
+                hint = "Set TMPDIR to a directory with more space: a disk of a repository is converted there."
+                raise errors.NoSpace(what, hint=hint) from exc
+            raise errors.TransferError(what) from exc

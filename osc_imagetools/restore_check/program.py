@@ -15,6 +15,7 @@ from collections.abc import Mapping
 
 from osc_imagetools import errors
 from osc_imagetools.restore_check.observe import BootObservation
+from osc_imagetools.run.assignment import LEASE
 from osc_imagetools.run.context import RunContext
 
 POLL = 0.2  # seconds
@@ -66,9 +67,11 @@ def run_check(context: RunContext, program: str, environment: Mapping[str, str])
 
     :raises errors.UsageError: it cannot be started; :raises errors.Cancelled: interrupted.
     """
+    # The lease of this command is not the program's, which does not have its descriptor.
+    environment = {k: v for k, v in os.environ.items() if k != LEASE} | dict(environment)
     try:
         process = subprocess.Popen(
-            [program], env={**os.environ, **environment}, stdin=subprocess.DEVNULL, stdout=2,
+            [program], env=environment, stdin=subprocess.DEVNULL, stdout=2,
             start_new_session=True,
         )  # fmt: skip
     except OSError as exc:

@@ -24,6 +24,7 @@ from osc_imagetools.cloud.ownership import PREFIX
 from osc_imagetools.data import qemu_img
 from osc_imagetools.data.disk_format import DiskFacts, inspect_stream
 from osc_imagetools.data.download_source import Proof
+from osc_imagetools.data.file_source import FileSource
 from osc_imagetools.operations.drafts import CONVERTIBLE
 from osc_imagetools.run.context import CreatedResource, RunContext
 
@@ -169,6 +170,11 @@ def remove_folder(folder: Path) -> None:
 
 def _remove(context: RunContext, made: CreatedResource) -> None:
     remove_folder(Path(made.name))
+
+
+def plain_source(path: Path, label: str) -> FileSource:
+    """A file of ours as the source of a disk; it was proven when it came."""
+    return FileSource(label, None, None, lambda: open_plain(path), str(path.parent))
 
 
 def open_plain(path: Path) -> BinaryIO:

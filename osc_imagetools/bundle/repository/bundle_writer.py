@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -22,13 +21,12 @@ from osc_imagetools import errors
 from osc_imagetools.bundle.layout import path_problem
 from osc_imagetools.bundle.repository.catalog import stored_bundles
 from osc_imagetools.bundle.repository.disk_writer import RepositoryFileWriter, RepositoryHold
-from osc_imagetools.bundle.repository.locks import remove_own_locks
+from osc_imagetools.bundle.repository.locks import patiently
 from osc_imagetools.bundle.repository.reader import open_file
 from osc_imagetools.bundle.repository.restic import Restic
 from osc_imagetools.bundle.repository.snapshots import COMPLETE, StoredBundle, bundle_tags
 
-LOCK_PATIENCE = 15  # seconds that another process's lock is waited for, before anything is written
-LOCK_PAUSE = 1.0
+LOCK_PATIENCE = 15.0  # seconds that another process's lock is waited for, before anything is written
 
 
 @contextmanager
@@ -64,11 +62,10 @@ class RepositoryBundleWriter:
         self._subject = subject
         self._cancelled = cancelled
         self._new = new
-        self._until = time.monotonic() + LOCK_PATIENCE
-        self._hold = RepositoryHold(restic, self._wait)
+        self._hold = RepositoryHold(restic, cancelled)
 
     def __enter__(self) -> Self:
-        self._hold.__enter__()
+        patiently(self._restic, self._hold.__enter__, LOCK_PATIENCE, self._cancelled)
         try:
             self._found = None if self._new else self._stored()
             if self._found and self._found.last:
@@ -135,12 +132,14 @@ class RepositoryBundleWriter:
         files: Mapping[str, bytes],
         disks: Iterable[str],
         folder: Callable[[], AbstractContextManager[Path]] = _temporary_folder,
+        may_publish: Callable[[], None] = lambda: None,
     ) -> None:
         """Stores everything else, which makes the bundle complete.
 
         :param files: the manifest, the sums and the metadata, by path.
         :param disks: the paths of all disks that the manifest lists.
         :param folder: gives an empty directory that only this user can read, and removes it.
+        :param may_publish: called right before the bundle becomes complete; what it raises prevents that.
         :raises errors.RepositoryError: restic failed; or a disk is gone, which somebody else has removed.
         """
         stored = self._stored()
@@ -159,16 +158,10 @@ class RepositoryBundleWriter:
                     stream.write(data)
             if self._cancelled.is_set():
                 raise errors.Cancelled("interrupted")
+            may_publish()
             tags = bundle_tags(self.bundle_id, self._kind, self._subject, COMPLETE)
             words = ("backup", "--json", *tags, ".")
             self._restic.run(*words, doing="to store the manifest", cwd=place)
 
     def _stored(self) -> StoredBundle | None:
         return next((b for b in stored_bundles(self._restic) if b.id == self.bundle_id), None)
-
-    def _wait(self, exc: errors.RepositoryLocked) -> None:
-        """Another process holds the repository: waits a little, if it may be worth it."""
-        if remove_own_locks(self._restic):
-            return
-        if time.monotonic() > self._until or self._cancelled.wait(LOCK_PAUSE):
-            raise exc

@@ -22,8 +22,13 @@ from osc_imagetools.bundle.layout import DISKS, MANIFEST, is_record
 from osc_imagetools.bundle.reader import bundle_entries, open_tree
 from osc_imagetools.bundle.records import read_records
 from osc_imagetools.bundle.repository.bundle_writer import RepositoryBundleWriter
-from osc_imagetools.bundle.repository.catalog import find_bundle
-from osc_imagetools.bundle.repository.copying import CopiedDisk, CopyResult, each_disk, refuse_findings
+from osc_imagetools.bundle.repository.copying import (
+    CopiedDisk,
+    CopyResult,
+    copying_records,
+    each_disk,
+    refuse_findings,
+)
 from osc_imagetools.bundle.repository.documents import judge_documents
 from osc_imagetools.bundle.repository.restic import Restic
 from osc_imagetools.bundle.repository.stored_records import store_record
@@ -97,7 +102,7 @@ def copy_into_repository(
     progress: Progress,
     cancelled: threading.Event,
 ) -> CopyResult:
-    """Copies a bundle, and its records when it is complete.
+    """Copies a bundle, and its records when it is complete; a warning names what cannot be had of them.
 
     :raises errors.OutputExists: the repository has it already.
     :raises errors.BundleRefused: a disk is not what the manifest says; it was not stored.
@@ -124,10 +129,15 @@ def copy_into_repository(
 
         disks = each_disk(manifest["disks"], copy, jobs=jobs, cancelled=cancelled)
         writer.finish(source.files, [disk["file"] for disk in manifest["disks"]])
-    if records := read_records(source.path):
-        bundle = find_bundle(restic, source.bundle_id)
-        for record in records:
-            store_record(restic, bundle, record)
+        with copying_records():  # while nobody can remove the bundle
+            for record in read_records(source.path):
+                store_record(
+                    restic,
+                    record,
+                    bundle_id=source.bundle_id,
+                    kind=manifest["kind"],
+                    subject=manifest["resource"]["id"],
+                )
     return CopyResult(source.bundle_id, manifest, disks)
 
 

@@ -22,7 +22,13 @@ from osc_imagetools.bundle.claim import Claim, claim
 from osc_imagetools.bundle.layout import DIRECTORIES, DISKS, LOCK, MANIFEST, METADATA, STATE, SUMS
 from osc_imagetools.bundle.records import write_record
 from osc_imagetools.bundle.repository.catalog import RepositoryBundle
-from osc_imagetools.bundle.repository.copying import CopiedDisk, CopyResult, each_disk, refuse_findings
+from osc_imagetools.bundle.repository.copying import (
+    CopiedDisk,
+    CopyResult,
+    copying_records,
+    each_disk,
+    refuse_findings,
+)
 from osc_imagetools.bundle.repository.documents import judge_documents
 from osc_imagetools.bundle.repository.reader import PIECE, open_file, read_documents
 from osc_imagetools.bundle.repository.restic import Restic
@@ -44,7 +50,8 @@ def copy_to_directory(
     progress: Progress,
     cancelled: threading.Event,
 ) -> CopyResult:
-    """Copies a complete bundle, and its records when all else is there.
+    """Copies a complete bundle, and its records when all else is there; a warning names what cannot be had of
+    them.
 
     :raises errors.BundleBusy, errors.OutputExists: *output* is in use or holds something else.
     :raises errors.BundleRefused: the bundle is not to be trusted, or its bytes are not those of its manifest.
@@ -77,8 +84,9 @@ def copy_to_directory(
             _finish(held, files, {*listed})
     finally:
         _leave(held)
-    for record in stored_records(restic, bundle):
-        write_record(output, record)
+    with copying_records():
+        for record in stored_records(restic, bundle):
+            write_record(output, record)
     return CopyResult(bundle.id, manifest, disks)
 
 

@@ -6,14 +6,18 @@ Contract: all disks have ended when :func:`each_disk` returns or raises; the fir
 
 from __future__ import annotations
 
+import logging
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from osc_imagetools import errors
 from osc_imagetools.bundle.verification import BundleFinding
+
+LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -93,3 +97,12 @@ def refuse_findings(label: str, findings: Sequence[BundleFinding]) -> None:
     if wrong:
         listed = "".join(f"\n- {f.file}: {f.result}. {f.detail}" for f in wrong)
         raise errors.BundleRefused(f"{label} is refused, and was not copied:{listed}")
+
+
+@contextmanager
+def copying_records() -> Iterator[None]:
+    """Within it the records of a bundle that has arrived are copied; what fails then fails no copy."""
+    try:
+        yield
+    except errors.ImagetoolsError as exc:
+        LOG.warning("Its records were not all copied: %s", exc.message)

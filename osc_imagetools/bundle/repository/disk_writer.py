@@ -14,7 +14,7 @@ import os
 import select
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
@@ -106,7 +106,10 @@ class RepositoryFileWriter:
                 select.select([], [pipe], [], POLL)
                 continue
             except BrokenPipeError:
-                raise self.failure() from None
+                failure = self.failure()
+                if self._cancelled.is_set():
+                    raise errors.Cancelled("interrupted") from None
+                raise failure from None
             self.size += written
             rest = rest[written:]
 
@@ -126,7 +129,7 @@ class RepositoryFileWriter:
             continue
         self.started.wait(BEGIN)
         self._release(self._cancelled)
-        if self._process.returncode and self._cancelled.is_set():
+        if self._cancelled.is_set() and (self._process.returncode or not self._summary):
             raise errors.Cancelled("interrupted")
         if self._process.returncode:
             raise self._failure()
@@ -198,31 +201,28 @@ class RepositoryHold:
     restic's lock lasts as long as one of its processes. Between two disks there is none, so this is one
     more: a ``backup --stdin`` that is fed nothing and aborted in the end. A context manager.
 
-    :param wait: is called with the error after each attempt that another process's lock has defeated; it
-        waits, or raises.
+    :raises errors.RepositoryLocked: at the beginning of the context: another process removes something.
     """
 
     PATH = ".hold"
 
-    def __init__(self, restic: Restic, wait: Callable[[errors.RepositoryLocked], None]) -> None:
+    def __init__(self, restic: Restic, cancelled: threading.Event) -> None:
         self._restic = restic
-        self._wait = wait
+        self._cancelled = cancelled
 
     def __enter__(self) -> Self:
-        while True:
-            writer = RepositoryFileWriter(self._restic, self.PATH, ())
-            try:
-                writer.started.wait()
-                if writer.running:
-                    self._writer = writer
-                    return self
+        writer = RepositoryFileWriter(self._restic, self.PATH, (), cancelled=self._cancelled)
+        try:
+            while not writer.started.wait(POLL):
+                if self._cancelled.is_set():
+                    raise errors.Cancelled("interrupted")
+            if not writer.running:
                 raise writer.failure()
-            except errors.RepositoryLocked as exc:
-                writer.abort()
-                self._wait(exc)
-            except BaseException:
-                writer.abort()
-                raise
+        except BaseException:
+            writer.abort()
+            raise
+        self._writer = writer
+        return self
 
     def __exit__(
         self,

@@ -45,6 +45,7 @@ def restic_failure(
     if code == WRONG_PASSWORD or PASSWORD.search(words):
         return errors.RepositoryPassword(
             f"The password does not open the repository {address.label}",
+            left=remains,
             hint="Check --password-file, or RESTIC_PASSWORD_FILE, RESTIC_PASSWORD_COMMAND and "
             "RESTIC_PASSWORD.",
         )
@@ -61,6 +62,7 @@ def restic_failure(
         return errors.RepositoryAbsent(
             f"There is no restic repository at {address.label}, or it cannot be reached: "
             + words.partition("; Is there a repository")[0],
+            left=remains,
             hint=f"Make one with: restic -r {address.label} init",
         )
     return errors.RepositoryError(

@@ -8,9 +8,11 @@ written to.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Collection, Sequence
 
+from osc_imagetools import errors
 from osc_imagetools.bundle.forgetting import KeptBundle
 from osc_imagetools.bundle.records import BOOTED, RESTORE_CHECK
 from osc_imagetools.bundle.repository.catalog import RepositoryBundle, list_repository
@@ -58,22 +60,25 @@ def is_restored(bundle: RepositoryBundle) -> bool:
 def remove_stored(restic: Restic, bundles: Sequence[RepositoryBundle]) -> None:
     """Removes the snapshots of bundles.
 
-    :raises errors.RepositoryLocked: something is being written to the repository; nothing was removed.
+    :raises errors.RepositoryLocked: something is being written to the repository; nothing was removed, unless
+        ``left`` says so.
     :raises errors.RepositoryError: restic failed; what is left of the bundles is incomplete.
     """
-    _forget(restic, [bundle.stored.last.id for bundle in bundles if bundle.stored.last])
-    _forget(restic, [snapshot for bundle in bundles for snapshot in bundle.stored.snapshot_ids()])
+    last = [bundle.stored.last.id for bundle in bundles if bundle.stored.last]
+    others = [snapshot for bundle in bundles for snapshot in bundle.stored.snapshot_ids()]
+    batches = [ids[start : start + BATCH] for ids in (last, others) for start in range(0, len(ids), BATCH)]
+    for number, batch in enumerate(batches):
+        try:
+            unlocked(restic, functools.partial(_forget, restic, batch))
+        except errors.RepositoryLocked as exc:
+            if number == 0:  # restic had its lock before it removed anything
+                exc.left = ()
+            raise
 
 
 def _forget(restic: Restic, snapshots: Sequence[str]) -> None:
-    for start in range(0, len(snapshots), BATCH):
-        words = ("forget", *snapshots[start : start + BATCH])
-        unlocked(restic, lambda words=words: _run(restic, words))  # type: ignore[misc]
-
-
-def _run(restic: Restic, words: Sequence[str]) -> None:
     left = "bundles that are incomplete now (openstack bundle list shows them)"
-    restic.run(*words, doing="to remove snapshots", left=left)
+    restic.run("forget", *snapshots, doing="to remove snapshots", left=left)
 
 
 def prune(restic: Restic, count: Callable[[str, int], None]) -> None:

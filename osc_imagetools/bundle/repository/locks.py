@@ -13,6 +13,7 @@ from __future__ import annotations
 import getpass
 import json
 import os
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -66,11 +67,18 @@ def unlocked(restic: Restic, attempt: Callable[[], T]) -> T:
     return attempt()
 
 
-def patiently(restic: Restic, attempt: Callable[[], T], seconds: float = PATIENCE) -> T:
+def patiently(
+    restic: Restic,
+    attempt: Callable[[], T],
+    seconds: float = PATIENCE,
+    cancelled: threading.Event | None = None,
+) -> T:
     """As :func:`unlocked`, and made again as long as somebody else's lock is there.
 
     :param seconds: after which that is given up.
+    :raises errors.Cancelled: *cancelled* was set meanwhile.
     """
+    cancelled = cancelled or threading.Event()
     until = time.monotonic() + seconds
     while True:
         try:
@@ -78,7 +86,8 @@ def patiently(restic: Restic, attempt: Callable[[], T], seconds: float = PATIENC
         except errors.RepositoryLocked:
             if time.monotonic() > until:
                 raise
-            time.sleep(PAUSE)
+            if cancelled.wait(PAUSE):
+                raise errors.Cancelled("interrupted") from None
 
 
 def remove_own_locks(restic: Restic) -> bool:

@@ -15,14 +15,14 @@ from osc_imagetools.bundle.repository.restic import Restic
 from osc_imagetools.bundle.repository.snapshots import RECORD, RESULT, ROOT, bundle_tags
 
 
-def store_record(restic: Restic, bundle: RepositoryBundle, record: BundleRecord) -> None:
-    """Adds a record to a bundle.
+def store_record(restic: Restic, record: BundleRecord, *, bundle_id: str, kind: str, subject: str) -> None:
+    """Adds a record to the bundle with this ID.
 
+    :param subject: the ID of what it was exported of.
     :raises errors.RepositoryError: restic failed; there is no record then.
     """
-    subject = bundle.manifest["resource"]["id"]
     words = (f"{RECORD}{record.type}", f"{RESULT}{record.result}")
-    tags = bundle_tags(bundle.id, bundle.stored.kind, subject, *words)
+    tags = bundle_tags(bundle_id, kind, subject, *words)
     with RepositoryFileWriter(restic, record.file, tags) as writer:
         writer.write(format_record(record))
         writer.finish()

@@ -27,7 +27,7 @@ from osc_imagetools.run.effects.outcome import Outcome
 from osc_imagetools.run.qemu_img import (
     check_content,
     convert_file,
-    open_plain,
+    plain_source,
     temporary_folder,
     temporary_parent,
 )
@@ -88,7 +88,7 @@ def reformat_image(
 
 def _source(context: RunContext, path: Path, label: str, content_format: str, disk_format: str) -> DiskSource:
     """The converted disk: as a stream, or as a file in whose place the original is given up."""
-    original = FileSource(label, None, None, lambda: open_plain(path), str(path.parent))
+    original = plain_source(path, label)
     if disk_format == "raw" and raw_stream.is_installed():
         return ConvertedSource(context, original, content_format, disk_format, path.parent)
     target = path.with_suffix(f".{disk_format}")

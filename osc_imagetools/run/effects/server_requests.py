@@ -25,6 +25,8 @@ def newest_stop(context: RunContext, server_id: str) -> str | None:
             "compute", path, what=f"actions of server {server_id}", key="instanceActions"
         )
         return next((str(a["request_id"]) for a in actions if a["action"] == "stop"), None)
+    except errors.Cancelled:
+        raise
     except errors.ImagetoolsError:
         return None
 

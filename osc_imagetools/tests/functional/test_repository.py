@@ -28,7 +28,8 @@ from osc_imagetools.bundle.repository.address import LOGIN, repository_address
 from osc_imagetools.bundle.repository.catalog import find_bundle
 from osc_imagetools.bundle.repository.reader import open_file
 from osc_imagetools.bundle.repository.restic import Restic
-from osc_imagetools.bundle.repository.stored_records import store_record, stored_records
+from osc_imagetools.bundle.repository.stored_records import stored_records
+from osc_imagetools.restore.bundle_place import RepositoryPlace
 from osc_imagetools.tests.functional import base
 from osc_imagetools.tests.functional.certificates import Authority
 from osc_imagetools.tests.functional.cloud_proxy import CloudProxy
@@ -706,7 +707,7 @@ class Keeping(RepositoryCase):
 
     def record(self, bundle: str) -> None:
         restic = Restic(repository_address(self.url, environment=os.environ, password_file=self.password))
-        store_record(restic, find_bundle(restic, bundle), PROOF)
+        RepositoryPlace(restic, find_bundle(restic, bundle)).keep_record(PROOF)
         self.assertEqual([PROOF], stored_records(restic, find_bundle(restic, bundle)))
 
     def test_records_go_with_a_copy(self) -> None:

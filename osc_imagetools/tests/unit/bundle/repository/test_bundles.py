@@ -157,7 +157,7 @@ class TestKeeping(RepositoryCase):
         made = self.copied(*FOUR)
         (last,) = self.snapshots("--tag", f"bundle={made[0]},complete")
         self.by_restic("tag", "--add", "monthly", last["id"])
-        store_record(self.restic, find_bundle(self.restic, made[1]), PROOF)
+        store_record(self.restic, PROOF, bundle_id=made[1], kind="image", subject=samples.IMAGE_ID)
         self.assertEqual([PROOF], stored_records(self.restic, find_bundle(self.restic, made[1])))
         words = self.there("bundle", "forget", "--keep-last", "1", "--keep-tag", "monthly")
         planned = {row["Bundle"]: row["Result"] for row in self.rows(*words, "--dry-run")}
@@ -471,7 +471,7 @@ class TestLocks(RepositoryCase):
 
     def test_of_a_living_process(self) -> None:
         self.copied(*FOUR)
-        with disk_writer.RepositoryHold(self.restic, lambda exc: None):
+        with disk_writer.RepositoryHold(self.restic, threading.Event()):
             err = self.fails(*self.there("bundle", "forget", "--keep-last", "1"))
         self.assertIn("[repository-locked]", err)
         self.assertEqual(4, len(self.rows(*self.there("bundle", "list"))))
