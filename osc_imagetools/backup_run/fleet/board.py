@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
@@ -148,7 +148,9 @@ class Jobboard:
         for gone in self._jobs.keys() - set(posted):
             self._jobs.pop(gone, None)
             self._handles.pop(gone, None)
-        return [PostedJob(name, self._job(name), name in claimed) for name in posted]
+        found = self.read_many((JOBS, name) for name in posted if name not in self._jobs)
+        self._jobs |= {name: _parsed(name, data) for (_, name), data in found.items()}
+        return [PostedJob(name, self._jobs.get(name), name in claimed) for name in posted]
 
     def claim(self, posted: PostedJob) -> bool:
         """Claims a job for this session; whether that was possible."""
@@ -233,11 +235,20 @@ class Jobboard:
                 names = self._client.get_children(self.path(*parts))
             except NoNodeError:
                 return {}
-            asked = {n: self._client.get_async(self.path(*parts, n)) for n in names if n not in without}
-            found = {}
-            for name, answer in asked.items():
+        found = self.read_many((*parts, name) for name in names if name not in without)
+        return {path[-1]: data for path, data in found.items()}
+
+    def read_many(self, nodes: Iterable[tuple[str, ...]]) -> dict[tuple[str, ...], bytes]:
+        """The data of these nodes, as far as they are there.
+
+        They are all asked for before the first answer is waited for: it takes one round trip.
+        """
+        found = {}
+        with self._talking():
+            asked = {node: self._client.get_async(self.path(*node)) for node in nodes}
+            for node, answer in asked.items():
                 try:
-                    found[name] = answer.get()[0]
+                    found[node] = answer.get()[0]
                 except NoNodeError:
                     continue
         return found
@@ -290,19 +301,6 @@ class Jobboard:
         job = details["job"]
         self._handles[job.path.rpartition("/")[2]] = job
 
-    def _job(self, name: str) -> FleetJob | None:
-        if name not in self._jobs:
-            found = self.read(JOBS, name)
-            if found is None:
-                return None
-            try:
-                told = json.loads(found[0])
-                self._jobs[name] = parse_job(told.get("details") if isinstance(told, dict) else None)
-            except (ValueError, RecursionError) as exc:
-                LOG.warning("Job %s on the jobboard is not one of osc-imagetools: %s", name, exc)
-                self._jobs[name] = None
-        return self._jobs[name]
-
     @contextmanager
     def _talking(self) -> Iterator[None]:
         """Asks nothing without a connection; everything else is as :meth:`_answered`."""
@@ -322,3 +320,12 @@ class Jobboard:
             raise errors.JobboardError(
                 f"the jobboard {self.address.url} cannot be used: {said}", hint=CHECK
             ) from exc
+
+
+def _parsed(name: str, data: bytes) -> FleetJob | None:
+    try:
+        told = json.loads(data)
+        return parse_job(told.get("details") if isinstance(told, dict) else None)
+    except (ValueError, RecursionError) as exc:
+        LOG.warning("Job %s on the jobboard is not one of osc-imagetools: %s", name, exc)
+        return None

@@ -12,7 +12,7 @@ import pathlib
 import threading
 import time
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
@@ -189,6 +189,10 @@ class MemoryBoard(Jobboard):
     def read_all(self, *parts: str, without: frozenset[str] = frozenset()) -> dict[str, bytes]:
         below = {path[-1]: node for path, node in self.store.nodes.items() if path[:-1] == parts}
         return {name: node.data for name, node in below.items() if name not in without}
+
+    @_asked
+    def read_many(self, nodes: Iterable[tuple[str, ...]]) -> dict[tuple[str, ...], bytes]:
+        return {path: self.store.nodes[path].data for path in nodes if path in self.store.nodes}
 
     @_asked
     def create(self, data: bytes, *parts: str, ephemeral: bool = False) -> None:

@@ -205,19 +205,27 @@ class TestJobs(BoardCase):
         datas = {"/x/exports/job1": details, "/x/exports/job2": b"{", "/x/exports/job3": b"[]"}
         names = ["job3", "trash", "job1.lock", "job2", "job1", "job4"]
 
-        def get(path: str) -> tuple[bytes, Any]:
-            if path not in datas:
-                raise NoNodeError
-            return datas[path], SimpleNamespace(version=0)
+        read: list[str] = []
+
+        def get_async(path: str) -> Any:
+            def answer() -> tuple[bytes, None]:
+                self.assertEqual([f"/x/exports/job{number}" for number in (1, 2, 3, 4)], read)
+                if path not in datas:
+                    raise NoNodeError
+                return datas[path], None
+
+            read.append(path)
+            return SimpleNamespace(get=answer)
 
         self.answer(self.client, get_children=names)
-        self.patch(self.client, "get", get)
-        jobs = self.board.jobs()
+        self.patch(self.client, "get_async", get_async)
+        jobs = self.board.jobs()  # all are asked for before one is waited for
         known = [(p.name, p.job.server.id if p.job else None, p.claimed) for p in jobs]
         unknown = [(f"job{number}", None, False) for number in (2, 3, 4)]
         self.assertEqual([("job1", "a", True), *unknown], known)
-        self.patch(self.client, "get", mock.Mock(side_effect=NoNodeError))  # what is known is not read again
+        again = self.answer(self.client, get_async=SimpleNamespace(get=mock.Mock(side_effect=NoNodeError)))
         self.assertIs(jobs[0].job, self.board.jobs()[0].job)
+        again["get_async"].assert_called_once_with("/x/exports/job4")  # what is known is not read again
         self.answer(self.client, get_children=[])
         self.assertEqual([], self.board.jobs())
         self.answer(self.client, get_children=["job1"])
