@@ -60,6 +60,11 @@ class FleetJob:
         """The cloud that its limits are about."""
         return self.cloud, self.region
 
+    @property
+    def subject(self) -> tuple[str, ...]:
+        """The server that it is about: an ID may exist in several clouds."""
+        return *self.place, self.server.id
+
     def again(self, worker: str) -> FleetJob:
         """The same after a failure on a worker."""
         return replace(self, posted=self.posted + 1, failed_on=(*self.failed_on, worker))

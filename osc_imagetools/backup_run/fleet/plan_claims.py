@@ -41,7 +41,7 @@ def _others_can(job: FleetJob, others: Iterable[WorkerRecord]) -> bool:
 def _uses(job: FleetJob) -> Iterator[tuple[Use, int | None]]:
     """What a job takes one of each, and how many of it may be taken."""
     server = job.server
-    yield ("server", *job.place, server.id), 1
+    yield ("server", *job.subject), 1
     for name, of in ScheduledJob(job, server.host, server.project_id, server.volume_types).uses():
         scope = (job.run,) if name == "parallel" else job.place
         yield (name, *scope, of), _limit(job.limits, name)

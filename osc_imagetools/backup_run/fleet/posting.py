@@ -2,15 +2,15 @@
 """Puts a run on a jobboard.
 
 Contract: what is due becomes jobs, in the order of the plan; of everything else the result is written down at
-once. A server that is on the board already is not put there again. The run is complete when its record says
-so; if whoever posts it dies before, what is posted is done all the same.
+once. A server for which a job is left to do is not put on the board again. The run is complete when its
+record says so; if whoever posts it dies before, what is posted is done all the same.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from osc_imagetools import errors
@@ -25,6 +25,7 @@ from osc_imagetools.backup_run.fleet.job import (
     format_run,
     format_state,
     parse_run,
+    parse_state,
     result_facts,
 )
 from osc_imagetools.backup_run.plan import PlannedServer
@@ -83,19 +84,23 @@ def _post(
     board.create(b"", RUNS, run, POSTER, ephemeral=True)
     board.create(b"", RUNS, run, SERVERS)
     board.create(b"", RUNS, run, SETTLED)
-    with board.turn():
-        _forget_old(board, record.created)
-        there = {(p.job.place, p.job.server.id): p.job.run for p in board.jobs() if p.job}
+    _forget_old(board, record.created)
+    jobs = {
+        index: _job(run, index, plan, login, options)
+        for index, plan in enumerate(planned)
+        if plan.work and plan.policy
+    }
+    there = _earlier_runs(board, jobs.values())
     results: list[tuple[int, ServerResult]] = []
     for index, plan in enumerate(planned):
-        job = _job(run, index, plan, login, options) if plan.work and plan.policy else None
+        job = jobs.get(index)
         if job is None:
             results.append((index, settled(plan)))
-        elif earlier := there.get((job.place, plan.server.id)):
+        elif earlier := there.get(job.subject):
             text = f"run {earlier} has put this server on the jobboard already"
             results.append((index, ServerResult(plan.server, SKIPPED, details=[text])))
         else:
-            board.create(format_state(ServerState(index, job.server)), RUNS, run, SERVERS, plan.server.id)
+            board.create(format_state(ServerState(index, job.server)), *server_node(job))
             board.post(job)
     _write_settled(board, run, results)
     posted = replace(record, jobs=len(planned) - len(results), posted=True)
@@ -103,6 +108,36 @@ def _post(
     board.write(format_run(posted), found[1] if found else 0, RUNS, run)
     board.remove(RUNS, run, POSTER)
     return posted
+
+
+def server_node(job: FleetJob) -> tuple[str, ...]:
+    """Where the state of the server of a job is."""
+    return RUNS, job.run, SERVERS, job.server.id
+
+
+def left_to_do(board: Jobboard, jobs: Iterable[FleetJob]) -> list[FleetJob]:
+    """The jobs for which a worker has something to do, in the same order.
+
+    A worker that dies after it has written that a server is done leaves the job; so does a run that is
+    forgotten. The worker that claims such a job next takes it off.
+    """
+    jobs = list(jobs)
+    states = board.read_many(map(server_node, jobs))
+    return [job for job in jobs if _unfinished(states.get(server_node(job)))]
+
+
+def _unfinished(data: bytes | None) -> bool:
+    try:
+        return data is not None and parse_state(data).state != DONE
+    except BadRecord:
+        return False  # nobody does a job whose state cannot be read
+
+
+def _earlier_runs(board: Jobboard, due: Iterable[FleetJob]) -> dict[tuple[str, ...], str]:
+    """The runs that will back up, or are backing up, what these jobs are about."""
+    subjects = {job.subject for job in due}
+    posted = (p.job for p in board.jobs() if p.job and p.job.subject in subjects)
+    return {job.subject: job.run for job in left_to_do(board, posted)}
 
 
 def _job(run: str, index: int, plan: PlannedServer, login: PostingLogin, options: RunOptions) -> FleetJob:
@@ -147,4 +182,7 @@ def _forget_old(board: Jobboard, now: float) -> None:
             LOG.warning("%s on the jobboard is not a run", board.path(RUNS, name))
             continue
         if now - created > KEPT:
-            board.remove(RUNS, name)
+            try:
+                board.remove(RUNS, name)
+            except errors.JobboardError as exc:  # another run that is posted now may remove it too
+                LOG.info("Run %s was not forgotten: %s", name, exc.message)

@@ -20,6 +20,7 @@ from osc_imagetools import errors
 from osc_imagetools.backup_run.fleet.board import Jobboard
 from osc_imagetools.backup_run.fleet.job import WorkerRecord
 from osc_imagetools.backup_run.fleet.plan_address import JobboardAddress
+from osc_imagetools.backup_run.fleet.posting import left_to_do
 from osc_imagetools.backup_run.fleet.session import WorkerSession
 from osc_imagetools.backup_run.fleet.task import FleetTask
 from osc_imagetools.backup_run.fleet.worker_loop import WorkerLoop, WorkerOptions
@@ -62,7 +63,8 @@ def waiting_steps(address: JobboardAddress, options: WorkerOptions) -> list[Plan
     """The rows of a dry run: the jobs that this worker could take, in their order."""
     worker = WorkerRecord(worker_name(), options.clouds, frozenset(options.policies))
     with Jobboard(address, worker.name, options.timeout) as board:
-        jobs = [p.job for p in board.jobs() if p.job and not p.claimed and worker.knows(p.job)]
+        free = [p.job for p in board.jobs() if p.job and not p.claimed and worker.knows(p.job)]
+        jobs = left_to_do(board, free)
     return [
         PlanStep(
             number,

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from osc_imagetools import errors
-from osc_imagetools.backup_run.fleet.board import RUNS, WORKERS, FencedOff, Jobboard, PostedJob
+from osc_imagetools.backup_run.fleet.board import WORKERS, FencedOff, Jobboard, PostedJob
 from osc_imagetools.backup_run.fleet.job import (
     DONE,
     MAX_TEXT,
@@ -32,7 +32,7 @@ from osc_imagetools.backup_run.fleet.job import (
     result_facts,
 )
 from osc_imagetools.backup_run.fleet.plan_claims import choose
-from osc_imagetools.backup_run.fleet.posting import SERVERS
+from osc_imagetools.backup_run.fleet.posting import server_node
 from osc_imagetools.backup_run.fleet.session import WorkerSession
 from osc_imagetools.backup_run.fleet.task import FleetTask
 from osc_imagetools.backup_run.plan_policy import BackupPolicy
@@ -180,7 +180,7 @@ class WorkerLoop:
         """Writes down who does it, before anything is done."""
         job = posted.job
         assert job is not None
-        node = (RUNS, job.run, SERVERS, job.server.id)
+        node = server_node(job)
         found = self.board.read(*node)
         try:
             state = parse_state(found[0]) if found else None
@@ -235,7 +235,7 @@ class WorkerLoop:
                 self._write(task, replace(task.state, step=step))
 
     def _write(self, task: FleetTask, state: ServerState) -> None:
-        node, data = (RUNS, task.job.run, SERVERS, task.job.server.id), format_state(state)
+        node, data = server_node(task.job), format_state(state)
         try:
             task.version = self.board.write(data, task.version, *node)
         except FencedOff:

@@ -91,6 +91,37 @@ class TestPosting(FleetTestCase):
         said = f"run {first.run} has put this server on the jobboard already"
         self.assertEqual((0, "skipped", [said]), (index, facts["result"], facts["details"]))
 
+    def test_a_job_for_which_nothing_is_left_to_do_is_not_counted(self):
+        """A worker has died before it took off the job of a server that it had finished."""
+        self.posted("done", {"state": "done", "result": {"result": "exported"}})
+        self.posted("running", {"state": "running", "worker": "w"})
+        for name, data in (("forgotten", None), ("broken", b"{")):
+            job = self.posted(name)
+            del self.store.nodes[self.node(job)]
+            if data:
+                self.store.nodes[self.node(job)] = MemoryNode(data)
+        record = self.post(*map(self.due, ("done", "running", "forgotten", "broken")))
+        self.assertEqual((4, 3), (record.servers, record.jobs))
+        self.assertEqual({"running"}, set(self.settled(record)))
+        new = [job.server.id for job in self.store.jobs.values() if job and job.run == record.run]
+        self.assertEqual(["done", "forgotten", "broken"], new)
+        again = self.post(*map(self.due, ("done", "forgotten")))  # the new ones count
+        self.assertEqual((2, 0), (again.servers, again.jobs))
+
+    def test_what_is_on_the_board_is_read_with_a_bounded_number_of_questions(self):
+        asked = []
+        for number in (1, 50):
+            for index in range(number):
+                self.posted(f"s{index}", {"state": "running", "worker": "w"})
+            self.store.calls.clear()
+            record = self.post(*(self.due(f"s{index}") for index in range(number)))
+            self.assertEqual((number, 0), (record.servers, record.jobs))
+            asked.append(
+                [call[1] for call in self.store.calls if call[1] in ("read", "read_all", "read_many", "jobs")]
+            )
+        self.assertEqual(asked[0], asked[1])
+        self.assertIn("read_many", asked[0])
+
     def test_a_server_of_the_same_id_in_another_region_is_another_one(self):
         self.post(self.due("a"))
         self.assertEqual(1, self.post(self.due("a"), login=replace(LOGIN, region="r2")).jobs)
@@ -137,3 +168,11 @@ class TestPosting(FleetTestCase):
         record = self.post(self.fresh("f"))
         runs = {path[1] for path in self.store.nodes if path[0] == RUNS}
         self.assertEqual({"young", "junk", record.run}, runs)
+
+    def test_one_that_cannot_be_forgotten_stops_nobody(self):
+        self.run_node("old", created=time.time() - posting.KEPT - 1)
+        self.board.faults["remove"] = [REFUSED]
+        self.assertTrue(self.post(self.fresh("f")).posted)
+        self.assertIn((RUNS, "old"), self.store.nodes)
+        self.post(self.fresh("f"))
+        self.assertNotIn((RUNS, "old"), self.store.nodes)

@@ -163,6 +163,7 @@ class TestDryRun(WorkerCase):
     def test_what_it_could_take_in_this_order(self):
         jobs = [self.posted(name) for name in ("a", "b", "d")]
         self.posted("x", cloud="other")
+        self.posted("over", {"state": "done"})  # it is only taken off
         self.store.claims["job0000000001"] = "other.1"
         steps = waiting_steps(ADDRESS, self.options())
         self.assertEqual(
