@@ -37,12 +37,10 @@ class FleetJob:
 
     ``project`` is the ID of the project to log in to, empty for that of the cloud's own login; ``newest`` the
     newest complete bundle when the job was posted. ``posted`` counts how often it was posted again, after
-    failures on the workers ``failed_on``; ``index`` is its place in the result. ``until``: seconds since
-    1970, after which it is not begun.
+    failures on the workers ``failed_on``. ``until``: seconds since 1970, after which it is not begun.
     """
 
     run: str
-    index: int
     server: RunServer
     policy: str
     cloud: str
@@ -72,7 +70,7 @@ class FleetJob:
 
 @dataclass(frozen=True)
 class ServerState:
-    """What is known of a server of a run.
+    """What is known of a server of a run; ``index`` is its place in the result.
 
     ``worker`` is who works on it, since when (seconds since 1970), and ``step`` how far; ``lease`` how many
     seconds it may go on after it has lost its session. ``runs`` are the IDs of runs that may have left
@@ -110,7 +108,6 @@ class RunRecord:
     created: float
     servers: int = 0
     jobs: int = 0
-    cloud: str = ""
     posted: bool = False
 
 
@@ -184,7 +181,6 @@ def parse_job(details: Any) -> FleetJob:
     limits, until = found.part("limits"), found.found.get("until")
     return FleetJob(
         run=found.text("run", _ID),
-        index=found.count("index"),
         server=_server(found.part("server")),
         policy=found.text("policy"),
         cloud=found.text("cloud", _NAME),
@@ -244,7 +240,6 @@ def parse_run(data: bytes) -> RunRecord:
         created=found.number("created"),
         servers=found.count("servers"),
         jobs=found.count("jobs"),
-        cloud=found.text("cloud"),
         posted=found.found.get("posted") is True,
     )
 

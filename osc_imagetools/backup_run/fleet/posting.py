@@ -54,7 +54,7 @@ def post_run(
 
     :raises errors.JobboardError: not all of it could be posted; it names the run.
     """
-    record = RunRecord(new_run_id(), time.time(), len(planned), cloud=login.cloud)
+    record = RunRecord(new_run_id(), time.time(), len(planned))
     try:
         return _post(board, record, planned, login, options)
     except errors.JobboardError as exc:
@@ -86,7 +86,7 @@ def _post(
     board.create(b"", RUNS, run, SETTLED)
     _forget_old(board, record.created)
     jobs = {
-        index: _job(run, index, plan, login, options)
+        index: _job(run, plan, login, options)
         for index, plan in enumerate(planned)
         if plan.work and plan.policy
     }
@@ -140,12 +140,11 @@ def _earlier_runs(board: Jobboard, due: Iterable[FleetJob]) -> dict[tuple[str, .
     return {job.subject: job.run for job in left_to_do(board, posted)}
 
 
-def _job(run: str, index: int, plan: PlannedServer, login: PostingLogin, options: RunOptions) -> FleetJob:
+def _job(run: str, plan: PlannedServer, login: PostingLogin, options: RunOptions) -> FleetJob:
     theirs = plan.server.project_id
     assert plan.policy is not None
     return FleetJob(
         run=run,
-        index=index,
         server=plan.server,
         policy=plan.policy.name,
         cloud=login.cloud,

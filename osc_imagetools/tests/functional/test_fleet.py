@@ -65,7 +65,7 @@ class TestBoard(base.TestCase):
         return board
 
     def job(self, identifier: str = "s") -> FleetJob:
-        return FleetJob("r", 0, samples.server(identifier), "daily", "c")
+        return FleetJob("r", samples.server(identifier), "daily", "c")
 
     def wait_for(self, condition: Any) -> None:
         self.wait(lambda: bool(condition()), True)

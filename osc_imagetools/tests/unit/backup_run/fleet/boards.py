@@ -301,14 +301,16 @@ class FleetTestCase(TestCase):
         return WorkerOptions(frozenset({"c"}), policies, **fields)
 
     def job(self, identifier: str, **changes: Any) -> FleetJob:
-        fields: dict[str, Any] = {"run": "r", "index": 0, "policy": "daily", "cloud": "c"}
+        fields: dict[str, Any] = {"run": "r", "policy": "daily", "cloud": "c"}
         return FleetJob(server=samples.server(identifier), **{**fields, **changes})
 
-    def posted(self, identifier: str, state: dict[str, Any] | None = None, **changes: Any) -> FleetJob:
-        """A job on the board, of a server in this state."""
+    def posted(
+        self, identifier: str, state: dict[str, Any] | None = None, *, index: int = 0, **changes: Any
+    ) -> FleetJob:
+        """A job on the board, of a server in this state, and at this place of the result."""
         job = self.job(identifier, **changes)
         self.store.nodes[self.node(job)] = MemoryNode(
-            format_state(ServerState(job.index, job.server, **(state or {})))
+            format_state(ServerState(index, job.server, **(state or {})))
         )
         self.store.add_job(job)
         return job

@@ -27,7 +27,7 @@ OTHER = replace(ME, name="other")
 def job(identifier: str = "s", *, limits: RunLimits = records.NO_LIMITS, **changes: Any) -> FleetJob:
     server: dict[str, Any] = {"host": "h", "project_id": "p", "volume_types": frozenset({"fast"})}
     server |= {name: changes.pop(name) for name in list(changes) if name in server}
-    fields: dict[str, Any] = {"run": "r", "index": 0, "policy": "daily", "cloud": "c"}
+    fields: dict[str, Any] = {"run": "r", "policy": "daily", "cloud": "c"}
     of = replace(samples.server(identifier), properties={}, **server)
     return FleetJob(**{**fields, "server": of, "limits": limits, **changes})
 
