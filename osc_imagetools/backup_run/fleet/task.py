@@ -47,17 +47,14 @@ def job_login(job: FleetJob, environment: Mapping[str, str]) -> ChildLogin:
 
 @dataclass
 class LeasedServerRun(ServerRun):
-    """See :class:`ServerRun`; ``run_ids`` are for the commands that make something in the cloud."""
+    """See :class:`ServerRun`; each command is a run with the next of the ``run_ids``."""
 
-    lease: RunLease | None = None
-    run_ids: list[str] = field(default_factory=list)
+    lease: RunLease = field(kw_only=True)
+    run_ids: list[str] = field(kw_only=True)
 
     def _start(self, words: Sequence[str]) -> None:
-        assert self.lease is not None
         number = self.lease.descriptor
-        environment = {**self.login.environment, LEASE: str(number)}
-        if self.run_ids and words[1] in ("export-full", "restore-check"):
-            environment[RUN_ID] = self.run_ids.pop(0)
+        environment = {**self.login.environment, LEASE: str(number), RUN_ID: self.run_ids.pop(0)}
         try:
             if self._lock is None:
                 self._lock = self.place.reserve(self.planned.server.id)
@@ -98,7 +95,6 @@ class FleetTask:
         self.result = ServerResult(job.server, FAILED)
         self.interrupted = 0
         self.reposted = False
-        self.final = verdict is not None
         self._policy = policy
         self._lease = lease
         self._login = job_login(job, os.environ)
@@ -110,6 +106,11 @@ class FleetTask:
         self._run: LeasedServerRun | None = None
         self._ended = False
         self._finished: list[str] = []
+
+    @property
+    def final(self) -> bool:
+        """Whether its result stands, although it failed."""
+        return self._verdict is not None
 
     @property
     def step(self) -> str:
