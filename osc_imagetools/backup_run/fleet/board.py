@@ -14,7 +14,7 @@ import json
 import logging
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -25,12 +25,13 @@ from osc_imagetools.backup_run.fleet.plan_address import JobboardAddress
 
 try:
     from kazoo.client import KazooClient
-    from kazoo.exceptions import BadVersionError, KazooException, NodeExistsError, NoNodeError
+    from kazoo.exceptions import BadVersionError, KazooException, LockTimeout, NodeExistsError, NoNodeError
     from kazoo.handlers.threading import AsyncResult, KazooTimeoutError, SequentialThreadingHandler
     from kazoo.protocol.states import KazooState
     from taskflow import exceptions as taskflow_errors
     from taskflow.jobs import backends
     from taskflow.jobs import base as taskflow_jobs
+    from taskflow.jobs.backends.impl_zookeeper import ZookeeperJobBoard
 except ImportError as exc:
     raise errors.FleetAbsent(
         f"runs on many machines need TaskFlow and kazoo: {exc}",
@@ -39,7 +40,6 @@ except ImportError as exc:
 
 LOG = logging.getLogger(__name__)
 JOBS, RUNS, WORKERS, TURN = "exports", "runs", "workers", "turn"
-CLAIM = ".lock"
 CONNECT = 15.0  # seconds for the first connection
 ANSWER = 20.0  # seconds for an answer
 CHECK = "Check that ZooKeeper runs there."
@@ -122,10 +122,11 @@ class Jobboard:
     def close(self) -> None:
         """Ends the session."""
         try:
-            self._board.close()
-            self._client.stop()
-            self._client.close()
-        except (KazooException, KazooTimeoutError) as exc:
+            with ExitStack() as stack:  # whatever fails, the rest is done
+                stack.callback(self._client.close)
+                stack.callback(self._client.stop)
+                self._board.close()
+        except (KazooException, KazooTimeoutError, taskflow_errors.TaskFlowException) as exc:
             LOG.debug("The connection to ZooKeeper was not closed: %s", exc)
 
     def path(self, *parts: str) -> str:
@@ -143,8 +144,9 @@ class Jobboard:
         """All jobs, the oldest first."""
         with self._talking():
             names = self._client.get_children(self.path(JOBS))
-        claimed = {name.removesuffix(CLAIM) for name in names if name.endswith(CLAIM)}
-        posted = sorted(name for name in names if name.startswith("job") and not name.endswith(CLAIM))
+        prefix, claim = ZookeeperJobBoard.JOB_PREFIX, ZookeeperJobBoard.LOCK_POSTFIX
+        claimed = {name.removesuffix(claim) for name in names if name.endswith(claim)}
+        posted = sorted(name for name in names if name.startswith(prefix) and not name.endswith(claim))
         for gone in self._jobs.keys() - set(posted):
             self._jobs.pop(gone, None)
             self._handles.pop(gone, None)
@@ -199,7 +201,11 @@ class Jobboard:
             self._turn_left = True
             if self._turn.is_acquired:
                 self._turn.release()
-            if not self._turn.acquire(timeout=timeout):
+            try:
+                mine = self._turn.acquire(timeout=timeout)
+            except LockTimeout:
+                mine = False
+            if not mine:
                 raise errors.JobboardError("somebody else holds the lock of the jobboard for too long")
         try:
             yield

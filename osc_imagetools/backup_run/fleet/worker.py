@@ -101,7 +101,7 @@ def work(address: JobboardAddress, options: WorkerOptions) -> list[ServerResult]
                     if loop.work():
                         break
             except errors.JobboardError as exc:
-                if number == 1 and not results:
+                if number == 1:
                     raise
                 LOG.warning("%s; trying again", exc.message)
             if stop.wait(AGAIN):

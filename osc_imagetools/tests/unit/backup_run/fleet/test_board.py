@@ -15,6 +15,7 @@ import fixtures
 from kazoo.exceptions import (
     BadVersionError,
     ConnectionLoss,
+    LockTimeout,
     NodeExistsError,
     NoNodeError,
     SessionExpiredError,
@@ -94,6 +95,14 @@ class TestErrors(BoardCase):
         self.answer(self.client, ensure_path=None, stop=KazooTimeoutError())
         with self.board as opened:
             self.assertIs(self.board, opened)
+
+    def test_whatever_fails_while_it_is_closed_the_rest_is_done(self):
+        for failure in SILENT:
+            ended = self.answer(self.client, stop=KazooTimeoutError(), close=None)
+            self.answer(self.taskflow, close=failure)
+            self.board.close()
+            for call in ended.values():
+                call.assert_called_once_with()
 
     def test_without_a_connection_nothing_is_asked(self):
         """ZooKeeper's client would wait until there is one."""
@@ -294,9 +303,12 @@ class TestTurn(BoardCase):
         lock["acquire"].assert_called_once()
 
     def test_somebody_else_has_it(self):
-        self.lock(acquire=False)
-        error = self.assertRaises(errors.JobboardError, self.board.turn().__enter__)
-        self.assertIn("somebody else holds the lock", error.message)
+        for answer in (False, LockTimeout("Failed to acquire lock")):
+            lock = self.lock(acquire=answer)
+            error = self.assertRaises(errors.JobboardError, self.board.turn().__enter__)
+            self.assertIn("somebody else holds the lock", error.message)
+            self.assertIsNone(error.hint)  # ZooKeeper runs
+            lock["release"].assert_not_called()
 
     def test_one_whose_end_was_not_confirmed_ends_later(self):
         lock = self.lock(release=ConnectionLoss())
