@@ -13,11 +13,9 @@ import os
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
 from osc_imagetools import errors
 from osc_imagetools.backup_run.child import ChildCommand, ChildLogin, ChildResult
@@ -29,8 +27,8 @@ from osc_imagetools.backup_run.plan_schedule import JobSchedule, RunLimits, Sche
 from osc_imagetools.backup_run.plan_target import BackupTarget
 from osc_imagetools.backup_run.repository_keeping import repository_keepings
 from osc_imagetools.backup_run.result import EXPORTED, FAILED, FRESH, SKIPPED, ServerResult
+from osc_imagetools.backup_run.running import ended_with_us, last_words, pass_on
 from osc_imagetools.bundle.layout import MANIFEST
-from osc_imagetools.run.cleanup import FIND_LEFT
 from osc_imagetools.run.interrupts import interrupts_set
 
 LOG = logging.getLogger(__name__)
@@ -67,7 +65,11 @@ def carry_out(
     running: list[ServerRun] = []
     ended: list[ServerRun] = []
     stop, give_up = threading.Event(), threading.Event()
-    with _ended_with_us(running), interrupts_set(stop, give_up, last_words=lambda: _last_words(running)):
+
+    def said() -> str:
+        return last_words(run.planned.server for run in running)
+
+    with ended_with_us(running), interrupts_set(stop, give_up, last_words=said):
         while True:
             for run in [run for run in running if run.advance()]:
                 running.remove(run)
@@ -81,7 +83,8 @@ def carry_out(
                 running.append(_begun(job, login_there, options.jobs, places))
             if not running and (stop.is_set() or late or not schedule.waiting):
                 break
-            _pass_on(running, stop, give_up)
+            if stop.is_set():
+                pass_on(running, give_up)
             time.sleep(POLL)
         keep_in_repositories(((run.policy, run.result) for run in ended), login, stop, give_up)
     if stop.is_set():
@@ -148,46 +151,11 @@ def keep_in_repositories(
     for keeping in repository_keepings(ended, login):
         if stop.is_set():
             return
-        with _ended_with_us([keeping]):
+        with ended_with_us([keeping]):
             while not keeping.advance():
-                _pass_on([keeping], stop, give_up)
+                if stop.is_set():
+                    pass_on([keeping], give_up)
                 time.sleep(POLL)
-
-
-class RunningCommands(Protocol):
-    """Something that runs commands one after the other."""
-
-    interrupted: int
-
-    def interrupt(self) -> None:
-        """Asks what runs to clean up and end."""
-
-    def wait(self) -> None:
-        """Until what runs has ended."""
-
-
-@contextmanager
-def _ended_with_us(running: Sequence[RunningCommands]) -> Iterator[None]:
-    """Whatever ends the run, its commands clean up and end first."""
-    try:
-        yield
-    finally:
-        for run in running:
-            run.interrupt()
-        for run in running:
-            run.wait()
-
-
-def _last_words(running: Sequence[ServerRun]) -> str:
-    """What a process that is ended at once says."""
-    names = "; ".join(f"{run.planned.server.name} ({run.planned.server.id})" for run in running)
-    return f"These servers were being exported: {names}\n{FIND_LEFT}" if names else ""
-
-
-def _pass_on(running: Sequence[RunningCommands], stop: threading.Event, give_up: threading.Event) -> None:
-    for run in running:
-        if stop.is_set() and run.interrupted < 1 + give_up.is_set():
-            run.interrupt()
 
 
 @dataclass

@@ -8,13 +8,11 @@ session when ZooKeeper does.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import socket
 import threading
 import uuid
-from collections.abc import Iterator
 
 from osc_imagetools import errors
 from osc_imagetools.backup_run.fleet.board import Jobboard
@@ -25,8 +23,8 @@ from osc_imagetools.backup_run.fleet.session import WorkerSession
 from osc_imagetools.backup_run.fleet.task import FleetTask
 from osc_imagetools.backup_run.fleet.worker_loop import WorkerLoop, WorkerOptions
 from osc_imagetools.backup_run.result import ServerResult
+from osc_imagetools.backup_run.running import ended_with_us, last_words
 from osc_imagetools.operations.steps import PlanStep
-from osc_imagetools.run.cleanup import FIND_LEFT
 from osc_imagetools.run.interrupts import interrupts_set
 
 LOG = logging.getLogger(__name__)
@@ -88,7 +86,11 @@ def work(address: JobboardAddress, options: WorkerOptions) -> list[ServerResult]
     tasks: list[FleetTask] = []
     results: list[ServerResult] = []
     number = 0
-    with interrupts_set(stop, give_up, last_words=lambda: _last_words(tasks)), _ended_with_us(tasks):
+
+    def said() -> str:
+        return last_words(task.job.server for task in tasks)
+
+    with interrupts_set(stop, give_up, last_words=said), ended_with_us(tasks):
         while True:
             number += 1
             try:
@@ -109,21 +111,3 @@ def work(address: JobboardAddress, options: WorkerOptions) -> list[ServerResult]
     if stop.is_set():
         raise errors.Cancelled("interrupted: the jobs of this worker are given back")
     return results
-
-
-@contextlib.contextmanager
-def _ended_with_us(tasks: list[FleetTask]) -> Iterator[None]:
-    """Whatever ends the worker, its commands clean up and end first."""
-    try:
-        yield
-    finally:
-        for task in tasks:
-            task.interrupt()
-        for task in tasks:
-            task.wait()
-
-
-def _last_words(tasks: list[FleetTask]) -> str:
-    """What a process that is ended at once says."""
-    names = "; ".join(f"{task.job.server.name} ({task.job.server.id})" for task in tasks)
-    return f"These servers were being backed up: {names}\n{FIND_LEFT}" if names else ""

@@ -37,6 +37,7 @@ from osc_imagetools.backup_run.fleet.session import WorkerSession
 from osc_imagetools.backup_run.fleet.task import FleetTask
 from osc_imagetools.backup_run.plan_policy import BackupPolicy
 from osc_imagetools.backup_run.result import FAILED, SKIPPED, ServerResult
+from osc_imagetools.backup_run.running import pass_on
 from osc_imagetools.run.assignment import new_run_id
 
 LOG = logging.getLogger(__name__)
@@ -82,7 +83,7 @@ class WorkerLoop:
             self._once(self.board.end_turn)
             self._once(self._settle)
             if self.stop.is_set():
-                self._pass_on()
+                pass_on(self.tasks, self.give_up)
                 if not self.tasks and not self.unsettled:
                     return True
             elif self._due():
@@ -92,9 +93,7 @@ class WorkerLoop:
             time.sleep(POLL)
         LOG.error("The session with the jobboard is lost: what runs is stopped")
         while self.tasks:
-            for task in self.tasks:
-                if not task.interrupted or (self.give_up.is_set() and task.interrupted < 2):
-                    task.interrupt()
+            pass_on(self.tasks, self.give_up)
             self.tasks[:] = [task for task in self.tasks if not task.advance()]
             time.sleep(POLL)
         return False
@@ -112,11 +111,6 @@ class WorkerLoop:
             what()
         except errors.JobboardError as exc:
             LOG.info("%s", exc.message)
-
-    def _pass_on(self) -> None:
-        for task in self.tasks:
-            if task.interrupted < 1 + self.give_up.is_set():
-                task.interrupt()
 
     def _due(self) -> bool:
         free = len(self.tasks) < self.options.parallel

@@ -15,6 +15,7 @@ from osc_imagetools.backup_run.fleet import worker as worker_module
 from osc_imagetools.backup_run.fleet.board import WORKERS
 from osc_imagetools.backup_run.fleet.worker import known_clouds, waiting_steps, work
 from osc_imagetools.backup_run.result import ServerResult
+from osc_imagetools.backup_run.running import last_words
 from osc_imagetools.tests.unit.backup_run.fleet.boards import (
     ADDRESS,
     REFUSED,
@@ -144,12 +145,12 @@ class TestInterrupts(WorkerCase):
         self.assertTrue(self.commands()[-1]["interrupted"])
 
     def test_what_a_process_that_is_ended_at_once_says(self):
-        self.assertEqual("", worker_module._last_words([]))
+        self.assertEqual("", last_words([]))
         self.posted("a-slow")
         said: list[str] = []
 
         def ask() -> None:
-            said.append(worker_module._last_words(loop.tasks))
+            said.append(last_words(task.job.server for task in loop.tasks))
             loop.stop.set()
 
         self.once(self.begun, ask)
