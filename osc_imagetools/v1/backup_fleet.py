@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 from osc_imagetools.v1 import backup_check, backup_policies, base, repository_options
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from osc_imagetools.backup_run.fleet.following import FollowedRun
     from osc_imagetools.backup_run.fleet.posting import PostingLogin
     from osc_imagetools.backup_run.plan import PlannedServer
+    from osc_imagetools.backup_run.plan_policy import BackupPolicy
     from osc_imagetools.backup_run.result import ServerResult
     from osc_imagetools.cloud.connection import Cloud
     from osc_imagetools.progress.model import Progress, TaskProgress
@@ -84,6 +85,7 @@ class WorkServerBackup(base.Lister):
 
         address = parse_address(parsed_args.jobboard)
         policies = {policy.name: policy for policy in read_policies(parsed_args)}
+        _check_swift(policies.values())
         from osc_imagetools.backup_run.fleet.worker import known_clouds, waiting_steps, work
         from osc_imagetools.backup_run.fleet.worker_loop import WorkerOptions
 
@@ -111,6 +113,27 @@ class WorkServerBackup(base.Lister):
     def run(self, parsed_args: argparse.Namespace) -> int:
         self.failed = False
         return super().run(parsed_args) or (3 if self.failed else 0)
+
+
+def _check_swift(policies: Iterable[BackupPolicy]) -> None:
+    """Each repository in Swift needs a login that the commands of a worker have as well.
+
+    They log in to the clouds of the jobs, so the variables of OpenStack are taken from them; ``ST_AUTH`` is
+    the login of Swift's own.
+
+    :raises errors.UsageError: it has none.
+    """
+    import os
+
+    from osc_imagetools.errors import UsageError
+
+    without = [p for p in policies if p.target.repository.startswith("swift:") and not p.target.cloud]
+    if without and not os.environ.get("ST_AUTH"):
+        named = ", ".join(f"policies/{p.name}" if p.name else "--repository" for p in without)
+        raise UsageError(
+            f"{named}: a worker logs in to a swift: repository only by a cloud in clouds.yaml",
+            hint="Name it with repository_cloud in the policy, or with --repository-cloud <cloud>.",
+        )
 
 
 def _add_jobboard(parser: argparse.ArgumentParser, *, required: bool = False) -> None:

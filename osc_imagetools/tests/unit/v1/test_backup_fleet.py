@@ -70,6 +70,29 @@ class TestOptions(CommandCase):
             said = self.refused("backup-worker", *BOARD, *self.there)
         self.assertIn("no cloud is in clouds.yaml", said)
 
+    def test_a_worker_logs_in_to_swift_by_a_cloud(self):
+        """Its commands do not get the variables of OpenStack."""
+        for name, value in (
+            *(("OS_AUTH_URL", "http://127.0.0.1:1"), ("ST_AUTH", None), ("RESTIC_PASSWORD", "p")),
+            ("OS_CLIENT_CONFIG_FILE", str(self.dir / "none.yaml")),
+        ):
+            self.useFixture(fixtures.EnvironmentVariable(name, value))
+        swift = {"servers": {}, "max_age": "1d", "repository": "swift:b:/"}
+        policies = self.dir / "policies.yaml"
+        policies.write_text(json.dumps({"version": 1, "policies": {"one": swift, "two": swift}}))
+        for words, named in (
+            (("--policy-file", policies), "policies/one, policies/two: "),
+            (("--max-age", "1d", "--repository", "swift:b:/"), "--repository: "),
+        ):
+            said = self.refused("backup-worker", *BOARD, *words)
+            self.assertIn(f"{named}a worker logs in to a swift: repository only by a cloud", said)
+            self.assertIn("repository_cloud", said)
+            with (
+                mock.patch("openstack.config.loader.CONFIG_FILES", []),
+                fixtures.EnvironmentVariable("ST_AUTH", "http://127.0.0.1:1"),
+            ):
+                self.assertIn("no cloud is", self.refused("backup-worker", *BOARD, *words))  # it goes on
+
     def test_without_the_extras(self):
         clouds = self.dir / "clouds.yaml"
         clouds.write_text(json.dumps({"clouds": {"c": {"auth": {"auth_url": "http://127.0.0.1:1"}}}}))
