@@ -359,15 +359,14 @@ def _verdicts(cloud: Cloud, scope: Scope, parsed_args: argparse.Namespace) -> An
 def _by_policies(cloud: Cloud, parsed_args: argparse.Namespace) -> tuple[dict[str, Any], list[Any]]:
     """What the policies demand of each server, and the bundles in their directories and repositories."""
     from osc_imagetools.backup_run.plan_policy import server_ages
-    from osc_imagetools.errors import ImagetoolsError
+    from osc_imagetools.errors import raise_problems
     from osc_imagetools.v1.backup_policies import policies_of_file, read_copies
     from osc_imagetools.v1.backup_run import chosen_servers
 
     policies = policies_of_file(parsed_args.policy_file)
     ages = {server.id: server_ages(server, policies) for server in chosen_servers(cloud, parsed_args)}
-    copies, unread = read_copies(policies)
-    if unread:
-        raise ImagetoolsError(f"Bundles cannot be read: {'; '.join(unread.values())}")
+    copies, problems = read_copies(policies)
+    raise_problems("bundles cannot be read", list(problems.values()))
     return ages, [bundle for found in copies.values() for bundle in found]
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from osc_imagetools.backup_check.bundles import BundleCopy
     from osc_imagetools.backup_run.plan_policy import BackupPolicy
     from osc_imagetools.backup_run.plan_target import BackupTarget
+    from osc_imagetools.errors import ImagetoolsError
 
 LOG = logging.getLogger(__name__)
 # Options that make a policy, as argparse names them.
@@ -97,13 +98,10 @@ def policies_of_file(name: str) -> tuple[BackupPolicy, ...]:
 
 def read_copies(
     policies: tuple[BackupPolicy, ...],
-) -> tuple[dict[BackupTarget, list[BundleCopy]], dict[BackupTarget, str]]:
-    """The bundles of the policies by their targets, and why those of others cannot be read.
-
-    :raises errors.ImagetoolsError: not one target can be read.
-    """
+) -> tuple[dict[BackupTarget, list[BundleCopy]], dict[BackupTarget, ImagetoolsError]]:
+    """The bundles of the policies by their targets, and why those of others cannot be read."""
     from osc_imagetools.backup_run.destination import backup_destination
-    from osc_imagetools.errors import ImagetoolsError, Unready
+    from osc_imagetools.errors import ImagetoolsError
 
     found: dict[BackupTarget, list[BundleCopy]] = {}
     problems: dict[BackupTarget, ImagetoolsError] = {}
@@ -112,9 +110,21 @@ def read_copies(
             found[target] = backup_destination(target, os.environ).copies()
         except ImagetoolsError as exc:
             problems[target] = exc
-    if problems and not found:
-        listed = list(problems.values())
-        raise listed[0] if len(listed) == 1 else Unready("no bundles can be read", listed)
+    return found, problems
+
+
+def readable_copies(
+    policies: tuple[BackupPolicy, ...],
+) -> tuple[dict[BackupTarget, list[BundleCopy]], dict[BackupTarget, str]]:
+    """As :func:`read_copies`, but each problem is told here.
+
+    :raises errors.ImagetoolsError: not one target can be read.
+    """
+    from osc_imagetools.errors import raise_problems
+
+    found, problems = read_copies(policies)
+    if not found:
+        raise_problems("no bundles can be read", list(problems.values()))
     for target, problem in problems.items():
-        LOG.error("The bundles in %s cannot be read: %s", target.label, problem.message)
+        LOG.error("The bundles in %s cannot be read: %s", target.label, problem)
     return found, {target: f"{p.message} [{p.reference}]" for target, p in problems.items()}

@@ -88,7 +88,7 @@ class RunServerBackup(base.Lister):
         started = time.monotonic()
         cloud = self.cloud()
         servers = chosen_servers(cloud, parsed_args)
-        copies, unread = backup_policies.read_copies(policies)
+        copies, unread = backup_policies.readable_copies(policies)
         planned = plan_run(servers, policies, copies, now=time.time(), unread=unread)
         if parsed_args.dry_run:
             return base.plan_rows(report.run_steps(planned))
@@ -269,7 +269,9 @@ def _write_reports(
         from osc_imagetools.backup_run.plan_policy import server_ages
 
         fleet = read_fleet(cloud, backup_check.read_scope(cloud, parsed_args), lambda what, number: None)
-        bundles = [copy for copies in backup_policies.read_copies(policies)[0].values() for copy in copies]
+        bundles = [
+            copy for copies in backup_policies.readable_copies(policies)[0].values() for copy in copies
+        ]
         ages = {result.server.id: server_ages(result.server, policies) for result in results}
         page = backup_check.new_page(cloud)
         backups = Backups(fleet, bundles)

@@ -4,9 +4,12 @@
 from __future__ import annotations
 
 import json
+import pathlib
 import re
 import shutil
 from typing import Any
+
+import fixtures
 
 from osc_imagetools.tests.unit.base import AUTH, PROJECT
 from osc_imagetools.tests.unit.bundle import samples
@@ -31,6 +34,14 @@ class FleetCase(ServedCase):
         path = self.dir / "bundles" / server["id"] / "b"
         path.parent.mkdir(parents=True)
         self.rows("server", "export-full", server["id"], "--output", path)
+
+
+def policies_in(folder: pathlib.Path, **policies: Any) -> pathlib.Path:
+    """A file with policies that have these facts besides; each is for the servers whose tag is its name."""
+    path = folder / "policies.yaml"
+    facts = {name: {"servers": {"tags": [name]}, "max_age": "1d", **more} for name, more in policies.items()}
+    path.write_text(json.dumps({"version": 1, "policies": facts}))
+    return path
 
 
 class TestBackupCheck(FleetCase):
@@ -143,6 +154,22 @@ class TestBackupCheck(FleetCase):
         rows = self.rows("server", "backup-check", *words, code=3)
         self.assertEqual({old["id"]}, {row["ID"] for row in rows})
 
+    def test_bundles_of_policies_that_cannot_be_read_are_told_once_and_together(self) -> None:
+        self.server()
+        self.useFixture(fixtures.EnvironmentVariable("RESTIC_PASSWORD", "p"))
+        names = ("one", "two")
+        policies = policies_in(self.dir, **{name: {"repository": str(self.dir / name)} for name in names})
+        err = self.fails("server", "backup-check", "--all", "--policy-file", policies)
+        self.assertIn("bundles cannot be read:\n- ", err)
+        self.assertIn("[not-possible]", err)
+        self.assertIn("restic -r", err)  # the advice
+        for name in names:
+            self.assertEqual(1, err.count(f"There is no restic repository at {self.dir / name},"), err)
+        policies = policies_in(self.dir, one={"repository": str(self.dir / "one")})
+        self.assertIn(
+            "[repository-absent]", self.fails("server", "backup-check", "--all", "--policy-file", policies)
+        )
+
     def test_one_project(self) -> None:
         self.server()
         self.http.get(re.compile(f"{AUTH}/projects/"), json={"project": {"id": PROJECT, "name": "demo"}})
@@ -203,6 +230,23 @@ class TestBackupRun(FleetCase):
         self.assertEqual(3, code)
         self.assertEqual(["fresh"], [row["Result"] for row in json.loads(out)])
         self.assertIn("m.prom", err)
+
+    def test_bundles_of_one_policy_that_cannot_be_read(self) -> None:
+        self.server("web01", tags=["one"])
+        self.useFixture(fixtures.EnvironmentVariable("RESTIC_PASSWORD", "p"))
+        one, there = {"repository": str(self.dir / "one")}, {"output_directory": str(self.dir / "bundles")}
+        words = ("server", "backup-run", "--all", "--policy-file")
+        code, out, err = self.run_openstack(*words, policies_in(self.dir, one=one, two=there), "-f", "json")
+        self.assertEqual(3, code, err)
+        (row,) = json.loads(out)
+        self.assertEqual("failed", row["Result"])
+        self.assertIn("[repository-absent]", row["Detail"])
+        self.assertEqual(1, err.count(f"The bundles in {self.dir / 'one'} cannot be read"))
+        self.assertIn("restic -r", err)  # the advice
+        self.assertIn("[repository-absent]", self.fails(*words, policies_in(self.dir, one=one)))
+        two = {"repository": str(self.dir / "two")}
+        err = self.fails(*words, policies_in(self.dir, one=one, two=two))
+        self.assertIn("no bundles can be read:\n- ", err)
 
     def test_servers_that_are_not_there(self) -> None:
         err = self.fails(*self.words("x1", "x2"))
