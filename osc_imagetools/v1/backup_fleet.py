@@ -275,7 +275,8 @@ def follow_run(command: RunServerBackup, parsed_args: argparse.Namespace) -> tup
     from osc_imagetools.backup_run.fleet.following import FollowedRun, read_run
     from osc_imagetools.backup_run.fleet.plan_address import parse_address
     from osc_imagetools.backup_run.fleet.worker import worker_name
-    from osc_imagetools.backup_run.metrics import check_metrics_path, format_metrics, write_metrics
+    from osc_imagetools.backup_run.metrics import check_metrics_path
+    from osc_imagetools.v1.backup_run import write_results
 
     if parsed_args.metrics:
         check_metrics_path(Path(parsed_args.metrics))
@@ -288,9 +289,7 @@ def follow_run(command: RunServerBackup, parsed_args: argparse.Namespace) -> tup
         else:
             results = _follow(board, record.run)
     seconds = max(0.0, time.time() - record.created)
-    if parsed_args.metrics:
-        write_metrics(Path(parsed_args.metrics), format_metrics(results, ended=time.time(), seconds=seconds))
-    return command.report(results, seconds)
+    return command.reported(results, seconds, lambda: write_results(parsed_args, results, seconds))
 
 
 def _follow(board: Any, run: str) -> list[ServerResult]:

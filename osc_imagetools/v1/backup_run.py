@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from osc_imagetools.v1 import backup_check, backup_fleet, backup_policies, base, repository_options
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from osc_imagetools.backup_run.child import ChildLogin
     from osc_imagetools.backup_run.result import ServerResult
     from osc_imagetools.cloud.connection import Cloud
@@ -39,7 +41,8 @@ class RunServerBackup(base.Lister):
     With ``--jobboard``, the exports are done by workers on other machines (``server backup-worker``). The
     command waits for them and can be interrupted: the run goes on, and ``--follow`` shows how far it is.
 
-    Exit codes: 0 if no server failed, 3 if one did, 1 if the run could not begin.
+    Exit codes: 0 if no server failed, 3 if one did or if the file of ``--metrics`` or ``--html`` could not
+    be written, 1 if the run could not begin.
     """
 
     more = ("ID", "Project", "Host")
@@ -82,7 +85,6 @@ class RunServerBackup(base.Lister):
         from osc_imagetools.backup_run import report
         from osc_imagetools.backup_run.execute import carry_out
         from osc_imagetools.backup_run.plan import plan_run
-        from osc_imagetools.errors import ImagetoolsError
         from osc_imagetools.progress.display import shown_progress
 
         started = time.monotonic()
@@ -106,9 +108,23 @@ class RunServerBackup(base.Lister):
                     lambda done, all: progress.count(f"servers of {all}", done),
                 )
         seconds = time.monotonic() - started
+
+        def write() -> None:
+            write_results(parsed_args, results, seconds)
+            if parsed_args.html:
+                _write_page(cloud, parsed_args, policies, results)
+
+        return self.reported(results, seconds, write)
+
+    def reported(
+        self, results: list[ServerResult], seconds: float, write: Callable[[], None]
+    ) -> tuple[Any, Any]:
+        """As :meth:`report`; then the files are written that were asked for besides the rows."""
+        from osc_imagetools.errors import ImagetoolsError
+
         rows = self.report(results, seconds)
         try:
-            _write_reports(cloud, parsed_args, policies, results, seconds)
+            write()
         except ImagetoolsError as exc:  # the rows are there all the same
             LOG.error("%s", exc)
             self.failed = True
@@ -250,10 +266,11 @@ def child_login(app: Any) -> ChildLogin:
     return ChildLogin(tuple(words), environment)
 
 
-def _write_reports(
-    cloud: Cloud, parsed_args: argparse.Namespace, policies: Any, results: Any, seconds: float
-) -> None:
-    """The files that were asked for besides the rows."""
+def write_results(parsed_args: argparse.Namespace, results: list[ServerResult], seconds: float) -> None:
+    """The results for Prometheus, if they were asked for.
+
+    :raises errors.ImagetoolsError: they cannot be written.
+    """
     import time
     from pathlib import Path
 
@@ -262,19 +279,28 @@ def _write_reports(
     if parsed_args.metrics:
         text = format_metrics(results, ended=time.time(), seconds=seconds)
         write_metrics(Path(parsed_args.metrics), text)
-    if parsed_args.html:
-        from osc_imagetools.backup_check.inventory import read_fleet
-        from osc_imagetools.backup_check.plan import judge
-        from osc_imagetools.backup_check.plan_copies import Backups
-        from osc_imagetools.backup_run.plan_policy import server_ages
 
-        fleet = read_fleet(cloud, backup_check.read_scope(cloud, parsed_args), lambda what, number: None)
-        bundles = [
-            copy for copies in backup_policies.readable_copies(policies)[0].values() for copy in copies
-        ]
-        ages = {result.server.id: server_ages(result.server, policies) for result in results}
-        page = backup_check.new_page(cloud)
-        backups = Backups(fleet, bundles)
-        for verdict in judge(fleet, backups, now=time.time(), max_age=None, ages=ages):
-            page.add(verdict)
-        page.write(Path(parsed_args.html))
+
+def _write_page(
+    cloud: Cloud, parsed_args: argparse.Namespace, policies: Any, results: list[ServerResult]
+) -> None:
+    """The report of a check of these servers as they are now.
+
+    :raises errors.ImagetoolsError: it cannot be made, or not be written.
+    """
+    import time
+    from pathlib import Path
+
+    from osc_imagetools.backup_check.inventory import read_fleet
+    from osc_imagetools.backup_check.plan import judge
+    from osc_imagetools.backup_check.plan_copies import Backups
+    from osc_imagetools.backup_run.plan_policy import server_ages
+
+    fleet = read_fleet(cloud, backup_check.read_scope(cloud, parsed_args), lambda what, number: None)
+    found, _ = backup_policies.readable_copies(policies)
+    bundles = [copy for copies in found.values() for copy in copies]
+    ages = {result.server.id: server_ages(result.server, policies) for result in results}
+    page = backup_check.new_page(cloud)
+    for verdict in judge(fleet, Backups(fleet, bundles), now=time.time(), max_age=None, ages=ages):
+        page.add(verdict)
+    page.write(Path(parsed_args.html))

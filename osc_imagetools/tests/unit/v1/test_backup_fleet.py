@@ -184,6 +184,17 @@ class TestFollowing(BoardCase):
         self.follow("--metrics", metrics, code=3)
         self.assertIn('result="failed"} 1', metrics.read_text())
 
+    def test_metrics_that_cannot_be_written_fail_the_run_and_not_its_rows(self):
+        self.done("a", "exported", 0)
+        metrics = self.dir / "backup.prom"
+        metrics.mkdir()
+        given, out, err = self.run_openstack(
+            "server", "backup-run", *BOARD, "--follow", "r", "--metrics", metrics, "-f", "json"
+        )
+        self.assertEqual(3, given, err)
+        self.assertEqual(["exported"], [row["Result"] for row in json.loads(out)])
+        self.assertIn(f"Cannot write {metrics}", err)
+
 
 class TestWorker(BoardCase):
     def setUp(self):
