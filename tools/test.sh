@@ -4,7 +4,7 @@
 # All tests, on a machine that has nothing but Debian 12 with Python 3.11; as root.
 #
 # Installs what is missing, runs the checks of tools/check.sh but "cover" and "plugins", starts the embedded
-# cloud for the functional tests (without the data of an earlier one; one that runs is used as it is), and closes
+# clouds for the functional tests (without the data of earlier ones; one that runs is used as it is), and closes
 # with "N passed, N failed": tests as the runner counted them, every other check as one. Exits with 0 when nothing
 # failed and no check came out empty.
 #
@@ -25,7 +25,7 @@ venv="$state/venv"
 lowest="$state/lowest"
 log="$state/log"
 passed=0 failed=0 skipped=0
-started_cloud=false
+started_cloud=false on_other=false stopped_first=false
 
 # shellcheck source=tools/prepare.sh
 . tools/prepare.sh
@@ -100,10 +100,12 @@ functional_tests() {
 # comes back where it is to run on.
 tests_on_other_clouds() {
     local entry shape
+    if ! "$started_cloud" || [ -n "${KEEP_CLOUD:-}" ]; then stopped_first=true; fi
     devcloud/devcloud down >>"$log/devcloud.log" 2>&1 || say "the cloud did not stop: $log"
     for entry in "${OTHER_SHAPES[@]}"; do
         shape=${entry%:*}
         take_shape "$shape"
+        on_other=true
         say "starting the embedded cloud $shape"
         if { devcloud/devcloud down --wipe && devcloud/devcloud up; } >"$log/devcloud-$shape.log" 2>&1 9>&-; then
             eval "$(devcloud/devcloud env)"
@@ -115,12 +117,17 @@ tests_on_other_clouds() {
             tail -n 60 "$log/devcloud-$shape.log"
         fi
         devcloud/devcloud down >>"$log/devcloud-$shape.log" 2>&1 || say "the cloud did not stop: $log"
+        on_other=false
         leave_shape
     done
-    if ! "$started_cloud" || [ -n "${KEEP_CLOUD:-}" ]; then
-        export DEVCLOUD_SWIFT=1
-        devcloud/devcloud up >>"$log/devcloud.log" 2>&1 9>&- || say "the cloud did not come back: $log"
-    fi
+    ! "$stopped_first" || bring_back_cloud
+}
+
+# The first cloud runs again, as it did before it made way.
+bring_back_cloud() {
+    stopped_first=false
+    DEVCLOUD_SWIFT=1 devcloud/devcloud up >>"$log/devcloud.log" 2>&1 9>&- ||
+        say "the cloud did not come back: $log"
 }
 
 stop_cloud() {
@@ -137,8 +144,9 @@ finish() {
     local code=${1:-0}
     trap - EXIT
     # Cut short on another cloud: that one ends.
-    [ -z "${DEVCLOUD_RELEASE:-}" ] || devcloud/devcloud down >>"$log/devcloud.log" 2>&1
+    ! "$on_other" || devcloud/devcloud down >>"$log/devcloud.log" 2>&1
     leave_shape
+    ! "$stopped_first" || bring_back_cloud
     stop_cloud
     [ "$failed" -eq 0 ] && [ "$code" -ne 0 ] && failed=1
     say "took $((SECONDS / 60)) min $((SECONDS % 60)) s; logs in $log"

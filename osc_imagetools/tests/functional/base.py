@@ -43,7 +43,8 @@ STATE = pathlib.Path(os.environ["OS_CLIENT_CONFIG_FILE"]).parent
 GUEST_TEXT = b"WRITTEN-BY-GUEST"  # what the guest writes into the sector at byte 1024
 MIB, GIB = 1 << 20, 1 << 30
 PATIENCE = 300  # seconds for one state of one resource
-LONGEST = 900  # seconds for one test
+# Seconds for one test; and for each of the kills, where more of them are asked for.
+LONGEST = 900 + 60 * int(os.environ.get("OSC_IMAGETOOLS_KILLS", "0"))
 
 
 def _take_projects() -> tuple[str, int]:

@@ -15,13 +15,13 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import fixtures
 
 from osc_imagetools.bundle.manifest import format_manifest
 from osc_imagetools.tests.functional import base
+from osc_imagetools.tests.functional.processes import descendants
 from osc_imagetools.tests.unit.bundle import samples
 
 PASSWORD = "a password of the tests"
@@ -174,19 +174,10 @@ class SshServer(fixtures.Fixture):
 
     def stop(self) -> None:
         """Ends the server and all its connections, in the middle of whatever they do."""
-        for pid in (*children(self.process.pid), self.process.pid):
+        for pid in (*descendants(self.process.pid), self.process.pid):
             with contextlib.suppress(ProcessLookupError):  # one ends when another does
                 os.kill(pid, signal.SIGKILL)
         self.process.wait(timeout=60)
-
-
-def children(pid: int) -> Iterator[int]:
-    """The processes below a process, deepest first."""
-    with contextlib.suppress(FileNotFoundError):
-        for task in pathlib.Path(f"/proc/{pid}/task").iterdir():
-            for child in (task / "children").read_text().split():
-                yield from children(int(child))
-                yield int(child)
 
 
 def until(condition: Any, seconds: float = 60) -> None:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs on many machines: workers that die, are paused or lose ZooKeeper, a real one on a real cloud.
 
-``FLEET_KILLS`` is the number of seeded moments at which a worker is killed (default: 3).
+``OSC_IMAGETOOLS_KILLS`` is the number of seeded moments at which a worker is killed (default: 3).
 """
 
 from __future__ import annotations
@@ -31,23 +31,14 @@ from osc_imagetools.backup_run.fleet.plan_address import parse_address
 from osc_imagetools.backup_run.fleet.session import WorkerSession
 from osc_imagetools.backup_run.fleet.worker_loop import COMMANDS
 from osc_imagetools.tests.functional import base
+from osc_imagetools.tests.functional.processes import descendants
 from osc_imagetools.tests.functional.servers import ServerCase
 from osc_imagetools.tests.functional.zookeeper import ZooKeeper
 from osc_imagetools.tests.unit.backup_run import samples
 
 SESSION = 3.0  # seconds
-KILLS = int(os.environ.get("FLEET_KILLS", "3"))
+KILLS = int(os.environ.get("OSC_IMAGETOOLS_KILLS", "3"))
 EXPORT = 20.0  # seconds that an export takes at most: the moments of the first kills lie in it
-
-
-def descendants(pid: int) -> list[int]:
-    """The processes below one."""
-    found = []
-    for listed in pathlib.Path("/proc").glob(f"{pid}/task/*/children"):
-        with contextlib.suppress(OSError):
-            for child in map(int, listed.read_text().split()):
-                found += [child, *descendants(child)]
-    return found
 
 
 class TestBoard(base.TestCase):
@@ -82,7 +73,7 @@ class TestBoard(base.TestCase):
         self.assertEqual(("s", False), (posted.job and posted.job.server.id, posted.claimed))
         posted = self.claimed(one)
         self.assertTrue(posted.claimed)
-        time.sleep(1)  # the other one knows of it too
+        self.wait_for(lambda: posted.name in two._handles)  # the other one knows of it too
         self.assertFalse(two.claim(posted))
         self.assertEqual((True, False), (one.is_mine(posted), two.is_mine(posted)))
         self.assertRaises(errors.JobboardError, two.consume, posted)
@@ -133,7 +124,7 @@ class TestBoard(base.TestCase):
             self.wait_for(session.over)
             self.assertTrue(session.lease.over())
             self.zookeeper.start()
-            time.sleep(SESSION / 2)
+            self.wait_for(lambda: board._client.connected)
             self.assertTrue(session.over())  # one that was over never comes back
 
     def test_a_session_that_was_ended_is_lost(self) -> None:

@@ -21,6 +21,7 @@ from osc_imagetools.cloud import ownership
 from osc_imagetools.tests.functional import base
 from osc_imagetools.tests.functional.base import MIB, STATE
 from osc_imagetools.tests.functional.cloud_proxy import CLOUD, CloudProxy, Seen
+from osc_imagetools.tests.functional.processes import descendants, program
 from osc_imagetools.tests.functional.test_image_import import OTHER, ImportCase
 
 
@@ -191,8 +192,8 @@ class TestHeld(base.TestCase):
     def test_the_reader_is_killed_in_the_middle_of_a_conversion(self) -> None:
         image, _ = self.qcow2()
         before = self.images()
-        for program in ("qemu-nbd", "nbdcopy"):
-            code, told = self.convert(image, functools.partial(self.kill, program))
+        for name in ("qemu-nbd", "nbdcopy"):
+            code, told = self.convert(image, functools.partial(self.kill, name))
             self.assertEqual(1, code, told)
             self.assertIn(f"image {self.name}", told)
             self.assertEqual(before, self.images())
@@ -239,16 +240,9 @@ class TestHeld(base.TestCase):
         found: list[int] = []
 
         def is_there() -> bool:
-            found[:] = [pid for pid, program in self.below(process.pid) if program == name]
+            found[:] = [pid for pid in descendants(process.pid) if program(pid) == name]
             return bool(found) or process.poll() is not None
 
         self.wait(is_there, True)
         (pid,) = found
         return pid
-
-    def below(self, pid: int) -> list[tuple[int, str]]:
-        """The processes that a process has started, and those that they have: (PID, name)."""
-        done = subprocess.run(["ps", "-eo", "pid=,ppid=,comm="], check=True, capture_output=True, text=True)
-        rows = [line.split(None, 2) for line in done.stdout.splitlines()]
-        found = [(int(child), name) for child, parent, name in rows if int(parent) == pid]
-        return found + [deeper for child, _ in found for deeper in self.below(child)]

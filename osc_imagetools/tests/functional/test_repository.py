@@ -33,11 +33,11 @@ from osc_imagetools.restore.bundle_place import RepositoryPlace
 from osc_imagetools.tests.functional import base
 from osc_imagetools.tests.functional.certificates import Authority
 from osc_imagetools.tests.functional.cloud_proxy import CloudProxy
+from osc_imagetools.tests.functional.processes import descendants
 from osc_imagetools.tests.functional.repository import (
     PASSWORD,
     RepositoryCase,
     SshServer,
-    children,
     processes,
     restics,
     until,
@@ -245,7 +245,7 @@ class Backends(RepositoryCase):
     def watch_restics(self, seen: set[tuple[str, str]], over: threading.Event) -> None:
         """The command lines and environments of all processes of restic."""
         while not over.wait(0.02):
-            for child in children(os.getpid()):
+            for child in descendants(os.getpid()):
                 with contextlib.suppress(OSError):
                     place = pathlib.Path(f"/proc/{child}")
                     line, environment = ((place / name).read_text() for name in ("cmdline", "environ"))
@@ -410,7 +410,7 @@ class Refusals(RepositoryCase):
         process = self.started("bundle", "copy", bundle)
         seen: set[str] = set()
         while process.poll() is None:
-            for child in list(children(process.pid)):
+            for child in list(descendants(process.pid)):
                 try:
                     seen.add(pathlib.Path(f"/proc/{child}/cmdline").read_text())
                 except (FileNotFoundError, ProcessLookupError):

@@ -14,7 +14,6 @@ from osc_imagetools.tests.unit.served import ServedCase, each, encoded
 
 DATA = b"the root disk" * 1000
 OTHER = b"the data disk" * 2000
-IDENTITY = ("bundle", "kind", "id", "name")
 
 
 class ExportCase(ServedCase):

@@ -336,7 +336,7 @@ class TestVolume(ImportCase):
         self.exported("volume", "export-full", "data01")
         words = ("--size", "2", "--type", "gold", "--availability-zone", "mars")
         err = self.fails("volume", "import-full", self.path, *words)
-        for wrong in ("gold", "mars", "2"):
+        for wrong in ("gold", "mars", "--size 2: disk volume needs 3 GiB at least"):
             self.assertIn(wrong, err)
         self.assertEqual([], self.served.changes())
 

@@ -72,11 +72,16 @@ class TestExport(RepositoryCase):
         self.assertEqual({"ok"}, {row["Result"] for row in verified})
 
     def test_no_two_exports_write_one_bundle(self) -> None:
-        with (
-            export_bundle_id(self.restic, "image", "i1") as first,
-            export_bundle_id(self.restic, "image", "i1") as second,
-        ):
-            self.assertNotEqual(first, second)
+        image = self.served.add_image(DATA)
+        self.cut_off()
+        (row,) = self.rows(*self.there("bundle", "list"))
+        begun = (row["Bundle"], False)
+        with export_bundle_id(self.restic, "image", image["id"]) as first:
+            self.assertEqual(begun, first)
+            with export_bundle_id(self.restic, "image", image["id"]) as (second, new):
+                self.assertEqual((True, True), (new, second != row["Bundle"]))
+        with export_bundle_id(self.restic, "image", image["id"]) as again:
+            self.assertEqual(begun, again)
 
     def test_bytes_that_are_not_what_the_cloud_promises(self) -> None:
         """Fetched once more, then given up; nothing of it is kept."""

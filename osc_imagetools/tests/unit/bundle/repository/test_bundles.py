@@ -459,6 +459,7 @@ class TestLocks(RepositoryCase):
         command = [*words, "backup", "--stdin", "--stdin-filename", "x"]
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as process:
             while not any((pathlib.Path(self.url) / "locks").iterdir()):
+                self.assertIsNone(process.poll())
                 time.sleep(0.01)
             process.kill()
 
