@@ -275,7 +275,6 @@ class FleetTestCase(TestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.useFixture(fixtures.Timeout(60, gentle=True))  # instead of waiting for ever
         self.dir = pathlib.Path(self.useFixture(fixtures.TempDir()).path)
         package = self.dir / "openstackclient"
         package.mkdir()

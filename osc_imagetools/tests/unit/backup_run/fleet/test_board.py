@@ -134,7 +134,6 @@ class TestErrors(BoardCase):
 
     def test_an_answer_that_does_not_come_is_not_waited_for_for_ever(self):
         """The connection was lost when the question was on its way: it is only queued then."""
-        self.useFixture(fixtures.Timeout(20, gentle=True))
         self.patch(board_module, "ANSWER", 0.01)
         self.patch(self.client, "_state", KeeperState.CONNECTING)
         self.patch(self.client._connection, "_write_sock", mock.Mock())
