@@ -17,6 +17,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from typing import Any
 from unittest import mock
 
@@ -25,11 +26,23 @@ from kazoo.exceptions import ConnectionLoss
 from testtools import content
 
 from osc_imagetools import errors
+from osc_imagetools.backup_run.execute import RunOptions
 from osc_imagetools.backup_run.fleet.board import RUNS, WORKERS, FencedOff, Jobboard
-from osc_imagetools.backup_run.fleet.job import RETRIES, FleetJob, ServerState, WorkerRecord, parse_state
+from osc_imagetools.backup_run.fleet.job import (
+    DONE,
+    RETRIES,
+    FleetJob,
+    ServerState,
+    WorkerRecord,
+    format_state,
+    parse_state,
+)
 from osc_imagetools.backup_run.fleet.plan_address import parse_address
+from osc_imagetools.backup_run.fleet.posting import PostingLogin, post_run, server_node
 from osc_imagetools.backup_run.fleet.session import WorkerSession
 from osc_imagetools.backup_run.fleet.worker_loop import COMMANDS
+from osc_imagetools.backup_run.plan import PlannedServer
+from osc_imagetools.backup_run.plan_schedule import RunLimits
 from osc_imagetools.tests.functional import base
 from osc_imagetools.tests.functional.processes import descendants
 from osc_imagetools.tests.functional.servers import ServerCase
@@ -97,6 +110,22 @@ class TestBoard(base.TestCase):
         one.post(self.job())
         self.assertEqual([None] * 4 + ["s"], [p.job and p.job.server.id for p in one.jobs()])
         self.wait_for(lambda: one.claim(one.jobs()[4]))
+
+    def test_a_job_that_is_only_left_does_not_keep_its_server_off_the_board(self) -> None:
+        """Its worker was killed after it had written that the server is done."""
+        board = self.board("one")
+        planned = [PlannedServer(samples.server("s"), samples.policy(), export=True)]
+
+        def post() -> int:
+            return post_run(board, planned, PostingLogin("c", "", "p"), RunOptions(RunLimits(None))).jobs
+
+        self.assertEqual((1, 0), (post(), post()))
+        (job,) = [posted.job for posted in board.jobs() if posted.job]
+        found = board.read(*server_node(job))
+        assert found is not None
+        done = replace(parse_state(found[0]), state=DONE)
+        board.write(format_state(done), found[1], *server_node(job))
+        self.assertEqual((1, 0), (post(), post()))
 
     def test_a_turn_whose_end_was_not_confirmed_ends_later(self) -> None:
         one, two = self.board("one"), self.board("two")
