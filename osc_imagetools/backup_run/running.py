@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Commands that run for servers, and what becomes of them when this process is interrupted or ends.
 
-Contract: an interrupt is passed on once, so that a command cleans up, and once more where its user gives
-that up. No command outlives what has started it, whatever ends that.
+Contract: an interrupt is passed on once, so that a command cleans up, and once more where the user gives
+that up. Whatever ends the work on some servers, their commands end before it does.
 """
 
 from __future__ import annotations
