@@ -10,10 +10,8 @@
 #
 # The versions of what the plugin runs on: all tests with the newest, all unit tests and the chosen
 # functional tests with exactly the lower bounds of requirements.txt. The clouds: all functional tests on the
-# newest release on files; the chosen ones with the lower bounds on the oldest release; with CEPH=1 the chosen
-# ones also on Ceph.
+# newest release on files; the chosen ones on Ceph, and with the lower bounds on the oldest release.
 #
-#   CEPH=1          also on Ceph: ten minutes more
 #   KEEP_CLOUD=1    leaves the cloud running (one that ran before is always left running)
 #   XDG_STATE_HOME  where the environment, the cloud and the logs live (default: ~/.local/state)
 set -uo pipefail
@@ -32,7 +30,7 @@ started_cloud=false on_other=false stopped_first=false
 # shellcheck source=tools/shapes.sh
 . tools/shapes.sh
 # The other shapes of the cloud, and the versions of what the plugin runs on there.
-OTHER_SHAPES=(2023.1:lowest ${CEPH:+2026.2-ceph:newest})
+OTHER_SHAPES=(2026.2-ceph:newest 2023.1:lowest)
 
 give_up() {
     say "$1"

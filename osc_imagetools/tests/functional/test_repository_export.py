@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -12,14 +13,18 @@ import re
 import signal
 import subprocess
 import time
+import types
 import uuid
 from typing import Any
 
+import fixtures
 import openstack
 
 from osc_imagetools.bundle.repository.address import repository_address
 from osc_imagetools.bundle.repository.restic import Restic
 from osc_imagetools.bundle.repository.resuming import export_bundle_id
+from osc_imagetools.data.image_source import ImageAccess
+from osc_imagetools.data.retry import RetryPolicy
 from osc_imagetools.tests.functional import base, proxy, storage
 from osc_imagetools.tests.functional.base import GIB, MIB
 from osc_imagetools.tests.functional.proxy import Fault
@@ -174,7 +179,7 @@ class FaultsIntoRepository(RepositoryCloudCase):
             )
         self.sound()
 
-    def test_wrong_bytes_leave_no_snapshot(self) -> None:
+    def test_wrong_bytes_or_too_few_leave_no_snapshot(self) -> None:
         image = self.image(self.data)
         for place in (0, SIZE // 2, SIZE - 1):
             self.proxy.flips[place] = 9
@@ -182,6 +187,15 @@ class FaultsIntoRepository(RepositoryCloudCase):
             self.assertIn("[hash-mismatch]", error)
             self.assertEqual([], self.snapshots())
             self.proxy.flips.clear()
+        self.proxy.faults.append(Fault(after=MIB, end="reset"))
+        self.proxy.always = Fault(503)  # as long as it is tried
+        policy = RetryPolicy(attempts=3, patience=1, first_wait=0.05)
+        access = types.SimpleNamespace(of=functools.partial(ImageAccess.of, policy=policy))
+        with fixtures.MonkeyPatch("osc_imagetools.export.repository_store.ImageAccess", access):
+            self.assertIn("disks/0-image.raw", self.fails("image", "export-full", image, cloud=proxy.CLOUD))
+        self.assertEqual([], self.snapshots())
+        self.no_locks()
+        self.proxy.always = None
         self.proxy.flips[SIZE - 1] = 1  # the second time it is right
         self.assertEqual(1, self.export_through(image)["retries"])
         self.sound()
