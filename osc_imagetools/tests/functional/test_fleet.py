@@ -250,6 +250,11 @@ class FleetCase(ServerCase):
         """The processes of the workers that work on something."""
         return [int(s.worker.split(".")[-2]) for s in self.server_states(run) if s.state == "running"]
 
+    def await_part(self, worker: subprocess.Popen[str]) -> None:
+        """Waits until a worker takes part: before that, a signal just ends it."""
+        pid = str(worker.pid)
+        self.wait(lambda: pid in [n.split(".")[-3] for n in self.observer.read_all(WORKERS)], True)
+
     def all_exported_once(self, run: str) -> list[dict[str, Any]]:
         """Waits for a run: each server has one new complete copy, and nothing is left."""
         rows = self.follow(run)
@@ -308,6 +313,7 @@ class TestFleet(FleetCase):
                     length = time.monotonic() - began
                     break
             last = self.worker("--parallel", "2")
+            self.await_part(last)  # all may be done already, and then it is stopped at once
             self.all_exported_once(run)
             self.stop(last)
             shutil.rmtree(self.backup)
