@@ -193,9 +193,9 @@ def _watched(
 def _tree(pid: int) -> Iterator[int]:
     """A process and all below it."""
     yield pid
-    with contextlib.suppress(OSError):
-        for task in pathlib.Path(f"/proc/{pid}/task").iterdir():
-            for child in (task / "children").read_text().split():
+    for task in pathlib.Path("/proc").glob(f"{pid}/task/*/children"):
+        with contextlib.suppress(OSError):  # this thread is over
+            for child in task.read_text().split():
                 yield from _tree(int(child))
 
 

@@ -7,7 +7,7 @@ are whole is for ``bundle verify`` to say, but a missing disk or one of a wrong 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -71,12 +71,13 @@ def read_bundles(directory: Path) -> Iterator[BundleCopy]:
             yield copy
 
 
-def read_repository(restic: Restic) -> Iterator[BundleCopy]:
+def read_repository(restic: Restic, subjects: Collection[str] = ()) -> Iterator[BundleCopy]:
     """Those of a repository; of their records, what the tags say.
 
+    :param subjects: only those of these exported resources, if any are named (IDs).
     :raises errors.RepositoryError: they cannot be listed.
     """
-    for bundle in list_repository(restic):
+    for bundle in list_repository(restic, subjects):
         if bundle.state == "broken":
             continue
         proofs = [

@@ -33,9 +33,10 @@ LOCK = ".backup-run.lock"
 class BackupDestination(Protocol):
     """Where bundles go."""
 
-    def copies(self, *, wait: bool = True) -> list[BundleCopy]:
-        """The bundles that are there.
+    def copies(self, server_id: str | None = None, *, wait: bool = True) -> list[BundleCopy]:
+        """The bundles that are there; what is read of those of other servers is as little as possible.
 
+        :param server_id: only those of this server.
         :param wait: for a while, where another process removes something.
         :raises errors.RepositoryLocked: it still does.
         :raises errors.ImagetoolsError: they cannot be read.
@@ -74,9 +75,10 @@ class BundleRepository:
 
     restic: Restic
 
-    def copies(self, *, wait: bool = True) -> list[BundleCopy]:
+    def copies(self, server_id: str | None = None, *, wait: bool = True) -> list[BundleCopy]:
         attempt = patiently if wait else unlocked
-        return attempt(self.restic, lambda: list(read_repository(self.restic)))
+        subjects = () if server_id is None else (server_id,)
+        return attempt(self.restic, lambda: list(read_repository(self.restic, subjects)))
 
     def new_bundle(self, server_id: str) -> None:
         return None
@@ -95,9 +97,10 @@ class BundleDirectory:
 
     path: Path
 
-    def copies(self, *, wait: bool = True) -> list[BundleCopy]:
+    def copies(self, server_id: str | None = None, *, wait: bool = True) -> list[BundleCopy]:
         """None where there is no directory yet."""
-        return list(read_bundles(self.path)) if self.path.exists() else []
+        folder = self.path if server_id is None else self.path / server_id
+        return list(read_bundles(folder)) if folder.exists() else []
 
     def new_bundle(self, server_id: str) -> Path:
         return self.path / server_id / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}.bundle"

@@ -172,7 +172,7 @@ class _Verification:
         return [*present, *self._claims]
 
     def _load(self, file: str, limit: int) -> bytes | None:
-        """The content of the manifest or of the sums; None where it cannot be had."""
+        """The content of the manifest or of the sums; None where there is none, or it cannot be read."""
         if file not in self._entries or self._entries[file].kind != "file":
             return None
         try:

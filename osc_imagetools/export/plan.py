@@ -246,7 +246,7 @@ class ExportDraft:
             self.problems.append(
                 errors.UsageError(
                     f"{place.name}: the bytes of an encrypted volume leave the cloud as they are (raw): "
-                    "--disk-format qcow2 cannot be had",
+                    "--disk-format qcow2 is not possible",
                     hint="Leave --disk-format out.",
                 )
             )

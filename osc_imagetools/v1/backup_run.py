@@ -109,25 +109,27 @@ class RunServerBackup(base.Lister):
                 )
         seconds = time.monotonic() - started
 
-        def write() -> None:
-            write_results(parsed_args, results, seconds)
+        def write_page() -> None:
             if parsed_args.html:
                 _write_page(cloud, parsed_args, policies, results)
 
-        return self.reported(results, seconds, write)
+        return self.reported(
+            results, seconds, lambda: write_results(parsed_args, results, seconds), write_page
+        )
 
     def reported(
-        self, results: list[ServerResult], seconds: float, write: Callable[[], None]
+        self, results: list[ServerResult], seconds: float, *files: Callable[[], None]
     ) -> tuple[Any, Any]:
         """As :meth:`report`; then the files are written that were asked for besides the rows."""
         from osc_imagetools.errors import ImagetoolsError
 
         rows = self.report(results, seconds)
-        try:
-            write()
-        except ImagetoolsError as exc:  # the rows are there all the same
-            LOG.error("%s", exc)
-            self.failed = True
+        for write in files:
+            try:
+                write()
+            except ImagetoolsError as exc:  # the rows are there all the same, and the other file is written
+                LOG.error("%s", exc)
+                self.failed = True
         return rows
 
     def report(self, results: list[ServerResult], seconds: float) -> tuple[Any, Any]:
@@ -295,9 +297,12 @@ def _write_page(
     from osc_imagetools.backup_check.plan import judge
     from osc_imagetools.backup_check.plan_copies import Backups
     from osc_imagetools.backup_run.plan_policy import server_ages
+    from osc_imagetools.errors import raise_problems
 
     fleet = read_fleet(cloud, backup_check.read_scope(cloud, parsed_args), lambda what, number: None)
-    found, _ = backup_policies.readable_copies(policies)
+    found, problems = backup_policies.read_copies(policies)
+    if not found:
+        raise_problems("no bundles can be read", list(problems.values()))
     bundles = [copy for copies in found.values() for copy in copies]
     ages = {result.server.id: server_ages(result.server, policies) for result in results}
     page = backup_check.new_page(cloud)

@@ -1,18 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """The bundles of one server at the destination of a policy.
 
-Contract: in a directory it reads what concerns that server only, so that a run over many does not read all
-bundles for each.
+Contract: of what is there it reads the manifests of that server only, so that a run over many does not read
+all bundles for each.
 """
 
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 from osc_imagetools import errors
 from osc_imagetools.backup_check.bundles import BundleCopy
-from osc_imagetools.backup_run.destination import BundleDirectory, backup_destination
+from osc_imagetools.backup_run.destination import backup_destination
 from osc_imagetools.backup_run.plan_policy import BackupPolicy
 
 
@@ -22,10 +21,7 @@ def copies_of(policy: BackupPolicy, server_id: str) -> list[BundleCopy]:
     :raises errors.RepositoryLocked: another process removes something.
     :raises errors.ImagetoolsError: they cannot be read.
     """
-    target = policy.target
-    if target.directory:
-        return BundleDirectory(Path(target.directory) / server_id).copies()
-    return backup_destination(target, os.environ).copies(wait=False)
+    return backup_destination(policy.target, os.environ).copies(server_id, wait=False)
 
 
 def reservable(policy: BackupPolicy, server_id: str) -> bool:

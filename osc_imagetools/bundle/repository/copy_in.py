@@ -102,7 +102,7 @@ def copy_into_repository(
     progress: Progress,
     cancelled: threading.Event,
 ) -> CopyResult:
-    """Copies a bundle, and its records when it is complete; a warning names what cannot be had of them.
+    """Copies a bundle, and then its records; what fails with the records is a warning.
 
     :raises errors.OutputExists: the repository has it already.
     :raises errors.BundleRefused: a disk is not what the manifest says; it was not stored.
@@ -129,7 +129,7 @@ def copy_into_repository(
 
         disks = each_disk(manifest["disks"], copy, jobs=jobs, cancelled=cancelled)
         writer.finish(source.files, [disk["file"] for disk in manifest["disks"]])
-        with copying_records():  # while nobody can remove the bundle
+        with copying_records(f"bundle {source.bundle_id}"):  # while nobody can remove the bundle
             for record in read_records(source.path):
                 store_record(
                     restic,

@@ -50,8 +50,7 @@ def copy_to_directory(
     progress: Progress,
     cancelled: threading.Event,
 ) -> CopyResult:
-    """Copies a complete bundle, and its records when all else is there; a warning names what cannot be had of
-    them.
+    """Copies a complete bundle, and then its records; what fails with the records is a warning.
 
     :raises errors.BundleBusy, errors.OutputExists: *output* is in use or holds something else.
     :raises errors.BundleRefused: the bundle is not to be trusted, or its bytes are not those of its manifest.
@@ -84,7 +83,7 @@ def copy_to_directory(
             _finish(held, files, {*listed})
     finally:
         _leave(held)
-    with copying_records():
+    with copying_records(f"bundle {bundle.id}"):
         for record in stored_records(restic, bundle):
             write_record(output, record)
     return CopyResult(bundle.id, manifest, disks)

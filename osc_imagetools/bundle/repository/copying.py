@@ -100,9 +100,9 @@ def refuse_findings(label: str, findings: Sequence[BundleFinding]) -> None:
 
 
 @contextmanager
-def copying_records() -> Iterator[None]:
-    """Within it the records of a bundle that has arrived are copied; what fails then fails no copy."""
+def copying_records(label: str) -> Iterator[None]:
+    """Within it the records of a bundle that has arrived are copied: what fails then is a warning."""
     try:
         yield
     except errors.ImagetoolsError as exc:
-        LOG.warning("Its records were not all copied: %s", exc.message)
+        LOG.warning("The records of %s were not all copied: %s", label, exc.message)

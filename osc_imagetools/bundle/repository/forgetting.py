@@ -60,9 +60,8 @@ def is_restored(bundle: RepositoryBundle) -> bool:
 def remove_stored(restic: Restic, bundles: Sequence[RepositoryBundle]) -> None:
     """Removes the snapshots of bundles.
 
-    :raises errors.RepositoryLocked: something is being written to the repository; nothing was removed, unless
-        ``left`` says so.
-    :raises errors.RepositoryError: restic failed; what is left of the bundles is incomplete.
+    :raises errors.RepositoryLocked: something is being written to the repository.
+    :raises errors.RepositoryError: restic failed. Their ``left`` says whether bundles are incomplete now.
     """
     last = [bundle.stored.last.id for bundle in bundles if bundle.stored.last]
     others = [snapshot for bundle in bundles for snapshot in bundle.stored.snapshot_ids()]
@@ -70,8 +69,8 @@ def remove_stored(restic: Restic, bundles: Sequence[RepositoryBundle]) -> None:
     for number, batch in enumerate(batches):
         try:
             unlocked(restic, functools.partial(_forget, restic, batch))
-        except errors.RepositoryLocked as exc:
-            if number == 0:  # restic had its lock before it removed anything
+        except (errors.RepositoryLocked, errors.RepositoryPassword, errors.RepositoryAbsent) as exc:
+            if number == 0:  # restic opens the repository and locks it before it removes anything
                 exc.left = ()
             raise
 

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 
 def descendants(pid: int) -> Iterator[int]:
     """The processes below a process, deepest first."""
-    with contextlib.suppress(OSError):
-        for task in pathlib.Path(f"/proc/{pid}/task").iterdir():
-            for child in map(int, (task / "children").read_text().split()):
+    for task in pathlib.Path("/proc").glob(f"{pid}/task/*/children"):
+        with contextlib.suppress(OSError):  # this thread is over
+            for child in map(int, task.read_text().split()):
                 yield from descendants(child)
                 yield child
 

@@ -14,6 +14,7 @@ from osc_imagetools.restore_check import observe
 from osc_imagetools.restore_check.execute import _stored, verdict
 from osc_imagetools.restore_check.observe import BootObservation, await_boot
 from osc_imagetools.restore_check.program import check_environment, find_program, run_check
+from osc_imagetools.run.assignment import LEASE
 from osc_imagetools.run.context import RunContext
 from osc_imagetools.tests.unit.base import COMPUTE, TestCase
 
@@ -100,6 +101,11 @@ class TestProgram(ObservationCase):
         self.assertLessEqual(len(told["OSC_IMAGETOOLS_CONSOLE"].encode()), 64 * 1024)
         program = self.program(f'test "$OSC_IMAGETOOLS_SERVER_ID" = {SERVER} || exit 9\nexit 4\n')
         self.assertEqual(4, run_check(self.context, program, told))
+
+    def test_the_lease_of_the_command_is_not_its(self):
+        """It does not have the descriptor that the lease names."""
+        self.useFixture(fixtures.EnvironmentVariable(LEASE, "7"))
+        self.assertEqual(0, run_check(self.context, self.program(f'test -z "${LEASE}"\n'), {}))
 
     def test_a_signal(self):
         self.assertEqual(-9, run_check(self.context, self.program("kill -9 $$\n"), {}))

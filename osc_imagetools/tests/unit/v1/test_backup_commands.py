@@ -224,12 +224,14 @@ class TestBackupRun(FleetCase):
             return read(kind, request)
 
         self.served._list = listed  # type: ignore[method-assign]
+        page = self.dir / "report.html"
         code, out, err = self.run_openstack(
-            *self.words("web01", "--metrics", folder / "m.prom"), "-f", "json"
+            *self.words("web01", "--metrics", folder / "m.prom", "--html", page), "-f", "json"
         )
         self.assertEqual(3, code)
         self.assertEqual(["fresh"], [row["Result"] for row in json.loads(out)])
         self.assertIn("m.prom", err)
+        self.assertIn("web01", page.read_text())
 
     def test_bundles_of_one_policy_that_cannot_be_read(self) -> None:
         self.server("web01", tags=["one"])

@@ -157,6 +157,20 @@ class TestDelete(LeftoverCase):
         self.assertEqual({"deleted"}, {r for i, r in results.items() if i != left["image"]["id"]})
         self.assertEqual([self.run_id.id], [run.run.id for run in journaled_runs()])
 
+    def test_a_server_that_cannot_be_read_afterwards_does_not_stop_the_rest(self) -> None:
+        server, left = self.stopped(), self.leave()
+
+        def started(request: Any, context: Any) -> Any:
+            self.http.get(f"{COMPUTE}/servers/{server['id']}", status_code=403)
+            context.status_code = 202
+            return {}
+
+        metadata = f"{COMPUTE}/servers/{server['id']}/metadata/{STOPPED}"
+        self.http.delete(metadata, json=started)
+        results = self.results(code=1)
+        self.assertTrue(results[server["id"]].startswith("failed: "), results)
+        self.assertEqual({"deleted"}, {results[document["id"]] for document in left.values()})
+
     def test_the_journal_goes_with_the_last_of_its_run(self) -> None:
         left = self.leave()
         Journal(self.run_id, HERE).make("image", "i", left["image"]["id"])
