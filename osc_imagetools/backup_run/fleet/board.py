@@ -184,12 +184,15 @@ class Jobboard:
                     raise errors.JobboardError(f"job {posted.name} cannot be taken off the board") from None
 
     def abandon(self, posted: PostedJob) -> None:
-        """Gives a claimed job back."""
+        """Gives a claimed job back; it may be given back already, and claimed by another session."""
         with self._talking():
             try:
                 self._board.abandon(self._handles[posted.name], self.owner)
             except (KeyError, taskflow_errors.NotFound):
                 LOG.debug("Job %s is gone", posted.name)
+            except taskflow_errors.JobFailure:
+                if self._board.find_owner(self._handles[posted.name]) == self.owner:
+                    raise
 
     @contextmanager
     def turn(self, timeout: float = ANSWER) -> Iterator[None]:

@@ -284,7 +284,12 @@ class TestJobs(BoardCase):
         self.answer(self.taskflow, abandon=taskflow_errors.NotFound("no claim"))
         self.board.abandon(POSTED)
         self.answer(self.taskflow, abandon=taskflow_errors.JobFailure("not owned"))
-        self.assertRaises(errors.JobboardError, self.board.abandon, POSTED)
+        for owner in ("other", None):  # the answer to an earlier attempt was lost
+            self.answer(self.taskflow, find_owner=owner)
+            self.board.abandon(POSTED)
+        for owner in ("me", taskflow_errors.JobFailure("no answer")):
+            self.answer(self.taskflow, find_owner=owner)
+            self.assertRaises(errors.JobboardError, self.board.abandon, POSTED)
 
 
 class TestTurn(BoardCase):

@@ -419,6 +419,30 @@ class TestStop(FleetTestCase):
         self.assertEqual((2, {}), (len(self.store.jobs), self.store.claims))
         self.assertEqual(["export-full a-slow"], self.begun())
 
+    def test_what_another_one_has_claimed_meanwhile_is_given_back(self):
+        """The answer was lost, and the next worker was faster than the second attempt."""
+        job = self.posted("a-slow")
+        board = MemoryBoard(self.store, "me.1")
+        board.faults["abandon"] = [UNANSWERED]
+        steps = [
+            (self.begun, lambda: loop.stop.set()),
+            (lambda: not board.faults["abandon"], lambda: self.store.claims.update(job0000000000="other.1")),
+        ]
+
+        def step() -> None:
+            if steps and steps[0][0]():
+                steps.pop(0)[1]()
+
+        self.each_pause(step)
+        with self.loop(board=board) as loop:
+            timer = threading.Timer(30.0, board.lost.set)
+            timer.start()
+            self.assertTrue(loop.work())
+            timer.cancel()
+        self.assertEqual([], steps)
+        self.assertEqual({"job0000000000": "other.1"}, self.store.claims)
+        self.assertEqual("waiting", self.state_of(job).state)
+
     def test_whoever_is_next_removes_what_may_be_left(self):
         job = self.posted("a", {"runs": OLD})
         found = self.work()["a"]
