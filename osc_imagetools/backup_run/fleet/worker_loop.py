@@ -72,6 +72,7 @@ class WorkerLoop:
     results: list[ServerResult]
     unsettled: list[FleetTask] = field(default_factory=list)
     doubtful: list[PostedJob] = field(default_factory=list)  # a claim whose answer is not known
+    beginning: dict[str, ServerState] = field(default_factory=dict)  # by job; nothing was started yet
     looked: float = 0.0
     told: float = 0.0
     idle: bool = False
@@ -186,7 +187,9 @@ class WorkerLoop:
             self.board.consume(posted)
             return
         wait = 0.0
-        if state.state == RUNNING:
+        if state == self.beginning.get(posted.name):  # it was written, and the answer was lost
+            state = replace(state, runs=state.runs[:-COMMANDS])
+        elif state.state == RUNNING:
             lost = f"{state.worker} was lost"
             state = replace(state, lost=state.lost + 1, failures=(*state.failures, lost))
             wait = 0.0 if state.worker == self.worker.name else state.lease
@@ -202,7 +205,9 @@ class WorkerLoop:
             posted=job.posted,
             runs=(*clear, *run_ids),
         )
+        self.beginning[posted.name] = state
         version = self.board.write(format_state(state), found[1], *node)
+        del self.beginning[posted.name]
         LOG.info("Server %s (%s) of run %s", job.server.name, job.server.id, job.run)
         policy = self.options.policies[job.policy]
         task = FleetTask(

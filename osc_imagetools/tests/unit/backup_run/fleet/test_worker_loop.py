@@ -293,6 +293,14 @@ class TestFaults(FleetTestCase):
         self.assertEqual(("exported", ["export-full a"]), (found["a"].result, self.begun()))
         self.assertEqual((0, 2), (self.state_of(job).lost, len(self.state_of(job).runs)))
 
+    def test_a_beginning_whose_writing_was_not_answered(self):
+        """Nothing was started then: it does not count as an attempt, and nothing can be left."""
+        job = self.posted("a")
+        found = self.work(board=self.board(write=[UNANSWERED] * 2))
+        self.assertEqual(("exported", []), (found["a"].result, found["a"].details))
+        self.assertEqual(["export-full a"], self.begun())
+        self.assertEqual((0, 2), (self.state_of(job).attempts, len(self.state_of(job).runs)))
+
     def test_a_result_whose_writing_was_not_answered(self):
         job = self.posted("a", {"posted": 1, "failures": ("x: it is broken",)}, posted=1)
         board = self.board()
