@@ -9,8 +9,9 @@ record says so; if whoever posts it dies before, what is posted is done all the 
 from __future__ import annotations
 
 import logging
+import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from osc_imagetools import errors
@@ -48,15 +49,23 @@ class PostingLogin:
 
 
 def post_run(
-    board: Jobboard, planned: Sequence[PlannedServer], login: PostingLogin, options: RunOptions
+    board: Jobboard,
+    planned: Sequence[PlannedServer],
+    login: PostingLogin,
+    options: RunOptions,
+    *,
+    tell: Callable[[RunRecord], None] = lambda record: None,
+    stop: threading.Event | None = None,
 ) -> RunRecord:
     """Posts a run.
 
+    :param tell: is given the run before its first job is there, which a worker may begin at once.
+    :raises errors.Cancelled: *stop* was set before all of it was posted; it names the run.
     :raises errors.JobboardError: not all of it could be posted; it names the run.
     """
     record = RunRecord(new_run_id(), time.time(), len(planned))
     try:
-        return _post(board, record, planned, login, options)
+        return _post(board, record, planned, login, options, tell, stop or threading.Event())
     except errors.JobboardError as exc:
         raise naming_run(exc, board, record.run) from exc
 
@@ -78,6 +87,8 @@ def _post(
     planned: Sequence[PlannedServer],
     login: PostingLogin,
     options: RunOptions,
+    tell: Callable[[RunRecord], None],
+    stop: threading.Event,
 ) -> RunRecord:
     run = record.run
     board.create(format_run(record), RUNS, run)
@@ -91,6 +102,8 @@ def _post(
         if plan.work and plan.policy
     }
     there = _earlier_runs(board, jobs.values())
+    record = replace(record, jobs=sum(job.subject not in there for job in jobs.values()))
+    tell(record)
     results: list[tuple[int, ServerResult]] = []
     for index, plan in enumerate(planned):
         job = jobs.get(index)
@@ -99,15 +112,25 @@ def _post(
         elif earlier := there.get(job.subject):
             text = f"run {earlier} has put this server on the jobboard already"
             results.append((index, ServerResult(plan.server, SKIPPED, details=[text])))
+        elif stop.is_set():
+            raise _interrupted(run)
         else:
             board.create(format_state(ServerState(index, job.server)), *server_node(job))
             board.post(job)
     _write_settled(board, run, results)
-    posted = replace(record, jobs=len(planned) - len(results), posted=True)
+    posted = replace(record, posted=True)
     found = board.read(RUNS, run)
     board.write(format_run(posted), found[1] if found else 0, RUNS, run)
     board.remove(RUNS, run, POSTER)
     return posted
+
+
+def _interrupted(run: str) -> errors.Cancelled:
+    return errors.Cancelled(
+        f"interrupted: run {run} was not put on the jobboard completely",
+        hint="What is there will be done. Start the run again for the rest.",
+        left=(f"jobs of run {run} on the jobboard",),
+    )
 
 
 def server_node(job: FleetJob) -> tuple[str, ...]:
