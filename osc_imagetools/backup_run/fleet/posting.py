@@ -2,8 +2,9 @@
 """Puts a run on a jobboard.
 
 Contract: what is due becomes jobs, in the order of the plan; of everything else the result is written down at
-once. A server for which a job is left to do is not put on the board again. The run is complete when its
-record says so; if whoever posts it dies before, what is posted is done all the same.
+once. A server for which a job is left to do is not put on the board again, unless two runs are posted at the
+same moment: then it has two jobs, one after the other, and the second one ends as fresh. The run is
+complete when its record says so; if whoever posts it dies before, what is posted is done all the same.
 """
 
 from __future__ import annotations
@@ -142,18 +143,20 @@ def left_to_do(board: Jobboard, jobs: Iterable[FleetJob]) -> list[FleetJob]:
     """The jobs for which a worker has something to do, in the same order.
 
     A worker that dies after it has written that a server is done leaves the job; so does a run that is
-    forgotten. The worker that claims such a job next takes it off.
+    forgotten, and one that dies after it has posted a job again leaves the older one. The worker that claims
+    such a job next takes it off.
     """
     jobs = list(jobs)
     states = board.read_many(map(server_node, jobs))
-    return [job for job in jobs if _unfinished(states.get(server_node(job)))]
+    return [job for job in jobs if _unfinished(job, states.get(server_node(job)))]
 
 
-def _unfinished(data: bytes | None) -> bool:
+def _unfinished(job: FleetJob, data: bytes | None) -> bool:
     try:
-        return data is not None and parse_state(data).state != DONE
+        state = parse_state(data) if data is not None else None
     except BadRecord:
         return False  # nobody does a job whose state cannot be read
+    return state is not None and state.state != DONE and state.posted <= job.posted
 
 
 def _earlier_runs(board: Jobboard, due: Iterable[FleetJob]) -> dict[tuple[str, ...], str]:
