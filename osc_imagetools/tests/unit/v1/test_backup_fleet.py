@@ -141,6 +141,9 @@ class TestPosting(BoardCase):
     def due(self, *identifiers):
         return [PlannedServer(samples.server(i), self.policy(), export=True) for i in identifiers]
 
+    def jobs(self):
+        return [job for job in self.store.jobs.values() if job]
+
     def test_the_id_is_told_before_a_worker_can_begin(self):
         said: list[str] = []
 
@@ -174,7 +177,7 @@ class TestPosting(BoardCase):
             error = self.assertRaises(
                 errors.Cancelled, do, self.command, self.cloud, self.due("a", "b"), self.parsed_args
             )
-            (job,) = self.store.jobs.values()
+            (job,) = self.jobs()
             self.assertIn(f"run {job.run} was not put on the jobboard completely", error.message)
             self.assertEqual((f"jobs of run {job.run} on the jobboard",), error.left)
 
@@ -183,7 +186,7 @@ class TestPosting(BoardCase):
             self.parsed_args.jobs = given
             self.store.jobs.clear()
             backup_fleet.post_only(self.command, self.cloud, self.due("a"), self.parsed_args)
-            self.assertEqual([jobs], [job.jobs for job in self.store.jobs.values()])
+            self.assertEqual([jobs], [job.jobs for job in self.jobs()])
 
 
 class TestFollowing(BoardCase):

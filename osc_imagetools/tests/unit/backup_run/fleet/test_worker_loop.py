@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -383,12 +384,15 @@ class TestFaults(FleetTestCase):
 
     def test_a_later_attempt_is_not_overwritten(self):
         """Of another worker, or of the same one with the runs of another attempt."""
-        for changes in ({"worker": "other"}, {"runs": OLD}, {"since": 5.0}, {"state": "waiting"}):
+        attempts: list[dict[str, Any]] = [
+            *({"worker": "other"}, {"since": 5.0}, {"runs": OLD}, {"state": "done"}, {"state": "waiting"}),
+        ]
+        for changes in attempts:
             job = self.posted("a-slow")
             with self.loop() as loop:
                 loop._look()
                 (task,) = loop.tasks
-                later = replace(task.state, **{"runs": (*task.state.runs, *OLD), "step": "x", **changes})
+                later = replace(task.state, step="x", **changes)
                 self.store.nodes[self.node(job)] = MemoryNode(format_state(later), 9)
                 loop._tell()
                 self.assertRaises(FencedOff, loop._write, task, replace(task.state, state="done"))
@@ -482,7 +486,7 @@ class TestStop(FleetTestCase):
         job = self.posted("a-slow")
         board = MemoryBoard(self.store, "me.1")
         board.faults["abandon"] = [UNANSWERED]
-        steps = [
+        steps: list[tuple[Callable[[], object], Callable[[], object]]] = [
             (self.begun, lambda: loop.stop.set()),
             (lambda: not board.faults["abandon"], lambda: self.store.claims.update(job0000000000="other.1")),
         ]
