@@ -140,15 +140,19 @@ def server_node(job: FleetJob) -> tuple[str, ...]:
 
 
 def left_to_do(board: Jobboard, jobs: Iterable[FleetJob]) -> list[FleetJob]:
-    """The jobs for which a worker has something to do, in the same order.
+    """The jobs for which a worker has something to do, in the same order, one for each server of a run.
 
     A worker that dies after it has written that a server is done leaves the job; so does a run that is
-    forgotten, and one that dies after it has posted a job again leaves the older one. The worker that claims
-    such a job next takes it off.
+    forgotten, one that dies after it has posted a job again leaves the older one, and one that does not know
+    whether it was posted again posts it twice. The worker that claims such a job next takes it off.
     """
     jobs = list(jobs)
     states = board.read_many(map(server_node, jobs))
-    return [job for job in jobs if _unfinished(job, states.get(server_node(job)))]
+    left: dict[tuple[str, ...], FleetJob] = {}
+    for job in jobs:
+        if _unfinished(job, states.get(server_node(job))):
+            left.setdefault(server_node(job), job)
+    return list(left.values())
 
 
 def _unfinished(job: FleetJob, data: bytes | None) -> bool:
