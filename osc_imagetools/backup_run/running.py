@@ -30,12 +30,13 @@ class RunningCommands(Protocol):
 
 @contextmanager
 def ended_with_us(running: Sequence[RunningCommands]) -> Iterator[None]:
-    """Whatever ends the block, the commands clean up and end first."""
+    """Whatever ends the block, the commands clean up and end first; a second interrupt would end that too."""
     try:
         yield
     finally:
         for run in running:
-            run.interrupt()
+            if not run.interrupted:
+                run.interrupt()
         for run in running:
             run.wait()
 

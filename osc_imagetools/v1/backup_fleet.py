@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING, Any
 from osc_imagetools.v1 import backup_check, backup_policies, base, repository_options
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Iterable, Sequence
 
+    from osc_imagetools.backup_run.fleet.board import Jobboard
     from osc_imagetools.backup_run.fleet.following import FollowedRun
+    from osc_imagetools.backup_run.fleet.job import RunRecord
     from osc_imagetools.backup_run.fleet.posting import PostingLogin
     from osc_imagetools.backup_run.plan import PlannedServer
     from osc_imagetools.backup_run.plan_policy import BackupPolicy
@@ -23,7 +26,7 @@ if TYPE_CHECKING:
 SESSION = 30.0  # seconds
 # Options of a run that mean nothing for one that is on the jobboard already, as argparse names them.
 LIMITS = ("parallel", "per_host", "per_project", "per_volume_type")
-REST = ("until", "html", "dry_run")
+REST = ("jobs", "until", "html", "dry_run")
 
 
 class WorkServerBackup(base.Lister):
@@ -131,8 +134,8 @@ def _check_swift(policies: Iterable[BackupPolicy]) -> None:
     if without and not os.environ.get("ST_AUTH"):
         named = ", ".join(f"policies/{p.name}" if p.name else "--repository" for p in without)
         raise UsageError(
-            f"{named}: a worker logs in to a swift: repository only by a cloud in clouds.yaml",
-            hint="Name it with repository_cloud in the policy, or with --repository-cloud <cloud>.",
+            f"{named}: a worker logs in to a swift: repository by a cloud in clouds.yaml, or with ST_AUTH",
+            hint="Name the cloud with repository_cloud in the policy, or with --repository-cloud <cloud>.",
         )
 
 
@@ -218,15 +221,18 @@ def post_only(
     command: RunServerBackup, cloud: Cloud, planned: list[PlannedServer], parsed_args: argparse.Namespace
 ) -> tuple[Any, Any]:
     """Posts a run: one row with its ID."""
+    import threading
+
     from osc_imagetools.backup_run.fleet.board import Jobboard
     from osc_imagetools.backup_run.fleet.plan_address import parse_address
     from osc_imagetools.backup_run.fleet.posting import follow_command, post_run
     from osc_imagetools.backup_run.fleet.worker import worker_name
+    from osc_imagetools.run.interrupts import interrupts_set
     from osc_imagetools.v1.backup_run import run_options
 
-    login = posting_login(command, cloud)
-    with Jobboard(parse_address(parsed_args.jobboard), worker_name(), SESSION) as board:
-        record = post_run(board, planned, login, run_options(parsed_args))
+    login, stop = posting_login(command, cloud), threading.Event()
+    with Jobboard(parse_address(parsed_args.jobboard), worker_name(), SESSION) as board, interrupts_set(stop):
+        record = post_run(board, planned, login, run_options(parsed_args), stop=stop)
         command.next_steps = [follow_command(board, record.run)]
     return ("Run", "Servers", "Jobs"), [(record.run, record.servers, record.jobs)]
 
@@ -235,18 +241,24 @@ def post_and_follow(
     command: RunServerBackup, cloud: Cloud, planned: list[PlannedServer], parsed_args: argparse.Namespace
 ) -> list[ServerResult]:
     """Posts a run and waits until it is over: its results."""
+    import threading
+
     from osc_imagetools.backup_run.fleet.board import Jobboard
     from osc_imagetools.backup_run.fleet.plan_address import parse_address
     from osc_imagetools.backup_run.fleet.posting import follow_command, post_run
     from osc_imagetools.backup_run.fleet.worker import worker_name
+    from osc_imagetools.progress.words import counted
+    from osc_imagetools.run.interrupts import interrupts_set
     from osc_imagetools.v1.backup_run import run_options
 
-    login = posting_login(command, cloud)
-    with Jobboard(parse_address(parsed_args.jobboard), worker_name(), SESSION) as board:
-        record = post_run(board, planned, login, run_options(parsed_args))
-        counts = f"{record.servers} servers, {record.jobs} jobs"
+    def tell(record: RunRecord) -> None:
+        counts = f"{counted(record.servers, 'server')}, {counted(record.jobs, 'job')}"
         base.tell(f"Run {record.run}: {counts}. To follow it: {follow_command(board, record.run)}")
-        results = _follow(board, record.run)
+
+    login, stop = posting_login(command, cloud), threading.Event()
+    with Jobboard(parse_address(parsed_args.jobboard), worker_name(), SESSION) as board, interrupts_set(stop):
+        record = post_run(board, planned, login, run_options(parsed_args), tell=tell, stop=stop)
+        results = _follow(board, record, stop)
     _keep(command, planned, results)
     return results
 
@@ -268,6 +280,7 @@ def _keep(command: RunServerBackup, planned: list[PlannedServer], results: list[
 
 def follow_run(command: RunServerBackup, parsed_args: argparse.Namespace) -> tuple[Any, Any]:
     """The rows of a run that is on the board: when it is over, or with ``--no-wait`` now."""
+    import threading
     import time
     from pathlib import Path
 
@@ -276,6 +289,7 @@ def follow_run(command: RunServerBackup, parsed_args: argparse.Namespace) -> tup
     from osc_imagetools.backup_run.fleet.plan_address import parse_address
     from osc_imagetools.backup_run.fleet.worker import worker_name
     from osc_imagetools.backup_run.metrics import check_metrics_path
+    from osc_imagetools.run.interrupts import interrupts_set
     from osc_imagetools.v1.backup_run import write_results
 
     if parsed_args.metrics:
@@ -287,21 +301,19 @@ def follow_run(command: RunServerBackup, parsed_args: argparse.Namespace) -> tup
             followed.update()
             results = followed.results()
         else:
-            results = _follow(board, record.run)
+            stop = threading.Event()
+            with interrupts_set(stop):
+                results = _follow(board, record, stop)
     seconds = max(0.0, time.time() - record.created)
     return command.reported(results, seconds, lambda: write_results(parsed_args, results, seconds))
 
 
-def _follow(board: Any, run: str) -> list[ServerResult]:
-    import threading
-
+def _follow(board: Jobboard, record: RunRecord, stop: threading.Event) -> list[ServerResult]:
     from osc_imagetools.backup_run.fleet.following import follow
     from osc_imagetools.progress.display import shown_progress
-    from osc_imagetools.run.interrupts import interrupts_set
 
-    stop = threading.Event()
-    with interrupts_set(stop), shown_progress() as progress:
-        return follow(board, run, stop, FollowedProgress(progress))
+    with shown_progress() as progress:
+        return follow(board, record, stop, FollowedProgress(progress))
 
 
 class FollowedProgress:

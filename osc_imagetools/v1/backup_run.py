@@ -196,6 +196,7 @@ def _add_limits(parser: argparse.ArgumentParser) -> None:
         kind = base.positive(int, "servers")
         parser.add_argument(f"--{name}", metavar="<n>", type=kind, help=what)
     base.add_jobs_option(parser, "Maximum number of concurrent transfers of each server")
+    parser.set_defaults(jobs=None)  # whether it was given matters for --follow
     parser.add_argument(
         "--until",
         metavar="<time>",
@@ -245,7 +246,7 @@ def run_options(parsed_args: argparse.Namespace) -> Any:
 
     parallel = parsed_args.parallel or (None if parsed_args.jobboard else 1)
     limits = RunLimits(parallel, parsed_args.per_host, parsed_args.per_project, parsed_args.per_volume_type)
-    return RunOptions(limits, parsed_args.until, parsed_args.jobs)
+    return RunOptions(limits, parsed_args.until, parsed_args.jobs or RunOptions.jobs)
 
 
 def child_login(app: Any) -> ChildLogin:

@@ -13,9 +13,10 @@ from __future__ import annotations
 import json
 import logging
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -28,6 +29,7 @@ try:
     from kazoo.exceptions import BadVersionError, KazooException, LockTimeout, NodeExistsError, NoNodeError
     from kazoo.handlers.threading import AsyncResult, KazooTimeoutError, SequentialThreadingHandler
     from kazoo.protocol.states import KazooState
+    from kazoo.recipe.watchers import ChildrenWatch
     from taskflow import exceptions as taskflow_errors
     from taskflow.jobs import backends
     from taskflow.jobs import base as taskflow_jobs
@@ -57,11 +59,30 @@ class _Answer(AsyncResult):  # type: ignore[misc]
 class _Handler(SequentialThreadingHandler):  # type: ignore[misc]
     """Limits all waiting for answers, also that of TaskFlow and of the lock.
 
-    kazoo only queues what it is asked while there is no connection, and would wait until there is one.
+    kazoo only queues what it is asked while there is no connection, and would wait until there is one. Its
+    watch knows of no limit: it would end its thread with a traceback, and miss what is there.
     """
 
     def async_result(self) -> _Answer:
         return _Answer(self)
+
+    def spawn(self, func: Callable[..., Any], *args: Any, **kwargs: Any) -> threading.Thread:
+        watch = getattr(func, "__self__", None)
+        run = partial(_watched, watch._client, func) if isinstance(watch, ChildrenWatch) else func
+        thread: threading.Thread = super().spawn(run, *args, **kwargs)
+        return thread
+
+
+def _watched(client: KazooClient, ask: Callable[..., None], *args: Any, **kwargs: Any) -> None:
+    """Asks until there is an answer or no connection: when there is one again, kazoo begins anew."""
+    asking = True
+    while asking:
+        try:
+            ask(*args, **kwargs)
+            asking = False
+        except (KazooException, KazooTimeoutError) as exc:
+            LOG.debug("The jobs on the board were not read: %s", str(exc) or type(exc).__name__)
+            asking = isinstance(exc, KazooTimeoutError) and client.connected
 
 
 class FencedOff(errors.JobboardError):
@@ -184,12 +205,15 @@ class Jobboard:
                     raise errors.JobboardError(f"job {posted.name} cannot be taken off the board") from None
 
     def abandon(self, posted: PostedJob) -> None:
-        """Gives a claimed job back."""
+        """Gives a claimed job back; it may be given back already, and claimed by another session."""
         with self._talking():
             try:
                 self._board.abandon(self._handles[posted.name], self.owner)
             except (KeyError, taskflow_errors.NotFound):
                 LOG.debug("Job %s is gone", posted.name)
+            except taskflow_errors.JobFailure:
+                if self._board.find_owner(self._handles[posted.name]) == self.owner:
+                    raise
 
     @contextmanager
     def turn(self, timeout: float = ANSWER) -> Iterator[None]:

@@ -120,27 +120,27 @@ def _readable(run: str) -> Iterator[None]:
 
 def follow(
     board: Jobboard,
-    run: str,
+    record: RunRecord,
     stop: threading.Event,
     tell: Callable[[FollowedRun], None] = lambda followed: None,
 ) -> list[ServerResult]:
-    """Waits until a run is over: its results.
+    """Waits until a run is over, of which *record* is known: its results.
 
     :raises errors.Cancelled: interrupted; the run goes on.
     :raises errors.JobboardError: ZooKeeper has not answered for too long; it names the run.
     """
     try:
-        return _follow(board, run, stop, tell)
+        return _follow(FollowedRun(board, record), stop, tell)
     except RunUnreadable:
         raise
     except errors.JobboardError as exc:
-        raise naming_run(exc, board, run) from exc
+        raise naming_run(exc, board, record.run) from exc
 
 
 def _follow(
-    board: Jobboard, run: str, stop: threading.Event, tell: Callable[[FollowedRun], None]
+    followed: FollowedRun, stop: threading.Event, tell: Callable[[FollowedRun], None]
 ) -> list[ServerResult]:
-    followed = FollowedRun(board, read_run(board, run))
+    board, run = followed.board, followed.record.run
     seen = time.monotonic()
     lonely: float | None = time.monotonic()
     silent = False

@@ -11,7 +11,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from osc_imagetools.backup_run.inventory import RunServer
@@ -129,7 +129,6 @@ class _Fields:
     """The fields of a JSON object, each of which must have its type."""
 
     found: Mapping[str, Any]
-    problems: list[str] = field(default_factory=list)
 
     def text(self, name: str, pattern: re.Pattern[str] = _WORD) -> str:
         value = self.found.get(name, "")

@@ -2,15 +2,17 @@
 """Puts a run on a jobboard.
 
 Contract: what is due becomes jobs, in the order of the plan; of everything else the result is written down at
-once. A server for which a job is left to do is not put on the board again. The run is complete when its
-record says so; if whoever posts it dies before, what is posted is done all the same.
+once. A server for which a job is left to do is not put on the board again, unless two runs are posted at the
+same moment: then it has two jobs, one after the other, and the second one ends as fresh. The run is
+complete when its record says so; if whoever posts it dies before, what is posted is done all the same.
 """
 
 from __future__ import annotations
 
 import logging
+import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from osc_imagetools import errors
@@ -48,15 +50,23 @@ class PostingLogin:
 
 
 def post_run(
-    board: Jobboard, planned: Sequence[PlannedServer], login: PostingLogin, options: RunOptions
+    board: Jobboard,
+    planned: Sequence[PlannedServer],
+    login: PostingLogin,
+    options: RunOptions,
+    *,
+    tell: Callable[[RunRecord], None] = lambda record: None,
+    stop: threading.Event | None = None,
 ) -> RunRecord:
     """Posts a run.
 
+    :param tell: is given the run before its first job is there, which a worker may begin at once.
+    :raises errors.Cancelled: *stop* was set before all of it was posted; it names the run.
     :raises errors.JobboardError: not all of it could be posted; it names the run.
     """
     record = RunRecord(new_run_id(), time.time(), len(planned))
     try:
-        return _post(board, record, planned, login, options)
+        return _post(board, record, planned, login, options, tell, stop or threading.Event())
     except errors.JobboardError as exc:
         raise naming_run(exc, board, record.run) from exc
 
@@ -78,6 +88,8 @@ def _post(
     planned: Sequence[PlannedServer],
     login: PostingLogin,
     options: RunOptions,
+    tell: Callable[[RunRecord], None],
+    stop: threading.Event,
 ) -> RunRecord:
     run = record.run
     board.create(format_run(record), RUNS, run)
@@ -91,6 +103,8 @@ def _post(
         if plan.work and plan.policy
     }
     there = _earlier_runs(board, jobs.values())
+    record = replace(record, jobs=sum(job.subject not in there for job in jobs.values()))
+    tell(record)
     results: list[tuple[int, ServerResult]] = []
     for index, plan in enumerate(planned):
         job = jobs.get(index)
@@ -99,15 +113,25 @@ def _post(
         elif earlier := there.get(job.subject):
             text = f"run {earlier} has put this server on the jobboard already"
             results.append((index, ServerResult(plan.server, SKIPPED, details=[text])))
+        elif stop.is_set():
+            raise _interrupted(run)
         else:
             board.create(format_state(ServerState(index, job.server)), *server_node(job))
             board.post(job)
     _write_settled(board, run, results)
-    posted = replace(record, jobs=len(planned) - len(results), posted=True)
+    posted = replace(record, posted=True)
     found = board.read(RUNS, run)
     board.write(format_run(posted), found[1] if found else 0, RUNS, run)
     board.remove(RUNS, run, POSTER)
     return posted
+
+
+def _interrupted(run: str) -> errors.Cancelled:
+    return errors.Cancelled(
+        f"interrupted: run {run} was not put on the jobboard completely",
+        hint="What is there will be done. Start the run again for the rest.",
+        left=(f"jobs of run {run} on the jobboard",),
+    )
 
 
 def server_node(job: FleetJob) -> tuple[str, ...]:
@@ -116,21 +140,27 @@ def server_node(job: FleetJob) -> tuple[str, ...]:
 
 
 def left_to_do(board: Jobboard, jobs: Iterable[FleetJob]) -> list[FleetJob]:
-    """The jobs for which a worker has something to do, in the same order.
+    """The jobs for which a worker has something to do, in the same order, one for each server of a run.
 
     A worker that dies after it has written that a server is done leaves the job; so does a run that is
-    forgotten. The worker that claims such a job next takes it off.
+    forgotten, one that dies after it has posted a job again leaves the older one, and one that does not know
+    whether it was posted again posts it twice. The worker that claims such a job next takes it off.
     """
     jobs = list(jobs)
     states = board.read_many(map(server_node, jobs))
-    return [job for job in jobs if _unfinished(states.get(server_node(job)))]
+    left: dict[tuple[str, ...], FleetJob] = {}
+    for job in jobs:
+        if _unfinished(job, states.get(server_node(job))):
+            left.setdefault(server_node(job), job)
+    return list(left.values())
 
 
-def _unfinished(data: bytes | None) -> bool:
+def _unfinished(job: FleetJob, data: bytes | None) -> bool:
     try:
-        return data is not None and parse_state(data).state != DONE
+        state = parse_state(data) if data is not None else None
     except BadRecord:
         return False  # nobody does a job whose state cannot be read
+    return state is not None and state.state != DONE and state.posted <= job.posted
 
 
 def _earlier_runs(board: Jobboard, due: Iterable[FleetJob]) -> dict[tuple[str, ...], str]:

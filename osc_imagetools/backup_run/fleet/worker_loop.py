@@ -72,6 +72,7 @@ class WorkerLoop:
     results: list[ServerResult]
     unsettled: list[FleetTask] = field(default_factory=list)
     doubtful: list[PostedJob] = field(default_factory=list)  # a claim whose answer is not known
+    beginning: dict[str, ServerState] = field(default_factory=dict)  # by job; nothing was started yet
     looked: float = 0.0
     told: float = 0.0
     idle: bool = False
@@ -186,7 +187,9 @@ class WorkerLoop:
             self.board.consume(posted)
             return
         wait = 0.0
-        if state.state == RUNNING:
+        if state == self.beginning.get(posted.name):  # it was written, and the answer was lost
+            state = replace(state, runs=state.runs[:-COMMANDS])
+        elif state.state == RUNNING:
             lost = f"{state.worker} was lost"
             state = replace(state, lost=state.lost + 1, failures=(*state.failures, lost))
             wait = 0.0 if state.worker == self.worker.name else state.lease
@@ -202,7 +205,9 @@ class WorkerLoop:
             posted=job.posted,
             runs=(*clear, *run_ids),
         )
+        self.beginning[posted.name] = state
         version = self.board.write(format_state(state), found[1], *node)
+        del self.beginning[posted.name]
         LOG.info("Server %s (%s) of run %s", job.server.name, job.server.id, job.run)
         policy = self.options.policies[job.policy]
         task = FleetTask(
@@ -225,18 +230,25 @@ class WorkerLoop:
         """Writes down how far the jobs are."""
         for task in self.tasks:
             step = task.step[:MAX_TEXT]
-            if step != task.state.step:
-                self._write(task, replace(task.state, step=step))
+            try:
+                if step != task.state.step:
+                    self._write(task, replace(task.state, step=step))
+            except FencedOff as exc:  # the others are told of all the same
+                LOG.info("%s", exc.message)
 
     def _write(self, task: FleetTask, state: ServerState) -> None:
+        """Replaces the state of a server, also where an earlier one of this attempt was written unanswered.
+
+        :raises FencedOff: it is of another attempt.
+        """
         node, data = server_node(task.job), format_state(state)
         try:
             task.version = self.board.write(data, task.version, *node)
         except FencedOff:
             found = self.board.read(*node)
-            if found is None or found[0] != data:  # it was written, and the answer was lost
+            if found is None or not (found[0] == data or _same_attempt(found[0], task.state)):
                 raise
-            task.version = found[1]
+            task.version = found[1] if found[0] == data else self.board.write(data, found[1], *node)
         task.state = state
 
     def _settle(self) -> None:
@@ -290,6 +302,17 @@ def _worker(data: bytes) -> WorkerRecord | None:
         return parse_worker(data)
     except BadRecord:
         return None
+
+
+def _same_attempt(data: bytes, state: ServerState) -> bool:
+    """Whether a state that was found is one of the same attempt, in which nothing but the step differs.
+
+    Each attempt has IDs of runs of its own, also on the same worker.
+    """
+    try:
+        return replace(parse_state(data), step=state.step) == state
+    except BadRecord:
+        return False
 
 
 def _verdict(job: FleetJob, state: ServerState) -> ServerResult | None:

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs on many machines: workers that die, are paused or lose ZooKeeper, a real one on a real cloud.
 
-``OSC_IMAGETOOLS_KILLS`` is the number of seeded moments at which a worker is killed (default: 3).
+``OSC_IMAGETOOLS_KILLS`` is the number of moments at which a worker is killed (default: 3), chosen by the dice
+of ``OSC_IMAGETOOLS_SEED``.
 """
 
 from __future__ import annotations
@@ -51,6 +52,7 @@ from osc_imagetools.tests.unit.backup_run import samples
 
 SESSION = 3.0  # seconds
 KILLS = int(os.environ.get("OSC_IMAGETOOLS_KILLS", "3"))
+SEED = int(os.environ.get("OSC_IMAGETOOLS_SEED", "1"))
 EXPORT = 20.0  # seconds that an export takes at most: the moments of the first kills lie in it
 
 
@@ -290,12 +292,12 @@ class FleetCase(ServerCase):
 class TestFleet(FleetCase):
     def test_killed_workers(self) -> None:
         """As many in a run as its servers are tried again."""
-        length, killed, seeds = EXPORT, 0, itertools.count()
+        length, killed, numbers = EXPORT, 0, itertools.count()
         while killed < KILLS:
             run = self.post()
-            for seed in itertools.islice(seeds, min(RETRIES, KILLS - killed)):
-                self.assertLess(seed, 3 * KILLS)  # else it is always too late
-                dice = random.Random(seed)
+            for number in itertools.islice(numbers, min(RETRIES, KILLS - killed)):
+                self.assertLess(number, 3 * KILLS)  # else it is always too late
+                dice = random.Random(f"{SEED} {number}")
                 worker = self.worker("--parallel", "2")
                 self.await_work(run, worker)
                 began = time.monotonic()

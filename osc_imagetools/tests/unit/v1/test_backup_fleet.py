@@ -3,6 +3,7 @@
 
 import argparse
 import json
+import signal
 import sys
 from types import SimpleNamespace
 from typing import Any
@@ -10,6 +11,7 @@ from unittest import mock
 
 import fixtures
 
+from osc_imagetools import errors
 from osc_imagetools.backup_run.fleet import board, worker
 from osc_imagetools.backup_run.fleet.board import RUNS
 from osc_imagetools.backup_run.fleet.job import result_facts
@@ -48,7 +50,13 @@ class TestOptions(CommandCase):
         for words in (
             *(("--stop",), ("--allow-encrypted",), ("--password-file", "p"), ("--repository-cloud", "c")),
             *(("--parallel", "2"), ("--per-host", "2"), ("--per-project", "2"), ("--per-volume-type", "2")),
-            *(("--until", "06:00"), ("--repository", "r"), ("--policy-file", "p"), ("--dry-run",)),
+            *(
+                ("--jobs", "4"),
+                ("--until", "06:00"),
+                ("--repository", "r"),
+                ("--policy-file", "p"),
+                ("--dry-run",),
+            ),
         ):
             said = self.run_refused("--follow", "r", *BOARD, *words)
             self.assertIn(f"--follow cannot be combined with {words[0]}", said)
@@ -85,7 +93,7 @@ class TestOptions(CommandCase):
             (("--max-age", "1d", "--repository", "swift:b:/"), "--repository: "),
         ):
             said = self.refused("backup-worker", *BOARD, *words)
-            self.assertIn(f"{named}a worker logs in to a swift: repository only by a cloud", said)
+            self.assertIn(f"{named}a worker logs in to a swift: repository by a cloud", said)
             self.assertIn("repository_cloud", said)
             with (
                 mock.patch("openstack.config.loader.CONFIG_FILES", []),
@@ -123,22 +131,63 @@ class BoardCase(FleetTestCase, CommandCase):
 
 
 class TestPosting(BoardCase):
-    def test_the_id_is_told_before_the_run_is_over(self):
+    def setUp(self):
+        super().setUp()
+        self.command: Any = SimpleNamespace(app=SimpleNamespace(options=SimpleNamespace(cloud="c")))
+        self.cloud: Any = SimpleNamespace(project_id="p")
+        words = dict.fromkeys(("parallel", "per_host", "per_project", "per_volume_type", "until", "jobs"))
+        self.parsed_args = argparse.Namespace(jobboard=BOARD[1], **words)
+
+    def due(self, *identifiers):
+        return [PlannedServer(samples.server(i), self.policy(), export=True) for i in identifiers]
+
+    def jobs(self):
+        return [job for job in self.store.jobs.values() if job]
+
+    def test_the_id_is_told_before_a_worker_can_begin(self):
         said: list[str] = []
-        self.patch(base, "tell", said.append)
-        self.patch(backup_fleet, "_follow", lambda board, run: said.append(run))
-        command: Any = SimpleNamespace(app=SimpleNamespace(options=SimpleNamespace(cloud="c")))
-        cloud: Any = SimpleNamespace(project_id="p")
-        words = dict.fromkeys(("parallel", "per_host", "per_project", "per_volume_type", "until"))
-        parsed_args = argparse.Namespace(jobboard=BOARD[1], jobs=4, **words)
+
+        def tell(text):
+            self.assertEqual(before, list(self.store.jobs))
+            said.append(text)
+
+        self.patch(base, "tell", tell)
+        self.patch(backup_fleet, "_follow", lambda board, record, stop: said.append(record.run))
         self.patch(backup_fleet, "_keep", lambda *words: None)
-        planned = [PlannedServer(samples.server("a"), self.policy(), export=True)]
-        backup_fleet.post_and_follow(command, cloud, planned, parsed_args)
-        told, run = said
-        self.assertIn(f"Run {run}: 1 servers, 1 jobs", told)
-        self.assertIn(
-            f"openstack server backup-run --jobboard zookeeper://memory:2181/x --follow {run}", told
-        )
+        for servers, counts in (("a", "1 server, 1 job"), ("abc", "3 servers, 2 jobs")):  # a is there then
+            before = list(self.store.jobs)
+            backup_fleet.post_and_follow(self.command, self.cloud, self.due(*servers), self.parsed_args)
+            told, run = said
+            self.assertIn(f"Run {run}: {counts}. ", told)
+            self.assertIn(
+                f"openstack server backup-run --jobboard zookeeper://memory:2181/x --follow {run}", told
+            )
+            said.clear()
+
+    def test_an_interrupt_while_it_is_posted_names_the_run(self):
+        post = MemoryBoard.post
+
+        def interrupted(board, job):
+            post(board, job)
+            if len(self.store.jobs) == 1:
+                signal.raise_signal(signal.SIGINT)
+
+        self.patch(MemoryBoard, "post", interrupted)
+        for do in (backup_fleet.post_only, backup_fleet.post_and_follow):
+            self.store.jobs.clear()
+            error = self.assertRaises(
+                errors.Cancelled, do, self.command, self.cloud, self.due("a", "b"), self.parsed_args
+            )
+            (job,) = self.jobs()
+            self.assertIn(f"run {job.run} was not put on the jobboard completely", error.message)
+            self.assertEqual((f"jobs of run {job.run} on the jobboard",), error.left)
+
+    def test_the_transfers_of_each_server(self):
+        for given, jobs in ((None, 4), (2, 2)):
+            self.parsed_args.jobs = given
+            self.store.jobs.clear()
+            backup_fleet.post_only(self.command, self.cloud, self.due("a"), self.parsed_args)
+            self.assertEqual([jobs], [job.jobs for job in self.jobs()])
 
 
 class TestFollowing(BoardCase):

@@ -163,7 +163,7 @@ class MemoryBoard(Jobboard):
 
     @_asked
     def abandon(self, posted: PostedJob) -> None:
-        if posted.name in self.store.claims:
+        if self.store.claims.get(posted.name) == self.owner:
             self._give_up(posted)
 
     @contextmanager

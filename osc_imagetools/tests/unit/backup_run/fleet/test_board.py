@@ -7,6 +7,7 @@ There is no ZooKeeper here; how it behaves is for the functional tests.
 from __future__ import annotations
 
 import json
+import threading
 from types import SimpleNamespace
 from typing import Any
 from unittest import mock
@@ -16,12 +17,14 @@ from kazoo.exceptions import (
     BadVersionError,
     ConnectionLoss,
     LockTimeout,
+    NoAuthError,
     NodeExistsError,
     NoNodeError,
     SessionExpiredError,
 )
 from kazoo.handlers.threading import KazooTimeoutError
 from kazoo.protocol.states import KazooState, KeeperState
+from kazoo.recipe.watchers import ChildrenWatch
 from taskflow import exceptions as taskflow_errors
 
 from osc_imagetools import errors
@@ -149,6 +152,40 @@ class TestErrors(BoardCase):
         ):
             error = self.assertRaises(errors.JobboardError, call)
             self.assertIn("cannot be used", error.message)
+
+
+class TestWatch(BoardCase):
+    """What TaskFlow knows of the board comes from a thread of kazoo's, which asks when it is connected."""
+
+    def asked(self, *answers: Any) -> list[Any]:
+        """What the watch has seen after these answers; nothing may have ended with a traceback."""
+        ask = self.answer(self.client, get_children=None)["get_children"]
+        ask.side_effect = [[], *answers]
+        seen: list[Any] = []
+        watch = ChildrenWatch(self.client, "/x/exports", seen.append)
+        watch._session_watcher(KazooState.SUSPENDED)
+        hook = mock.Mock()
+        self.patch(threading, "excepthook", hook)
+        self.client.handler.spawn(watch._get_children).join()
+        hook.assert_not_called()
+        self.assertEqual(1 + len(answers), ask.call_count)
+        return seen[1:]
+
+    def test_it_asks_again_until_there_is_an_answer(self):
+        silent = KazooTimeoutError("no answer")
+        self.assertEqual([["job1"]], self.asked(silent, silent, ["job1"]))
+
+    def test_without_a_connection_it_ends_until_there_is_one(self):
+        self.connected(False)
+        self.assertEqual([], self.asked(KazooTimeoutError("no answer")))
+
+    def test_one_that_is_refused_is_no_traceback(self):
+        self.assertEqual([], self.asked(NoAuthError()))
+
+    def test_whatever_else_runs_in_a_thread_is_left_alone(self):
+        done: list[int] = []
+        self.client.handler.spawn(done.append, 1).join()
+        self.assertEqual([1], done)
 
 
 class TestNodes(BoardCase):
@@ -284,7 +321,12 @@ class TestJobs(BoardCase):
         self.answer(self.taskflow, abandon=taskflow_errors.NotFound("no claim"))
         self.board.abandon(POSTED)
         self.answer(self.taskflow, abandon=taskflow_errors.JobFailure("not owned"))
-        self.assertRaises(errors.JobboardError, self.board.abandon, POSTED)
+        for owner in ("other", None):  # the answer to an earlier attempt was lost
+            self.answer(self.taskflow, find_owner=owner)
+            self.board.abandon(POSTED)
+        for owner in ("me", taskflow_errors.JobFailure("no answer")):
+            self.answer(self.taskflow, find_owner=owner)
+            self.assertRaises(errors.JobboardError, self.board.abandon, POSTED)
 
 
 class TestTurn(BoardCase):

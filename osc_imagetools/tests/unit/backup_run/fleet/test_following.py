@@ -99,7 +99,7 @@ class TestRows(FollowingCase):
 
 class TestWaiting(FollowingCase):
     def follow(self, *steps: Callable[[], object], **changes: Any) -> list[ServerResult]:
-        return follow(self.board, self.run_id, self.at_turns(*steps), **changes)
+        return follow(self.board, read_run(self.board, self.run_id), self.at_turns(*steps), **changes)
 
     def test_until_all_is_done(self):
         told: list[int] = []
@@ -149,6 +149,20 @@ class TestWaiting(FollowingCase):
         rows = self.follow(lambda: None, lambda: None, lambda: self.write("b", "done", "exported"))
         self.assertEqual(3, len(rows))
         self.assertEqual(1, self.log.output.count("read_all was refused; trying again"))
+
+    def test_a_board_that_is_silent_from_the_beginning(self):
+        """The run has just been posted, or is not complete yet."""
+        for name in ("a", "b"):
+            self.write(name, "done", "exported")
+        for record in (self.record, replace(self.record, posted=False)):
+            self.board.faults = {name: [REFUSED] * 2 for name in ("read", "read_all")}
+            steps = [lambda: None] * 5
+            self.assertEqual(3, len(follow(self.board, record, self.at_turns(*steps))))
+
+    def test_a_run_that_is_gone_is_not_waited_for(self):
+        self.board.remove(RUNS, self.run_id)
+        record = replace(self.record, posted=False)
+        self.assertRaises(errors.ResourceNotFound, follow, self.board, record, self.at_turns())
 
     def test_a_board_that_stays_silent(self):
         clock = set_clock(0.0)

@@ -14,7 +14,14 @@ from osc_imagetools.backup_run.execute import RunOptions
 from osc_imagetools.backup_run.fleet import posting
 from osc_imagetools.backup_run.fleet.board import RUNS, FencedOff
 from osc_imagetools.backup_run.fleet.job import RunRecord, parse_run, parse_state
-from osc_imagetools.backup_run.fleet.posting import POSTER, SERVERS, SETTLED, PostingLogin, post_run
+from osc_imagetools.backup_run.fleet.posting import (
+    POSTER,
+    SERVERS,
+    SETTLED,
+    PostingLogin,
+    left_to_do,
+    post_run,
+)
 from osc_imagetools.backup_run.plan import PlannedServer
 from osc_imagetools.backup_run.plan_schedule import RunLimits
 from osc_imagetools.tests.unit.backup_run import samples
@@ -108,6 +115,13 @@ class TestPosting(FleetTestCase):
         self.assertEqual(["done", "forgotten", "broken"], new)
         again = self.post(*map(self.due, ("done", "forgotten")))  # the new ones count
         self.assertEqual((2, 0), (again.servers, again.jobs))
+
+    def test_a_job_that_was_posted_again_counts_once(self):
+        """A worker has died before it took off the older one, or did not know whether it was posted."""
+        old = self.posted("a", {"posted": 1})
+        again = old.again("w")
+        left = left_to_do(self.board, [old, again, again])
+        self.assertEqual([1], [job.posted for job in left])
 
     def test_what_is_on_the_board_is_read_with_a_bounded_number_of_questions(self):
         asked = []

@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 from osc_imagetools.backup_run.fleet import board as board_module
-from osc_imagetools.backup_run.fleet.board import RUNS, WORKERS
+from osc_imagetools.backup_run.fleet.board import RUNS, WORKERS, FencedOff
 from osc_imagetools.backup_run.fleet.job import RETRIES, FleetJob, format_state
+from osc_imagetools.backup_run.fleet.task import FleetTask
 from osc_imagetools.backup_run.plan_policy import ProofRule
 from osc_imagetools.backup_run.plan_schedule import RunLimits
 from osc_imagetools.backup_run.result import ServerResult
@@ -292,6 +294,14 @@ class TestFaults(FleetTestCase):
         self.assertEqual(("exported", ["export-full a"]), (found["a"].result, self.begun()))
         self.assertEqual((0, 2), (self.state_of(job).lost, len(self.state_of(job).runs)))
 
+    def test_a_beginning_whose_writing_was_not_answered(self):
+        """Nothing was started then: it does not count as an attempt, and nothing can be left."""
+        job = self.posted("a")
+        found = self.work(board=self.board(write=[UNANSWERED] * 2))
+        self.assertEqual(("exported", []), (found["a"].result, found["a"].details))
+        self.assertEqual(["export-full a"], self.begun())
+        self.assertEqual((0, 2), (self.state_of(job).attempts, len(self.state_of(job).runs)))
+
     def test_a_result_whose_writing_was_not_answered(self):
         job = self.posted("a", {"posted": 1, "failures": ("x: it is broken",)}, posted=1)
         board = self.board()
@@ -315,7 +325,7 @@ class TestFaults(FleetTestCase):
         self.assertEqual(2, len(self.begun()))
 
     def test_while_there_is_no_connection_nothing_is_asked(self):
-        job = self.posted("a")
+        job = self.posted("a-slow")
         board = self.board()
         pauses: list[int] = []
 
@@ -323,6 +333,7 @@ class TestFaults(FleetTestCase):
             if self.begun() and not pauses:
                 board.reachable = False
                 self.store.calls.clear()
+                (self.dir / "notes.fast").touch()
             if not board.reachable:
                 pauses.append(len(self.store.calls))
                 board.reachable = len(pauses) > 5 and not loop.tasks
@@ -346,6 +357,57 @@ class TestFaults(FleetTestCase):
             self.assertTrue(self.idle(loop))
         self.assertEqual((9, "other"), (self.store.nodes[self.node(job)].version, self.state_of(job).worker))
         self.assertEqual([], loop.results)
+
+    def test_notes_whose_writing_was_not_answered(self):
+        """The answers of all that is written while the export runs are lost."""
+        job = self.posted("a-slow")
+        steps = [f"step {number}" for number in range(4)]
+        board = self.board()
+
+        def step() -> None:
+            if self.begun():
+                board.faults.setdefault("write", [UNANSWERED] * len(steps))
+            if board.faults and steps and steps[0] == self.state_of(job).step:
+                steps.pop(0)
+                if not steps:
+                    (self.dir / "notes.fast").touch()
+
+        self.patch(FleetTask, "step", property(lambda task: steps[0] if steps else ""))
+        self.each_pause(step)
+        with self.loop(board=board) as loop:
+            self.assertTrue(self.idle(loop))
+        self.assertEqual(([], []), (steps, board.faults["write"]))
+        (found,) = loop.results
+        self.assertEqual(("exported", []), (found.result, found.details))
+        self.assertEqual(("done", 0), (self.state_of(job).state, self.state_of(job).attempts))
+        self.assertEqual(["export-full a-slow"], self.begun())
+
+    def test_a_later_attempt_is_not_overwritten(self):
+        """Of another worker, or of the same one with the runs of another attempt."""
+        attempts: list[dict[str, Any]] = [
+            *({"worker": "other"}, {"since": 5.0}, {"runs": OLD}, {"state": "done"}, {"state": "waiting"}),
+        ]
+        for changes in attempts:
+            job = self.posted("a-slow")
+            with self.loop() as loop:
+                loop._look()
+                (task,) = loop.tasks
+                later = replace(task.state, step="x", **changes)
+                self.store.nodes[self.node(job)] = MemoryNode(format_state(later), 9)
+                loop._tell()
+                self.assertRaises(FencedOff, loop._write, task, replace(task.state, state="done"))
+            self.assertEqual((later, 9), (self.state_of(job), self.store.nodes[self.node(job)].version))
+            self.store.jobs.clear()
+
+    def test_one_that_is_not_overwritten_does_not_keep_the_others_from_telling(self):
+        first, second = self.posted("a-slow"), self.posted("b-slow")
+        with self.loop(parallel=2) as loop:
+            loop._look()
+            other = replace(self.state_of(first), worker="other", step="theirs")
+            self.store.nodes[self.node(first)] = MemoryNode(format_state(other), 9)
+            self.patch(FleetTask, "step", "copying")
+            loop._tell()
+        self.assertEqual(("theirs", "copying"), (self.state_of(first).step, self.state_of(second).step))
 
     def test_a_run_that_was_forgotten_meanwhile(self):
         job = self.posted("a-slow")
@@ -418,6 +480,30 @@ class TestStop(FleetTestCase):
         self.assertEqual(2, len(state.runs))  # whoever is next removes what they may have left
         self.assertEqual((2, {}), (len(self.store.jobs), self.store.claims))
         self.assertEqual(["export-full a-slow"], self.begun())
+
+    def test_what_another_one_has_claimed_meanwhile_is_given_back(self):
+        """The answer was lost, and the next worker was faster than the second attempt."""
+        job = self.posted("a-slow")
+        board = MemoryBoard(self.store, "me.1")
+        board.faults["abandon"] = [UNANSWERED]
+        steps: list[tuple[Callable[[], object], Callable[[], object]]] = [
+            (self.begun, lambda: loop.stop.set()),
+            (lambda: not board.faults["abandon"], lambda: self.store.claims.update(job0000000000="other.1")),
+        ]
+
+        def step() -> None:
+            if steps and steps[0][0]():
+                steps.pop(0)[1]()
+
+        self.each_pause(step)
+        with self.loop(board=board) as loop:
+            timer = threading.Timer(30.0, board.lost.set)
+            timer.start()
+            self.assertTrue(loop.work())
+            timer.cancel()
+        self.assertEqual([], steps)
+        self.assertEqual({"job0000000000": "other.1"}, self.store.claims)
+        self.assertEqual("waiting", self.state_of(job).state)
 
     def test_whoever_is_next_removes_what_may_be_left(self):
         job = self.posted("a", {"runs": OLD})
