@@ -22,15 +22,12 @@ from typing import IO, Self
 
 from osc_imagetools import errors
 from osc_imagetools.bundle.repository.failures import Stderr
+from osc_imagetools.bundle.repository.guard import BEGIN
 from osc_imagetools.bundle.repository.guarded_process import GuardedProcess
 from osc_imagetools.bundle.repository.restic import Restic, watch
 
 POLL = 0.2  # seconds between two looks at whether all is over
 PROGRESS = 5  # times a second that restic says how far it is: the first time, it has begun to read
-# Seconds for restic to begin. When it has made its lock, it looks for 0.2 s whether others have made one too.
-# Only then does it know its own, to remove it when it is interrupted.
-# Source: cmd/restic/lock.go and internal/restic/lock.go of restic 0.14.
-BEGIN = 5
 LAST_WORDS = 30  # seconds for a restic that reads no more to end
 
 
@@ -182,6 +179,7 @@ class RepositoryFileWriter:
         def read() -> None:
             with stream:
                 for line in stream:
+                    self._process.begun = True
                     self.started.set()
                     with suppress(ValueError):
                         document = json.loads(line)

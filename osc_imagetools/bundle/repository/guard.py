@@ -6,7 +6,11 @@ the death of that process (SIGKILL, out of memory) would leave a snapshot of hal
 writing a line or a disk that nobody can read any more, and leaves its lock. So this small program, a process
 of its own, holds the writing end of restic's input and the reading end of its output open as well. It closes
 the input only when it reads the byte ``e`` from its control pipe; when the control pipe ends, it interrupts
-restic, which then makes no snapshot unless all of its input has come, and removes its lock.
+restic, which then makes no snapshot unless all of its input has come, and removes its lock. A restic that has
+just made its lock does not know it yet: it looks for 0.2 s whether others have made one too. So it is not
+interrupted before it has written something, or somebody has read that and says so with the byte ``b``, or
+``BEGIN`` seconds have passed since it was started.
+Source: cmd/restic/lock.go and internal/restic/lock.go of restic 0.14.
 
 Contract: the standard library only and nothing of this package, for it is started by its path:
 ``guard.py <control fd> <output fd> <input reading fd> <input writing fd> <restic> <argument>...``; the input
@@ -24,9 +28,10 @@ import sys
 import time
 from contextlib import suppress
 
-FINISH = b"e"
+FINISH, BEGUN = b"e", b"b"
 SIGNALS = (signal.SIGINT, signal.SIGHUP, signal.SIGTERM)
 POLL = 0.05  # seconds between two looks at whether restic has ended
+BEGIN = 5  # seconds for restic to begin
 GRACE = 30  # seconds for restic to remove its lock before it is killed
 PR_SET_PDEATHSIG = 1
 
@@ -36,12 +41,16 @@ def main(argv: list[str]) -> int:
     control, output, reader, writer = (int(word) for word in argv[1:5])
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)  # the one who feeds restic decides when it ends
+    begun_by = time.monotonic() + BEGIN
     child = _start(argv[5:], control, reader, writer)
     _close(reader)
-    status = _first_of(child, control)
-    if status is None and os.read(control, 1) == FINISH:
+    status, word = _first_of(child, control), b""
+    if status is None and (word := os.read(control, 1)) == FINISH:
         _close(writer)
         status = _first_of(child, control)
+        word = b"" if status is not None else os.read(control, 1)
+    if status is None and word != BEGUN:
+        status = _first_words(child, output, begun_by)
     if status is None:
         status = _interrupt(child, output)
     code = os.waitstatus_to_exitcode(status)
@@ -88,6 +97,18 @@ def _first_of(child: int, control: int) -> int | None:
             return status
         if control in ready:
             return None
+
+
+def _first_words(child: int, output: int, end: float) -> int | None:
+    """The status of restic if it ends before it has written something that nobody has read, and before the
+    monotonic time *end*; otherwise None."""
+    while time.monotonic() < end:
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
+            return status
+        if select.select([output], [], [], POLL)[0]:
+            break
+    return None
 
 
 def _interrupt(child: int, output: int) -> int:

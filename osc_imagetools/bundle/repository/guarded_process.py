@@ -21,11 +21,13 @@ from osc_imagetools.bundle.repository import guard
 
 PIPE = 1024 * 1024  # bytes of its input that are on their way
 POLL = 0.2  # seconds between two looks at a cancellation
-GRACE = guard.GRACE + 5  # seconds for the guard to end restic
+GRACE = guard.BEGIN + guard.GRACE + 5  # seconds for the guard to end restic
 
 
 class GuardedProcess:
     """A running restic. Its ``stdout`` and ``stderr`` are the caller's to read and to close.
+
+    ``begun``: whether it has written something, which the caller sets.
 
     :param fed: restic reads what is written to the descriptor ``data``, which never blocks; otherwise its
         input is empty.
@@ -39,6 +41,7 @@ class GuardedProcess:
         fed: bool = False,
         cwd: Path | None = None,
     ) -> None:
+        self.begun = False
         self._lock = threading.Lock()
         guarded, self._control = os.pipe()
         out, out_end = os.pipe()
@@ -105,6 +108,9 @@ class GuardedProcess:
         """Ends restic, and waits for nothing. May be called from any thread and more than once."""
         with self._lock:
             control, self._control = self._control, -1
+        if self.begun and control >= 0:
+            with suppress(BrokenPipeError):  # it has ended
+                os.write(control, guard.BEGUN)
         _close(control)
 
     def end(self) -> None:
