@@ -66,14 +66,18 @@ class OutageCase(ServerCase):
         self.same_volume(self.devices(report["id"])["/dev/vdb"], data)
 
     def killed(self, *words: Any) -> None:
-        """Runs a command and kills it at its first request that makes something of the cloud's."""
+        """Runs a command and kills it at the request that follows the first one that makes something."""
         self.proxy.on_request = lambda seen: None
         process = base.start_openstack(*map(str, words), cloud=CLOUD)
         self.addCleanup(process.communicate)
 
+        made = threading.Event()
+
         def at(seen: Seen) -> None:
-            if seen.service == "block-storage" and seen.path.endswith("/action"):
+            if made.is_set():  # not before: the body of that request might not have come
                 os.kill(process.pid, signal.SIGKILL)
+            elif seen.service == "block-storage" and seen.path.endswith("/action"):
+                made.set()
 
         self.proxy.on_request = at
         process.communicate(timeout=900)
