@@ -64,14 +64,16 @@ class RepositoryFileReader:
 
 @contextmanager
 def open_file(
-    restic: Restic, snapshot: str, path: str, algorithm: str = "sha512"
+    restic: Restic, snapshot: str, path: str, algorithm: str = "sha512", *, lock: bool = True
 ) -> Iterator[RepositoryFileReader]:
     """A file of a snapshot, streamed. What is not read to its end is not missed.
 
+    :param lock: nobody can remove anything meanwhile.
     :raises errors.RepositoryError: at the end of the context: restic failed, so what was read is not the
         file.
     """
-    with restic.started("dump", snapshot, f"/{path}") as (process, said):
+    words = ("dump", *(() if lock else ("--no-lock",)), snapshot, f"/{path}")
+    with restic.started(*words) as (process, said):
         reader = RepositoryFileReader(process.stdout, path, algorithm)
         yield reader
         if not reader.ended:
@@ -82,16 +84,26 @@ def open_file(
 
 
 def read_file(restic: Restic, snapshot: str, path: str, limit: int = strict_json.MAX_BYTES + 1) -> bytes:
-    """The first *limit* bytes of a small file; a lock of our own dead process is removed.
+    """The first *limit* bytes of a small file.
 
+    Read without a lock: of many restics that read side by side one would now and then meet the lock of
+    another that ends, and restic 0.14 tries for 45 seconds to read a lock that is gone. Where that fails, it
+    is read again with a lock, which tells whether somebody removes it; a lock of our own dead process goes.
+
+    :raises errors.RepositoryLocked: somebody removes something.
     :raises errors.RepositoryError: it is not there, or cannot be read.
     """
-    return unlocked(restic, lambda: _file(restic, snapshot, path, limit))
+    try:
+        return _file(restic, snapshot, path, limit, lock=False)
+    except (errors.RepositoryAbsent, errors.RepositoryPassword):
+        raise
+    except errors.RepositoryError:
+        return unlocked(restic, lambda: _file(restic, snapshot, path, limit, lock=True))
 
 
-def _file(restic: Restic, snapshot: str, path: str, limit: int) -> bytes:
+def _file(restic: Restic, snapshot: str, path: str, limit: int, *, lock: bool) -> bytes:
     found = bytearray()
-    with open_file(restic, snapshot, path) as reader:
+    with open_file(restic, snapshot, path, lock=lock) as reader:
         while len(found) < limit and (data := reader.read(min(PIECE, limit - len(found)))):
             found += data
     return bytes(found)

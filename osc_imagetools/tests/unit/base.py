@@ -125,7 +125,7 @@ class TestCase(testtools.TestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.useFixture(fixtures.Timeout(120, gentle=True))  # a test that hangs fails
+        self.useFixture(fixtures.Timeout(300, gentle=True))  # a test that hangs fails
         self.state = pathlib.Path(self.useFixture(fixtures.TempDir()).path)
         self.useFixture(fixtures.EnvironmentVariable("XDG_STATE_HOME", str(self.state)))
 

@@ -82,6 +82,26 @@ class TestRemoval(RepositoryCase):
         self.assertEqual(8, len(self.snapshots()))
 
 
+class TestManifests(RepositoryCase):
+    def test_they_are_read_without_a_lock(self) -> None:
+        made = self.copied(*FOUR)
+        shutil.rmtree(f"{self.url}/locks")
+        Path(self.url, "locks").touch()  # no lock can be made
+        self.assertEqual(made, [row["Bundle"] for row in self.rows(*self.there("bundle", "list"))])
+
+    def test_one_that_cannot_be_read_is_read_again_with_a_lock(self) -> None:
+        """Which tells whether somebody is removing it."""
+        self.copied()
+        started = mock.Mock(wraps=self.restic.started)
+        self.patch(self.restic, "started", started)
+        error = self.assertRaises(errors.RepositoryError, reader.read_file, self.restic, "0" * 64, "x")
+        self.assertIn("to read x", error.message)
+        self.assertEqual(
+            [("dump", "--no-lock", "0" * 64, "/x"), ("dump", "0" * 64, "/x")],
+            [call.args for call in started.call_args_list],
+        )
+
+
 class TestOneServer(RepositoryCase):
     def test_the_manifests_of_others_are_not_read(self) -> None:
         made = self.copied((1, samples.IMAGE_ID), (2, OTHER_ID))
