@@ -26,7 +26,7 @@ from osc_imagetools.bundle.repository.reader import open_file
 from osc_imagetools.bundle.repository.restic import Restic
 from osc_imagetools.bundle.repository.snapshots import COMPLETE, StoredBundle, bundle_tags
 
-LOCK_PATIENCE = 15.0  # seconds that another process's lock is waited for, before anything is written
+LOCK_PATIENCE = 600.0  # seconds that another process's lock is waited for, before anything is written
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import getpass
 import json
+import logging
 import os
 import threading
 import time
@@ -28,6 +29,7 @@ STALE = timedelta(minutes=30)
 PATIENCE = 60.0  # seconds that another process's lock is waited for
 PAUSE = 1.0
 T = TypeVar("T")
+LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -73,19 +75,23 @@ def patiently(
     seconds: float = PATIENCE,
     cancelled: threading.Event | None = None,
 ) -> T:
-    """As :func:`unlocked`, and made again as long as somebody else's lock is there.
+    """As :func:`unlocked`, and made again as long as somebody else's lock is there, which is told once.
 
     :param seconds: after which that is given up.
     :raises errors.Cancelled: *cancelled* was set meanwhile.
     """
     cancelled = cancelled or threading.Event()
     until = time.monotonic() + seconds
+    told = False
     while True:
         try:
             return unlocked(restic, attempt)
-        except errors.RepositoryLocked:
+        except errors.RepositoryLocked as exc:
             if time.monotonic() > until:
                 raise
+            if not told:
+                LOG.warning("%s; waiting for up to %.0f s", exc.message, seconds)
+                told = True
             if cancelled.wait(PAUSE):
                 raise errors.Cancelled("interrupted") from None
 

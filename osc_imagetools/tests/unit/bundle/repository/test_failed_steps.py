@@ -17,7 +17,7 @@ import fixtures
 from osc_imagetools import errors
 from osc_imagetools.backup_run.destination import BundleRepository
 from osc_imagetools.bundle.records import write_record
-from osc_imagetools.bundle.repository import catalog, copy_in, copy_out, forgetting, reader
+from osc_imagetools.bundle.repository import catalog, copy_in, copy_out, forgetting, locks, reader
 from osc_imagetools.bundle.repository.bundle_writer import RepositoryBundleWriter
 from osc_imagetools.bundle.repository.catalog import RepositoryBundle, list_repository
 from osc_imagetools.bundle.repository.stored_records import store_record
@@ -100,6 +100,16 @@ class TestManifests(RepositoryCase):
             [("dump", "--no-lock", "0" * 64, "/x"), ("dump", "0" * 64, "/x")],
             [call.args for call in started.call_args_list],
         )
+
+
+class TestLockOfAnother(RepositoryCase):
+    def test_it_is_waited_for_and_told_once(self) -> None:
+        self.patch(locks, "PAUSE", 0.01)
+        log = self.useFixture(fixtures.FakeLogger(locks.__name__))
+        locked = errors.RepositoryLocked("The repository is locked by PID 7 on db1")
+        attempt = mock.Mock(side_effect=[locked, locked, locked, "done"])
+        self.assertEqual("done", locks.patiently(self.restic, attempt, 600))
+        self.assertEqual("The repository is locked by PID 7 on db1; waiting for up to 600 s\n", log.output)
 
 
 class TestOneServer(RepositoryCase):
