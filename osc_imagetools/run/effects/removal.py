@@ -33,6 +33,11 @@ AT_REST = 60.0
 RESTING = ("available", "in-use", "error", "error_extending", "error_restoring", "error_managing")
 # How often a server that stops again is started.
 MOST_STARTS = 3
+# Seconds before a server is started again. Where Nova makes the snapshot of a volume (NFS, for example), it
+# learns half a second or more after the snapshot is available which file the volume is in now. A server that
+# is started before that writes into the file of the snapshot, and loses it when it is stopped.
+# Source: volume_snapshot_create in nova/virt/libvirt/driver.py.
+SETTLE = 3.0
 
 
 def remove_image(context: RunContext, made: CreatedResource) -> None:
@@ -169,9 +174,10 @@ def start_server(context: RunContext, made: CreatedResource) -> None:
     server_id = str(made.id)
 
     starts = 0
+    settled = False
 
     def running() -> bool:
-        nonlocal starts
+        nonlocal starts, settled
         server = get_server(context.cloud, server_id)
         if server is None or server.status in ("DELETED", "SOFT_DELETED"):
             return True  # somebody has deleted it
@@ -186,6 +192,10 @@ def start_server(context: RunContext, made: CreatedResource) -> None:
             raise errors.CloudError(
                 f"server {server_id} does not start: {fault}", hint=f"openstack server start {server_id}"
             )
+        if not settled:
+            settled = True
+            context.cleanup_deadline.cancelled.wait(SETTLE)
+            return False
         try:
             server_action(context, server_id, {"os-start": None}, again=True)
             starts += 1

@@ -13,11 +13,13 @@ import random
 import signal
 import subprocess
 import sys
+import time
 from typing import Any
 
 import fixtures
 
 from osc_imagetools.cloud import ownership
+from osc_imagetools.run.effects import removal
 from osc_imagetools.tests.functional import base
 from osc_imagetools.tests.functional.servers import ServerCase
 
@@ -298,6 +300,7 @@ class TestStillStopped(LeftoverCase):
         self.wait(lambda: self.noted(self.dir / "steps", step), True)
         cinder = self.connection().block_storage
         self.wait(lambda: [snapshot.status for snapshot in cinder.snapshots(volume_id=root)], ["available"])
+        time.sleep(removal.SETTLE)  # no API tells when Nova has followed
         nova.start_server(server_id)
         self.wait(lambda: self.document(server_id)["status"], "ACTIVE")
         nova.stop_server(server_id)

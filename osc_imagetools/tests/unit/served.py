@@ -26,6 +26,7 @@ import fixtures
 import requests_mock
 
 from osc_imagetools.run import deadline
+from osc_imagetools.run.effects import removal
 from osc_imagetools.tests.unit.base import (
     AUTH,
     COMPUTE,
@@ -81,6 +82,7 @@ class ServedCloud(MockedCloud):
     def _setUp(self) -> None:
         super()._setUp()
         self.useFixture(fixtures.MonkeyPatch(f"{deadline.__name__}.FIRST_PAUSE", 0.001))
+        self.useFixture(fixtures.MonkeyPatch(f"{removal.__name__}.SETTLE", 0.001))
         self.images: dict[str, dict[str, Any]] = {}
         self.data: dict[str, bytes] = {}
         self.members: dict[str, dict[str, str]] = {}

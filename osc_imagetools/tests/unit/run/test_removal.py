@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 import threading
 from typing import Any
+from unittest import mock
 
 from osc_imagetools.cloud.ownership import STOPPED
 from osc_imagetools.run import deadline
 from osc_imagetools.run.context import CreatedResource, RunContext
+from osc_imagetools.run.effects import removal
 from osc_imagetools.run.effects.removal import remove_snapshot, start_server
 from osc_imagetools.run.effects.servers import stop_server
 from osc_imagetools.tests.unit.base import (
@@ -68,6 +70,7 @@ class TestStoppedServer(TestCase):
     def setUp(self):
         super().setUp()
         self.patch(deadline, "FIRST_PAUSE", 0.001)
+        self.patch(removal, "SETTLE", 0.002)
         self.mocked = self.mocked_cloud(compute=True)
         self.context = RunContext.of(self.mocked.cloud, "test", None)
         self.server: dict[str, Any] = server_document(id="s1", metadata={})
@@ -117,6 +120,29 @@ class TestStoppedServer(TestCase):
 
     def test_it_is_started_again(self):
         self.ends(self.stopped(), "ACTIVE", "os-start")
+
+    def test_not_before_nova_knows_in_which_file_a_volume_is_after_its_snapshot(self):
+        made, waits = self.stopped(), []
+
+        def wait(seconds):
+            waits.append((seconds, *self.done))
+            return False
+
+        with mock.patch.object(self.context.cleanup_deadline.cancelled, "wait", wait):
+            self.ends(made, "ACTIVE", "os-start")
+        self.assertIn((removal.SETTLE, "os-stop"), waits)
+        self.assertNotIn((removal.SETTLE, "os-stop", "os-start"), waits)
+
+    def test_its_user_starts_it_while_it_waits(self):
+        made = self.stopped()
+
+        def wait(seconds):
+            if seconds == removal.SETTLE:
+                self.user("start", "req-user")
+            return False
+
+        with mock.patch.object(self.context.cleanup_deadline.cancelled, "wait", wait):
+            self.ends(made, "ACTIVE")
 
     def test_its_user_has_started_it(self):
         made = self.stopped()

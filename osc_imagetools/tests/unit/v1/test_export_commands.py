@@ -407,9 +407,8 @@ class TestServerFaults(ServerCase):
         gone = {**server, "status": "ERROR", "fault": fault}
         url = f"{COMPUTE}/servers/{server['id']}"
         down, up = ({"server": {**server, "status": s}} for s in ("SHUTOFF", "ACTIVE"))
-        self.http.get(
-            url, [{"json": {"server": server}}, {"json": {"server": gone}}, {"json": down}, {"json": up}]
-        )
+        documents = ({"server": server}, {"server": gone}, down, down, up)
+        self.http.get(url, [{"json": document} for document in documents])
         err = self.failed("--stop")
         self.assertIn("libvirt is away", err)
         self.assertIn(f"openstack server event list {server['id']}", err)

@@ -233,7 +233,7 @@ class TestDelete(LeftoverCase):
         server = self.stopped()
         busy = {**server, "OS-EXT-STS:task_state": "powering-off"}
         answers: list[dict[str, Any]] = [
-            {"json": {"server": s}} for s in (busy, server, {**server, "status": "ACTIVE"})
+            {"json": {"server": s}} for s in (busy, server, server, {**server, "status": "ACTIVE"})
         ]
         self.http.get(f"{COMPUTE}/servers/{server['id']}", answers)
         self.assertEqual({server["id"]: "started"}, self.results())
