@@ -155,7 +155,13 @@ class TestWaiting(TransportCase):
         self.retries.enter(RetryPhase.WORKING, cancelled)
         self.retries.first_wait = 15.0
         self.server.answers = [Said(503)] * 9
-        threading.Timer(0.1, cancelled.set).start()
+        wait = cancelled.wait
+
+        def interrupted(seconds):
+            threading.Timer(0.1, cancelled.set).start()
+            return wait(seconds)
+
+        self.patch(cancelled, "wait", interrupted)  # while it waits, and not before
         began = time.monotonic()
         self.assertRaises(errors.Cancelled, self.ask)
         self.assertLess(time.monotonic() - began, 5)
