@@ -21,6 +21,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+DEVCLOUD = pathlib.Path(__file__).resolve().parents[1] / "devcloud" / "devcloud"
 PROGRAMS = pathlib.Path(sys.executable).parent
 TOKEN_AGE = 600  # seconds after which a new token is asked for
 

@@ -23,7 +23,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 
 from counting_proxy import CountingProxy
-from embedded_cloud import Cloud
+from embedded_cloud import DEVCLOUD, Cloud
 from measurement import (
     Run,
     Target,
@@ -35,8 +35,6 @@ from measurement import (
     run_to_end,
 )
 
-DEVCLOUD = pathlib.Path(__file__).resolve().parents[1] / "devcloud" / "devcloud"
-PACKAGES = ("osc-imagetools", "python-openstackclient", "openstacksdk")
 PAGE = 1000  # the largest that the services give
 # Of what there is for each server of the fleet.
 VOLUMES, SNAPSHOTS, IMAGES = 1.5, 1.5, 1.0
@@ -143,7 +141,7 @@ def main() -> int:
             _fill(0)
     targets = list(_targets(sizes))
     figures = {"sizes": [asdict(size) | {"pages": size.pages} for size in sizes]}
-    return report(arguments, PACKAGES, lambda: _print(sizes, targets), targets, figures)
+    return report(arguments, lambda: _print(sizes, targets), targets, figures)
 
 
 if __name__ == "__main__":

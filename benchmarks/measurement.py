@@ -25,6 +25,7 @@ from typing import Any
 
 from embedded_cloud import PROGRAMS
 
+PACKAGES = ("osc-imagetools", "python-openstackclient", "openstacksdk")
 TICK = 0.05  # seconds between two looks at a process
 
 
@@ -149,16 +150,17 @@ def add_report_options(parser: argparse.ArgumentParser) -> None:
 
 def report(
     arguments: argparse.Namespace,
-    packages: Sequence[str],
     show: Callable[[], None],
     targets: Sequence[Target],
     figures: Mapping[str, Any],
+    *more: str,
 ) -> int:
     """Tells what was measured where; the exit code.
 
     :param show: prints the figures, which ``figures`` has for the file.
+    :param more: packages whose versions matter besides ``PACKAGES``.
     """
-    versions = {name: importlib.metadata.version(name) for name in packages}
+    versions = {name: importlib.metadata.version(name) for name in (*PACKAGES, *more)}
     where = f"{os.cpu_count()} processors, Python {platform.python_version()}"
     print(where, *(f"{name} {version}" for name, version in versions.items()), sep=", ", end="\n\n")
     show()

@@ -36,7 +36,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from counting_proxy import CountingProxy
-from embedded_cloud import PROGRAMS, Cloud
+from embedded_cloud import DEVCLOUD, PROGRAMS, Cloud
 from measurement import (
     Run,
     Target,
@@ -49,8 +49,6 @@ from measurement import (
 )
 from simulated_night import SimulatedNight, fleet, night_line, nights
 
-DEVCLOUD = pathlib.Path(__file__).resolve().parents[1] / "devcloud" / "devcloud"
-PACKAGES = ("osc-imagetools", "python-openstackclient", "openstacksdk")
 MARK = "OSC-IMAGETOOLS-GUEST-BOOTED"  # what the guest writes on its console
 LOOP, PARALLEL, WORKERS = "loop of export-full", "backup-run --parallel 4", "two workers, 2 each"
 FRESH, CHECK = "backup-run, all fresh", "backup-check"
@@ -340,7 +338,7 @@ def main() -> int:
         for target in targets:
             print(target)
 
-    return report(arguments, PACKAGES, show, targets, figures)
+    return report(arguments, show, targets, figures)
 
 
 if __name__ == "__main__":

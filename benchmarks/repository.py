@@ -45,7 +45,6 @@ from measurement import (
 )
 
 MIB, GIB = 1 << 20, 1 << 30
-PACKAGES = ("osc-imagetools", "python-openstackclient", "openstacksdk")
 BLOCK = 4096
 STORE = "file"
 PASSWORD = "not a secret"  # noqa: S105
@@ -350,7 +349,7 @@ def main() -> int:
                     bench.measure(disk)
     targets = list(_targets(bench.groups))
     figures = {"groups": [asdict(group) for group in bench.groups]}
-    return report(arguments, PACKAGES, lambda: _print(bench.groups, targets), targets, figures)
+    return report(arguments, lambda: _print(bench.groups, targets), targets, figures)
 
 
 if __name__ == "__main__":

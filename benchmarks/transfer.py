@@ -78,7 +78,6 @@ from transfer_cases import (
     verifications,
 )
 
-PACKAGES = ("osc-imagetools", "python-openstackclient", "openstacksdk", "python-glanceclient")
 STORES = ("file", "rbdlike")  # with ranges and without
 MEMORY = 160  # MiB
 
@@ -320,7 +319,8 @@ def main() -> int:
         _measure(bench, sizes, arguments.disk_size, arguments.stores.split(","))
     targets = list(_targets(bench.groups))
     figures = {"groups": [asdict(group) for group in bench.groups]}
-    return report(arguments, PACKAGES, lambda: _print(bench.groups, targets), targets, figures)
+    glance = "python-glanceclient"
+    return report(arguments, lambda: _print(bench.groups, targets), targets, figures, glance)
 
 
 if __name__ == "__main__":

@@ -153,7 +153,9 @@ class RequestRetries:
         self._since = now if self._since is None else self._since
         left = self._retries.failed(self._origin, reason)
         left = min(left, self._retries.patience - (now - self._since))
-        if left <= 0 or self._retries.cancelled.is_set():
+        if self._retries.cancelled.is_set():
+            raise errors.Cancelled("interrupted")
+        if left <= 0:
             return False
         wait = self._wait(retry_after)
         if retry_after is not None and wait > left:

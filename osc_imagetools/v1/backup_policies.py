@@ -99,9 +99,12 @@ def policies_of_file(name: str) -> tuple[BackupPolicy, ...]:
 def read_copies(
     policies: tuple[BackupPolicy, ...],
 ) -> tuple[dict[BackupTarget, list[BundleCopy]], dict[BackupTarget, ImagetoolsError]]:
-    """The bundles of the policies by their targets, and why those of others cannot be read."""
+    """The bundles of the policies by their targets, and why those of others cannot be read.
+
+    :raises errors.ImagetoolsError: not one target can be read.
+    """
     from osc_imagetools.backup_run.destination import backup_destination
-    from osc_imagetools.errors import ImagetoolsError
+    from osc_imagetools.errors import ImagetoolsError, raise_problems
 
     found: dict[BackupTarget, list[BundleCopy]] = {}
     problems: dict[BackupTarget, ImagetoolsError] = {}
@@ -110,21 +113,16 @@ def read_copies(
             found[target] = backup_destination(target, os.environ).copies()
         except ImagetoolsError as exc:
             problems[target] = exc
+    if not found:
+        raise_problems("no bundles can be read", list(problems.values()))
     return found, problems
 
 
 def readable_copies(
     policies: tuple[BackupPolicy, ...],
 ) -> tuple[dict[BackupTarget, list[BundleCopy]], dict[BackupTarget, str]]:
-    """As :func:`read_copies`, but each problem is told here.
-
-    :raises errors.ImagetoolsError: not one target can be read.
-    """
-    from osc_imagetools.errors import raise_problems
-
+    """As :func:`read_copies`, but each problem is told here."""
     found, problems = read_copies(policies)
-    if not found:
-        raise_problems("no bundles can be read", list(problems.values()))
     for target, problem in problems.items():
         LOG.error("The bundles in %s cannot be read: %s", target.label, problem)
     return found, {target: f"{p.message} [{p.reference}]" for target, p in problems.items()}

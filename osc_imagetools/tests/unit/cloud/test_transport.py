@@ -155,16 +155,20 @@ class TestWaiting(TransportCase):
         self.retries.enter(RetryPhase.WORKING, cancelled)
         self.retries.first_wait = 15.0
         self.server.answers = [Said(503)] * 9
-        wait = cancelled.wait
-
-        def interrupted(seconds):
-            threading.Timer(0.1, cancelled.set).start()
-            return wait(seconds)
-
-        self.patch(cancelled, "wait", interrupted)  # while it waits, and not before
+        threading.Timer(0.1, cancelled.set).start()
         began = time.monotonic()
         self.assertRaises(errors.Cancelled, self.ask)
         self.assertLess(time.monotonic() - began, 5)
+
+    def test_an_interrupt_before_the_answer_comes(self):
+        cancelled = threading.Event()
+        self.retries.enter(RetryPhase.WORKING, cancelled)
+        cancelled.set()
+        for answer in (Said(503), Said(how="reset")):
+            self.server.asked.clear()
+            self.server.answers = [answer] * 9
+            self.assertRaises(errors.Cancelled, self.ask)
+            self.assertEqual(1, len(self.server.asked))
 
     def test_an_outage_is_told_once_and_its_end_too(self):
         self.useFixture(fixtures.MonkeyPatch("osc_imagetools.cloud.retries.TELL_AFTER", 0.0))

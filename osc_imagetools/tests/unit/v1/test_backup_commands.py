@@ -160,7 +160,7 @@ class TestBackupCheck(FleetCase):
         names = ("one", "two")
         policies = policies_in(self.dir, **{name: {"repository": str(self.dir / name)} for name in names})
         err = self.fails("server", "backup-check", "--all", "--policy-file", policies)
-        self.assertIn("bundles cannot be read:\n- ", err)
+        self.assertIn("no bundles can be read:\n- ", err)
         self.assertIn("[not-possible]", err)
         self.assertIn("restic -r", err)  # the advice
         for name in names:

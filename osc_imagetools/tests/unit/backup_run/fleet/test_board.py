@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 from unittest import mock
@@ -65,21 +66,25 @@ class BoardCase(TestCase):
         self.board._posted("posted", {"job": handle})
         return handle
 
+    def requests(self) -> list[Callable[[], object]]:
+        """What is asked of ZooKeeper itself."""
+        return [
+            lambda: self.board.read("a"),
+            lambda: self.board.read_all("a"),
+            self.board.jobs,
+            lambda: self.board.create(b"", "a"),
+            lambda: self.board.write(b"", 0, "a"),
+            lambda: self.board.remove("a"),
+            lambda: self.board.session_has("a"),
+        ]
+
 
 class TestErrors(BoardCase):
     def test_whatever_is_not_answered_is_one_error(self):
         for exc in SILENT:
             names = ("get", "get_children", "create", "set", "delete", "exists")
             self.answer(self.client, **dict.fromkeys(names, exc))
-            for call in (
-                lambda: self.board.read("a"),
-                lambda: self.board.read_all("a"),
-                self.board.jobs,
-                lambda: self.board.create(b"", "a"),
-                lambda: self.board.write(b"", 0, "a"),
-                lambda: self.board.remove("a"),
-                lambda: self.board.session_has("a"),
-            ):
+            for call in self.requests():
                 error = self.assertRaises(errors.JobboardError, call)
                 self.assertNotIsInstance(error, FencedOff)
                 self.assertIn("zookeeper://127.0.0.1:1/x", error.message)
@@ -117,13 +122,7 @@ class TestErrors(BoardCase):
         asked += self.answer(self.taskflow, **dict.fromkeys(others)).values()
         asked += self.answer(self.board._turn, acquire=True, release=None).values()
         for call in (
-            lambda: self.board.read("a"),
-            lambda: self.board.read_all("a"),
-            self.board.jobs,
-            lambda: self.board.create(b"", "a"),
-            lambda: self.board.write(b"", 0, "a"),
-            lambda: self.board.remove("a"),
-            lambda: self.board.session_has("a"),
+            *self.requests(),
             lambda: self.board.post(job("a")),
             lambda: self.board.claim(POSTED),
             lambda: self.board.is_mine(POSTED),
